@@ -1,0 +1,1 @@
+"""The transfer spec and the decisions that follow from it. Pure: no I/O, no clock."""
