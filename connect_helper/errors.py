@@ -35,7 +35,7 @@ from typing import ClassVar
 
 
 class ConnectHelperError(Exception):
-    """`user_message` may be shown to any page and says what to do; `internal_message` goes to the log only."""
+    """`user_message` may be shown to any page and says what to do; `internal_message` is for the log."""
 
     code: ClassVar[str] = "internal"
     http_status: ClassVar[int] = 500

@@ -96,9 +96,7 @@ class Preferences(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    download_folder: str = Field(
-        "", description="Where downloads go; empty means the system's download folder."
-    )
+    download_folder: str = Field("", description="Where downloads go; empty: the system's download folder.")
     concurrent_transfers: int = Field(3, ge=1, le=20, description="Transfers that run at the same time.")
     upload_limit_kbps: int | None = Field(
         None, ge=8, le=100_000_000, description="Limit of all uploads together."

@@ -62,7 +62,7 @@ class CredentialsQuestion:
     caller: str
     heading: str  # "Sign in to b.example"
     user: str | None  # known user, shown and not asked for; None: ask for it too
-    secret_label: str = "Password"
+    secret_label: str = "Password"  # noqa: S105 - a label, not a secret
 
 
 @dataclass(frozen=True, slots=True, repr=False)
