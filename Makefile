@@ -1,0 +1,60 @@
+# The commands of this project. Each does its own set-up and is quick when there is nothing to do.
+#   make demo    the whole thing on this machine: an SSH server, a web site, the helper
+#   make test    installs what the tests need, then runs all of them
+#   make check   style, types, the rooms' import rule
+#   make bench   1 GiB up and down against OpenSSH
+PYTHON ?= python3
+DEMO_ARGS ?=
+PYTEST_ARGS ?=
+BENCH_ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
+READY := $(VENV)/.ready
+READY_DEV := $(VENV)/.ready-dev
+READY_NPM := node_modules/.ready
+
+.PHONY: demo test check bench clean programs
+.DELETE_ON_ERROR:
+
+demo: $(READY)
+	$(BIN)/connect-helper demo $(DEMO_ARGS)
+
+test: programs $(READY_DEV) $(READY_NPM)
+	@mkdir -p artefacts && rm -f artefacts/pytest-exit-code
+	$(BIN)/python -m pytest $(PYTEST_ARGS); code=$$?; echo $$code > artefacts/pytest-exit-code; exit $$code
+
+check: $(READY_DEV) $(READY_NPM)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy connect_helper
+	$(BIN)/lint-imports
+	node_modules/.bin/tsc --project tsconfig.json
+
+bench: programs $(READY_DEV)
+	$(BIN)/python benchmarks/loopback.py $(BENCH_ARGS)
+
+programs:
+	@scripts/install-test-programs
+
+clean:
+	rm -rf $(VENV) node_modules artefacts dist build
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(READY): pyproject.toml scripts/make-venv
+	@PYTHON='$(PYTHON)' scripts/make-venv $(VENV)
+	$(PIP) --editable .
+	@touch $@
+
+# The same environment with the development tools on top.
+$(READY_DEV): pyproject.toml scripts/make-venv
+	@PYTHON='$(PYTHON)' scripts/make-venv $(VENV)
+	$(PIP) --editable '.[dev]'
+	@touch $(READY) $@
+
+$(READY_NPM): package.json package-lock.json
+	@command -v npm >/dev/null || scripts/install-test-programs
+	npm ci --loglevel=error
+	@touch $@
