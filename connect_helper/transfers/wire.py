@@ -1,0 +1,57 @@
+"""The line between the helper and a worker process: one message, one line of ASCII JSON.
+
+pydantic's own JSON refuses lone surrogates, which is how names that are no UTF-8 look in Python, so the
+lines are made and read by the standard `json` and the models see plain Python values.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, SecretStr, TypeAdapter, ValidationError
+
+from connect_helper.transfers.messages import COMMANDS, EVENTS, Command, Event
+
+
+Message = TypeVar("Message")
+
+
+class BadLine(Exception):
+    """A line that is no message. The text says where it is wrong and never quotes the line."""
+
+
+def encode(message: BaseModel) -> bytes:
+    """Return `message` as one line. Secrets are written in clear: only for the pipe to a worker."""
+    return json.dumps(_revealed(message.model_dump()), separators=(",", ":")).encode("ascii") + b"\n"
+
+
+def parse_event(line: bytes) -> Event:
+    """Read a worker's line. Raises BadLine."""
+    return _parse(EVENTS, line)
+
+
+def parse_command(line: bytes) -> Command:
+    """Read the helper's line. Raises BadLine."""
+    return _parse(COMMANDS, line)
+
+
+def _parse(adapter: TypeAdapter[Message], line: bytes) -> Message:
+    try:
+        return adapter.validate_python(json.loads(line))
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise BadLine(f"{place}: {first['type']}") from None
+    except (ValueError, RecursionError) as error:
+        raise BadLine(type(error).__name__) from None
+
+
+def _revealed(value: Any) -> Any:
+    if isinstance(value, SecretStr):
+        return value.get_secret_value()
+    if isinstance(value, dict):
+        return {key: _revealed(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_revealed(part) for part in value]
+    return value
