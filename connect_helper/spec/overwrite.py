@@ -1,0 +1,99 @@
+"""What happens to a file that is already there: the overwrite and resume policies as pure decisions.
+
+Sources: transfer spec reference, sections 2.1 and 2.2. A decision may need a look at the contents of both
+sides; then the answer is a COMPARE_..., and `after_compare` ends it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Final, Literal
+
+Overwrite = Literal["always", "none", "diff", "older", "diff+older"]
+Resume = Literal["none", "attributes", "sparse_checksum", "full_checksum"]
+
+_SECOND: Final = 1_000_000_000  # ns
+
+
+@dataclass(frozen=True, slots=True)
+class FileFacts:
+    """What is known of one file without reading it."""
+
+    size: int  # bytes
+    mtime_ns: int  # since the epoch
+
+
+class Decision(Enum):
+    """What to do with one file that has a target."""
+
+    SKIP = auto()  # keep the target; the file counts as skipped
+    WRITE = auto()  # send the file anew, replacing the target
+    COMPARE_SPARSE = auto()  # compare samples of both files, then `after_compare`
+    COMPARE_FULL = auto()  # compare both files whole, then `after_compare`
+
+
+class PartialDecision(Enum):
+    """What to do with the partial file of an earlier try."""
+
+    START_OVER = auto()
+    CONTINUE = auto()
+    COMPARE_SPARSE = auto()  # compare samples of the partial file with the source's beginning
+    COMPARE_FULL = auto()
+
+
+# What "different" means when both files have the same size.
+_EQUAL_SIZE: Final[Mapping[Resume, Decision]] = {
+    "none": Decision.WRITE,  # without resume, source and target always count as different
+    "attributes": Decision.SKIP,
+    "sparse_checksum": Decision.COMPARE_SPARSE,
+    "full_checksum": Decision.COMPARE_FULL,
+}
+_PARTIAL: Final[Mapping[Resume, PartialDecision]] = {
+    "none": PartialDecision.START_OVER,
+    "attributes": PartialDecision.CONTINUE,
+    "sparse_checksum": PartialDecision.COMPARE_SPARSE,
+    "full_checksum": PartialDecision.COMPARE_FULL,
+}
+
+
+def decide(overwrite: Overwrite, resume: Resume, source: FileFacts, target: FileFacts | None) -> Decision:
+    """Decide about the finished file `target` that stands under the final name (None: there is none).
+
+    The time stamps count for `older` and `diff+older` only, in whole seconds, for that is all SFTP version 3
+    reports; equal times are not older. Otherwise they do not count: without `preserve_times` a target has the
+    time of its transfer.
+    """
+    if target is None or overwrite == "always":
+        return Decision.WRITE
+    if overwrite == "none":
+        return Decision.SKIP
+    if overwrite in ("older", "diff+older") and not _older(target, source):
+        return Decision.SKIP
+    if overwrite == "older" or target.size != source.size:
+        return Decision.WRITE
+    return _EQUAL_SIZE[resume]
+
+
+def after_compare(*, same: bool) -> Decision:
+    """End a COMPARE_...: equal content is kept, different content replaced."""
+    return Decision.SKIP if same else Decision.WRITE
+
+
+def decide_partial(
+    overwrite: Overwrite, resume: Resume, source: FileFacts, begun_from: FileFacts | None, partial_size: int
+) -> PartialDecision:
+    """Decide about a partial file of `partial_size` bytes.
+
+    `begun_from` is what the source was when the partial file was begun; None when no record says so. Then,
+    or when the source is another one now, its content cannot be trusted and the file starts over, as it
+    does for `overwrite: always`.
+    """
+    if overwrite == "always" or begun_from != source or not 0 < partial_size <= source.size:
+        return PartialDecision.START_OVER
+    return _PARTIAL[resume]
+
+
+def _older(target: FileFacts, source: FileFacts) -> bool:
+    return target.mtime_ns // _SECOND < source.mtime_ns // _SECOND
