@@ -1,0 +1,78 @@
+"""Real Chromium for tests, driven through Playwright.
+
+`launch` starts a browser of its own; the fixture `browser` in tests/conftest.py is the usual way to one.
+Screenshots go to `artefacts/`, which git ignores.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from playwright.async_api import Browser, Page, async_playwright
+
+ARTEFACTS = Path(__file__).parents[2] / "artefacts"
+
+PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+
+# No traffic of the browser's own; no sandbox, because containers and root cannot have one.
+ARGUMENTS = (
+    "--no-sandbox",
+    "--no-first-run",
+    "--no-default-browser-check",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-default-apps",
+    "--disable-dev-shm-usage",
+    "--disable-quic",
+    "--disable-sync",
+)
+
+
+def chromium() -> str:
+    """The browser's program: what CHROMIUM names, else the first one installed."""
+    chosen = os.environ.get("CHROMIUM")
+    for name in (chosen,) if chosen else PROGRAMS:
+        found = shutil.which(name)
+        if found:
+            return found
+    raise FileNotFoundError("No Chromium here. Run scripts/install-test-programs, or set CHROMIUM.")
+
+
+@asynccontextmanager
+async def launch(
+    *,
+    headless: bool = True,
+    display: str | None = None,
+    hosts: Mapping[str, str] | None = None,
+    extra_args: Sequence[str] = (),
+) -> AsyncIterator[Browser]:
+    """Run a browser until the context is left.
+
+    `display` names the X display of a browser that is not headless. `hosts` maps names to addresses
+    ("portal.example" to "127.0.0.1"), as DNS would; "name:port" maps one port only.
+    """
+    arguments = [*ARGUMENTS, *extra_args]
+    if hosts:
+        rules = ",".join(f"MAP {name} {address}" for name, address in hosts.items())
+        arguments.append(f"--host-resolver-rules={rules}")
+    environment = {**os.environ, "DISPLAY": display} if display else dict(os.environ)
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(
+            executable_path=chromium(), headless=headless, args=arguments, env=environment
+        )
+        try:
+            yield browser
+        finally:
+            await browser.close()
+
+
+async def screenshot(page: Page, name: str) -> Path:
+    """Keep a picture of the whole page as `artefacts/NAME.png`."""
+    ARTEFACTS.mkdir(exist_ok=True)
+    path = ARTEFACTS / f"{name}.png"
+    await page.screenshot(path=path, full_page=True)
+    return path

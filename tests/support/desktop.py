@@ -1,0 +1,159 @@
+"""A virtual X screen with a window manager, and a hand that types: for dialogs that are real windows."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+SCREEN = "1280x900x24"
+START_S = 20
+WINDOW_S = 15
+LOOK_AGAIN_S = 0.05
+RETURNS = 5
+FIELD_OPENS_S = 0.3  # GTK fills the field and selects its text; nothing shows when it is done
+
+
+class NoSuchWindow(AssertionError):
+    """The window did not come, or did not go, in time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Desktop:
+    """One X display. All waits are bounded; a window that does not come fails the test."""
+
+    display: str  # ":99"
+
+    @classmethod
+    @contextmanager
+    def running(cls) -> Iterator[Desktop]:
+        """Start Xvfb on a display it finds free, and openbox, so that windows get the focus."""
+        reading, writing = os.pipe()
+        server = subprocess.Popen(
+            ["Xvfb", "-displayfd", str(writing), "-screen", "0", SCREEN, "-nolisten", "tcp", "-noreset"],
+            pass_fds=[writing],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        os.close(writing)
+        try:
+            with os.fdopen(reading) as answer:  # ends with nothing when Xvfb dies
+                number = answer.readline().strip()
+            if not number:
+                raise RuntimeError("Xvfb did not start.")
+            desktop = cls(f":{number}")
+            manager = subprocess.Popen(
+                ["openbox", "--sm-disable"],
+                env=desktop.environment(),
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
+            try:
+                desktop._wait_for_manager()
+                yield desktop
+            finally:
+                _end(manager)
+        finally:
+            _end(server)
+
+    def environment(self, **more: str) -> dict[str, str]:
+        """The variables a program needs to show its windows here."""
+        kept = {name: value for name, value in os.environ.items() if name != "WAYLAND_DISPLAY"}
+        # Without a session bus GTK would wait for one; software drawing, since there is no graphics card.
+        return {**kept, "DISPLAY": self.display, "GDK_BACKEND": "x11", "NO_AT_BRIDGE": "1", **more}
+
+    async def window(self, title: str, *, within_s: float = WINDOW_S) -> str:
+        """Wait for a visible window whose title matches the pattern, focus it and return its id."""
+        deadline = time.monotonic() + within_s
+        while time.monotonic() < deadline:
+            found = await self._xdotool("search", "--onlyvisible", "--name", title)
+            if found:
+                window = found.split()[-1]
+                await self._xdotool("windowactivate", "--sync", window)
+                return window
+            await asyncio.sleep(LOOK_AGAIN_S)
+        raise NoSuchWindow(f"No window titled {title!r}; there are {await self.titles()}.")
+
+    async def gone(self, window: str, *, within_s: float = WINDOW_S) -> None:
+        """Wait until the window is no longer there."""
+        deadline = time.monotonic() + within_s
+        while time.monotonic() < deadline:
+            if not await self._xdotool("getwindowname", window):
+                return
+            await asyncio.sleep(LOOK_AGAIN_S)
+        raise NoSuchWindow(f"Window {window} is still there; there are {await self.titles()}.")
+
+    async def titles(self) -> list[str]:
+        """The titles of all visible windows."""
+        windows = (await self._xdotool("search", "--onlyvisible", "--name", ".")).split()
+        return [await self._xdotool("getwindowname", window) for window in windows]
+
+    async def type(self, text: str) -> None:
+        """Type into whatever has the focus."""
+        await self._xdotool("type", "--clearmodifiers", "--delay", "4", "--", text)
+
+    async def key(self, *names: str) -> None:
+        """Press keys by their X names: "Return", "Escape", "alt+a"."""
+        await self._xdotool("key", "--clearmodifiers", "--delay", "20", *names)
+
+    async def choose(self, title: str, path: Path, *, save: bool = False) -> None:
+        """Answer a GTK file dialog as a person would who types the path.
+
+        `save` tells that the dialog has its name field open; in the others ctrl+l opens one.
+        """
+        window = await self.window(title)
+        if not save:
+            await self.key("alt+Home", "ctrl+l")  # in "Recent", where it opens, GTK takes no folder
+        await asyncio.sleep(FIELD_OPENS_S)
+        await self.key("ctrl+a")
+        await self.type(str(path))
+        for _ in range(RETURNS):  # the first may only close GTK's list of completions
+            await asyncio.sleep(FIELD_OPENS_S)
+            if not await self._xdotool("getwindowname", window):
+                return
+            await self.key("Return")
+        await self.gone(window)
+
+    async def screenshot(self, path: Path) -> None:
+        """Keep a picture of the whole screen, where ImageMagick's `import` is installed."""
+        process = await asyncio.create_subprocess_exec(
+            "import", "-window", "root", str(path), env=self.environment()
+        )
+        await process.wait()
+
+    async def _xdotool(self, *arguments: str) -> str:
+        process = await asyncio.create_subprocess_exec(
+            "xdotool",
+            *arguments,
+            env=self.environment(),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.DEVNULL,
+        )
+        async with asyncio.timeout(WINDOW_S):
+            output, _ = await process.communicate()
+        return output.decode(errors="replace").strip()
+
+    def _wait_for_manager(self) -> None:
+        deadline = time.monotonic() + START_S
+        while time.monotonic() < deadline:
+            answer = subprocess.run(
+                ["xdotool", "get_num_desktops"], env=self.environment(), capture_output=True, check=False
+            )
+            if answer.returncode == 0:
+                return
+            time.sleep(LOOK_AGAIN_S)
+        raise RuntimeError("openbox did not start.")
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(5)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
