@@ -1,0 +1,45 @@
+"""Which dialogs this machine can show by itself."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from connect_helper.picking.base import Asker, Picker
+from connect_helper.picking.kdialog import Kdialog
+from connect_helper.picking.macos import PROGRAM as OSASCRIPT
+from connect_helper.picking.macos import MacDialogs
+from connect_helper.picking.programs import PROGRAM_FOLDERS, find_program
+from connect_helper.picking.windows import WindowsDialogs, powershell
+from connect_helper.picking.zenity import Zenity
+
+
+class Desktop(Picker, Asker, Protocol):
+    """Something that shows both file dialogs and questions."""
+
+
+def find_desktop(
+    environment: Mapping[str, str] = os.environ,
+    *,
+    platform: str = sys.platform,
+    folders: Sequence[str] = PROGRAM_FOLDERS,
+) -> Desktop | None:
+    """The dialogs of this machine; None where there is no desktop or no program to show them.
+
+    Under KDE kdialog is taken first, elsewhere zenity; whichever is installed serves.
+    """
+    if platform == "darwin":
+        # Logged in over SSH there is no window server to show a dialog on.
+        return None if "SSH_CONNECTION" in environment else MacDialogs(environment, program=OSASCRIPT)
+    if platform == "win32":
+        program = powershell(environment)
+        return WindowsDialogs(program, environment) if program else None
+    if not (environment.get("DISPLAY") or environment.get("WAYLAND_DISPLAY")):
+        return None
+    zenity, kdialog = find_program("zenity", folders), find_program("kdialog", folders)
+    prefers_kde = "KDE" in environment.get("XDG_CURRENT_DESKTOP", "").upper().split(":")
+    if kdialog and (prefers_kde or not zenity):
+        return Kdialog(kdialog, environment)
+    return Zenity(zenity, environment) if zenity else None
