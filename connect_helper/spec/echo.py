@@ -1,0 +1,99 @@
+"""What of a transfer spec may go back to the page, into the journal and into our window: no secrets.
+
+A page may call a secret whatever it likes, so two nets are spread: names that look like a secret's are left
+out wherever they stand, and values that hold a secret seen anywhere in the spec are left out of every field
+that is not one of the plain ones below.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from connect_helper.spec.transfer_spec import TransferSpec
+
+# Always checked, and read by page libraries: a password that equals a user name or a piece of a path must
+# not make them vanish.
+_PLAIN: Final = frozenset(
+    {"direction", "remote_host", "remote_user", "ssh_port", "source_root", "destination_root", "src_base"}
+)
+_PLAIN_OF_PATH: Final = frozenset({"source", "destination"})
+_SECRET_NAME: Final = re.compile(
+    r"pass(?:wor[dt]|wd|phrase|code|key)|filepass$|pwd|token|secret|private_?key|credential|bearer"
+    r"|(?:api|auth\w*)_?key|^authorization$"
+)
+_NOT_SECRET: Final = frozenset({"fail_bad_filepass", "authentication"})
+_URL_LOGIN: Final = re.compile(r"(?<=://)[^/@\s]*@")
+_SHORT: Final = 6  # characters; a shorter secret is looked for as a whole value, not inside of one
+
+
+def echo(spec: TransferSpec) -> dict[str, Any]:
+    """Return the spec as it came, unknown keys included, without secrets."""
+    secrets = frozenset(secret for secret in _secrets(spec.raw, inside=False) if secret)
+    kept = _cleaned(spec.raw, _PLAIN, secrets)
+    kept["paths"] = [_cleaned(entry, _PLAIN_OF_PATH, secrets) for entry in spec.raw["paths"]]
+    return kept
+
+
+def _cleaned(fields: Mapping[str, Any], plain: frozenset[str], secrets: frozenset[str]) -> dict[str, Any]:
+    others = {name: value for name, value in fields.items() if name not in plain}
+    clean = _without(others, secrets)
+    return {name: clean.get(name, value) for name, value in fields.items() if name in plain or name in clean}
+
+
+class _Gone:
+    """Marks a value that is left out."""
+
+
+_GONE: Final = _Gone()
+
+
+def _is_secret_name(name: str) -> bool:
+    plain = name.lower().replace("-", "_").replace(" ", "_")
+    return plain not in _NOT_SECRET and bool(_SECRET_NAME.search(plain))
+
+
+def _secrets(value: Any, *, inside: bool) -> Iterator[str]:
+    """Yield every text and number that stands under a secret's name (`inside`), and logins in URLs."""
+    if isinstance(value, Mapping):
+        for name, below in value.items():
+            yield from _secrets(below, inside=inside or _is_secret_name(name))
+    elif isinstance(value, list):
+        for below in value:
+            yield from _secrets(below, inside=inside)
+    elif isinstance(value, str):
+        yield from (login.rstrip("@").rpartition(":")[2] for login in _URL_LOGIN.findall(value))
+        if inside:
+            yield value
+    elif inside and isinstance(value, (int, float)) and not isinstance(value, bool):
+        yield str(value)
+
+
+def _without(value: Any, secrets: frozenset[str]) -> Any:
+    """Return `value` without what is secret in it; _GONE when nothing may remain."""
+    if isinstance(value, Mapping):
+        pairs = (
+            (name, _without(below, secrets)) for name, below in value.items() if not _is_secret_name(name)
+        )
+        return {name: below for name, below in pairs if below is not _GONE and not _holds(name, secrets)}
+    if isinstance(value, list):
+        return [below for below in (_without(item, secrets) for item in value) if below is not _GONE]
+    if isinstance(value, str):
+        return _GONE if _holds(value, secrets) or _hidden(value, secrets) else _URL_LOGIN.sub("", value)
+    return _GONE if str(value) in secrets else value
+
+
+def _holds(text: str, secrets: frozenset[str]) -> bool:
+    return text in secrets or any(len(secret) >= _SHORT and secret in text for secret in secrets)
+
+
+def _hidden(text: str, secrets: frozenset[str]) -> bool:
+    """Look into base64, the form of `tags64` and of Basic authorisation."""
+    try:
+        decoded = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        return False
+    return any(len(secret) >= _SHORT and secret.encode("utf-8", "replace") in decoded for secret in secrets)

@@ -1,0 +1,61 @@
+"""Rates of a transfer: what the spec asks for, and what `modify` changes. All in kbit/s of 1000 bit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from connect_helper.spec.lenient import as_bool
+from connect_helper.spec.transfer_spec import TransferSpec, parse_spec
+from connect_helper.spec.words import RATE_POLICIES, RatePolicy, pick, rate, word
+
+
+@dataclass(frozen=True, slots=True)
+class RateChange:
+    """The fields of a `modify` request that were set (Connect reference, section 5); None: unchanged."""
+
+    rate_policy: RatePolicy | None = None
+    target_rate_kbps: int | None = None
+    min_rate_kbps: int | None = None
+    target_rate_cap_kbps: int | None = None
+    lock_rate_policy: bool | None = None
+    lock_target_rate: bool | None = None
+    lock_min_rate: bool | None = None
+
+    def as_connect_fields(self) -> dict[str, Any]:
+        """Return the changed fields, flat, as the answer to `modify` (section 5.4)."""
+        values = {name: getattr(self, name) for name in self.__slots__}
+        return {name: value for name, value in values.items() if value is not None}
+
+
+def parse_rates(changes: Mapping[str, Any]) -> RateChange:
+    """Read the body of a `modify` request; keys that are no rate settings are left alone.
+
+    Raises InvalidRequest naming the field.
+    """
+    return RateChange(
+        rate_policy=word(changes, RATE_POLICIES, "rate_policy"),
+        target_rate_kbps=rate(changes, "target_rate_kbps"),
+        min_rate_kbps=rate(changes, "min_rate_kbps"),
+        target_rate_cap_kbps=rate(changes, "target_rate_cap_kbps"),
+        lock_rate_policy=_lock(changes, "lock_rate_policy", "lock_policy"),
+        lock_target_rate=_lock(changes, "lock_target_rate_kbps", "lock_target_rate"),
+        lock_min_rate=_lock(changes, "lock_min_rate_kbps", "lock_min_rate"),
+    )
+
+
+def with_rates(spec: TransferSpec, change: RateChange) -> TransferSpec:
+    """Return `spec` with a rate change applied. A lock binds the user, not the page, so none is looked at."""
+    return parse_spec({**spec.raw, **change.as_connect_fields()})
+
+
+def effective_rate_kbps(spec: TransferSpec) -> int | None:
+    """Return the rate the spec asks for, bounded by its cap; None when it sets no limit."""
+    limits = [limit for limit in (spec.target_rate_kbps, spec.target_rate_cap_kbps) if limit is not None]
+    return min(limits, default=None)
+
+
+def _lock(changes: Mapping[str, Any], *names: str) -> bool | None:
+    name, value = pick(changes, *names)
+    return as_bool(value, name)

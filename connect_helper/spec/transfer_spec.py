@@ -1,0 +1,298 @@
+"""The transfer spec: the JSON object that describes one transfer, read once and checked.
+
+Pages send it with words of several generations. `parse_spec` reads every known spelling, refuses what is
+wrong or cannot be done, and keeps the object as it came in `raw`, so that unknown keys can come back in
+answers (see `connect_helper.spec.echo`). Source: transfer spec reference, sections 0 to 2.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from pydantic import SecretStr
+
+from connect_helper.errors import InvalidRequest
+from connect_helper.spec import words
+from connect_helper.spec.hosts import clean_host
+from connect_helper.spec.lenient import as_bool, as_int, as_text, is_unset
+from connect_helper.spec.overwrite import Overwrite, Resume
+from connect_helper.spec.support import NEVER, Circumstances, refuse_unsupported
+from connect_helper.spec.words import Authentication, Checksum, Direction, RatePolicy, flag, pick, rate, word
+
+DEFAULT_SSH_PORT: Final = 33001
+TOKEN_USER: Final = "xfer"  # noqa: S105 - the login name that goes with tokens
+SECRET_LIMIT: Final = 65_536  # characters; private keys and signed tokens are long
+PATH_LIMIT: Final = 32_768  # characters
+RESUME_FIELDS: Final = (
+    "token",
+    "cookie",
+    "authentication",
+    "remote_user",
+    "remote_password",
+    "content_protection_passphrase",
+)
+_FINGERPRINT: Final = re.compile(r"[A-Za-z0-9+/=:_-]{1,200}")
+_TRANSFER_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,128}")
+
+
+@dataclass(frozen=True, slots=True)
+class PathPair:
+    """One entry of `paths` as it came; a missing destination is None."""
+
+    source: str
+    destination: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TransferSpec:
+    """A checked transfer spec under canonical names. Rates in kbit/s of 1000 bit; None means not set."""
+
+    direction: Direction
+    remote_host: str  # lower case, ASCII
+    paths: tuple[PathPair, ...]  # never empty; all with destination, or none
+    raw: Mapping[str, Any] = field(repr=False)  # as it came, secrets included: never log or send it
+    ignored: tuple[str, ...] = ()  # fields that were set and are never honoured
+    ssh_port: int = DEFAULT_SSH_PORT
+    remote_user: str | None = None
+    remote_password: SecretStr | None = None
+    authentication: Authentication = "password"
+    token: SecretStr | None = None
+    ssh_private_key: SecretStr | None = None
+    ssh_private_key_passphrase: SecretStr | None = None
+    sshfp: str | None = None
+    source_root: str = ""
+    destination_root: str = ""
+    src_base: str = ""
+    create_dir: bool = False
+    overwrite: Overwrite = "diff"
+    resume_policy: Resume = "sparse_checksum"
+    file_checksum: Checksum = "none"
+    follow_links: bool = True
+    skip_special_files: bool = False
+    preserve_times: bool = False
+    rate_policy: RatePolicy = "fair"
+    target_rate_kbps: int | None = None
+    target_rate_cap_kbps: int | None = None
+    wants_source_removal: bool = False  # asked for, never done: "Source files were kept."
+    cookie: str | None = None
+    title: str | None = None
+    tags: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    @property
+    def pairs(self) -> bool:
+        """Whether `paths` are source-destination pairs."""
+        return self.paths[0].destination is not None
+
+    @property
+    def xfer_id(self) -> str | None:
+        """The transfer id the page brought in `tags.aspera.xfer_id`, if it can be used as one."""
+        aspera = self.tags.get("aspera")
+        value = aspera.get("xfer_id") if isinstance(aspera, Mapping) else None
+        return value if isinstance(value, str) and _TRANSFER_ID.fullmatch(value) else None
+
+    @property
+    def login_user(self) -> str | None:
+        """The user to log in as; None means the user must be asked."""
+        return self.remote_user or (TOKEN_USER if self.authentication == "token" else None)
+
+    @property
+    def needs_password(self) -> bool:
+        """Whether the user must be asked for a password (reference section 2.12)."""
+        return self.authentication == "password" and not (self.remote_password or self.ssh_private_key)
+
+
+def parse_spec(raw: Mapping[str, Any]) -> TransferSpec:
+    """Read a transfer spec.
+
+    Raises InvalidRequest naming the first field that is missing, wrong, contradicts another one, or asks for
+    something this program cannot do (`connect_helper.spec.support`).
+    """
+    direction = word(raw, words.DIRECTIONS, "direction")
+    if direction is None:
+        raise InvalidRequest('"direction" is missing: give "send" or "receive".', field="direction")
+    resume = word(raw, words.RESUME, "resume_policy", "resume", "resume_level", "resume_check")
+    resume = resume or "sparse_checksum"
+    preserve_times = flag(raw, "preserve_times") or flag(raw, "preserve_modification_time")
+    host, paths = _host(raw), _paths(raw)
+    wants_removal = _wants_removal(raw)
+    refuse_unsupported(raw, Circumstances(direction, resume, preserve_times))
+    words.check_cipher(raw)
+    return TransferSpec(
+        direction=direction,
+        remote_host=host,
+        paths=paths,
+        raw=dict(raw),
+        ignored=tuple(name for name in raw if name in NEVER and not is_unset(raw[name])),
+        ssh_port=as_int(raw.get("ssh_port"), "ssh_port", maximum=65_535) or DEFAULT_SSH_PORT,
+        remote_user=_user(raw),
+        remote_password=_secret(raw, "remote_password"),
+        authentication=_authentication(raw),
+        token=_secret(raw, "token"),
+        ssh_private_key=_secret(raw, "ssh_private_key"),
+        ssh_private_key_passphrase=_secret(raw, "ssh_private_key_passphrase"),
+        sshfp=_fingerprint(raw),
+        source_root=_path(raw.get("source_root"), "source_root") or "",
+        destination_root=_path(raw.get("destination_root"), "destination_root") or "",
+        src_base=_src_base(raw),
+        create_dir=flag(raw, "create_dir"),
+        overwrite=word(raw, words.OVERWRITE, "overwrite", "overwrite_policy") or "diff",
+        resume_policy=resume,
+        file_checksum=word(raw, words.CHECKSUMS, "file_checksum") or "none",
+        follow_links=word(raw, words.LINKS, "symlink_policy") is not False,
+        skip_special_files=flag(raw, "skip_special_files"),
+        preserve_times=preserve_times,
+        rate_policy=word(raw, words.RATE_POLICIES, "rate_policy") or "fair",
+        target_rate_kbps=rate(raw, "target_rate_kbps"),
+        target_rate_cap_kbps=rate(raw, "target_rate_cap_kbps"),
+        wants_source_removal=wants_removal,
+        cookie=_cookie(raw),
+        title=as_text(raw.get("title"), "title"),
+        tags=_tags(raw),
+    )
+
+
+def with_changes(spec: TransferSpec, changes: Mapping[str, Any]) -> TransferSpec:
+    """Return `spec` with what a resume request brings: new login data (Connect reference, section 6.4).
+
+    Fields that are no login data are left alone, whatever they say: a resumed transfer goes to the same
+    server with the same files. Raises InvalidRequest as `parse_spec` does.
+    """
+    news = {name: changes[name] for name in RESUME_FIELDS if not is_unset(changes.get(name))}
+    old = dict(spec.raw)
+    if "content_protection_passphrase" in news:
+        old.pop("content_protection_password", None)  # the newer spelling would win over the new value
+    return parse_spec({**old, **news})
+
+
+def _host(raw: Mapping[str, Any]) -> str:
+    text = as_text(raw.get("remote_host"), "remote_host")
+    if text is None or not text.strip():
+        raise InvalidRequest('"remote_host" is missing: give the name of the server.', field="remote_host")
+    return clean_host(text, "remote_host")
+
+
+def _paths(raw: Mapping[str, Any]) -> tuple[PathPair, ...]:
+    entries = raw.get("paths")
+    if entries is None or entries == []:
+        raise InvalidRequest('"paths" is missing: list at least one file or folder.', field="paths")
+    if not isinstance(entries, list):
+        raise InvalidRequest('"paths" must be a list of objects with "source".', field="paths")
+    pairs = tuple(_pair(entry, index) for index, entry in enumerate(entries))
+    if len({pair.destination is None for pair in pairs}) > 1:
+        raise InvalidRequest(
+            '"paths" mixes entries with and without "destination": give it in all of them or in none.',
+            field="paths",
+        )
+    return pairs
+
+
+def _pair(entry: Any, index: int) -> PathPair:
+    name = f"paths[{index}]"
+    if not isinstance(entry, Mapping):
+        raise InvalidRequest(f'"{name}" must be an object with "source".', field=name)
+    source = _path(entry.get("source"), f"{name}.source")
+    if source is None:
+        raise InvalidRequest(f'"{name}.source" is missing: give a file or folder.', field=f"{name}.source")
+    return PathPair(source, _path(entry.get("destination"), f"{name}.destination"))
+
+
+def _path(value: Any, name: str) -> str | None:
+    return as_text(value, name, limit=PATH_LIMIT, path=True)
+
+
+def _src_base(raw: Mapping[str, Any]) -> str:
+    plain = _path(raw.get("src_base"), "src_base")
+    encoded = as_text(raw.get("src_base64"), "src_base64", limit=2 * PATH_LIMIT)
+    if plain is not None or encoded is None:
+        return plain or ""
+    text = _base64(encoded, "src_base64").decode("utf-8", "surrogateescape")
+    return _path(text, "src_base64") or ""
+
+
+def _base64(text: str, name: str) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        raise InvalidRequest(f'"{name}" is not valid base64.', field=name) from None
+
+
+def _wants_removal(raw: Mapping[str, Any]) -> bool:
+    """Read the removal fields (section 2.9); `delete_source` overrules the single ones either way."""
+    single = [
+        flag(raw, "remove_after_transfer"),
+        flag(raw, "remove_empty_directories"),
+        flag(raw, "remove_empty_source_dir", "remove_empty_source_directory"),
+    ]
+    whole = as_bool(raw.get("delete_source"), "delete_source")
+    wanted = any(single) if whole is None else whole
+    if wanted and not is_unset(raw.get("move_after_transfer")):
+        raise InvalidRequest(
+            'Source files cannot be both removed and moved: leave out "move_after_transfer".',
+            field="move_after_transfer",
+        )
+    return wanted
+
+
+def _user(raw: Mapping[str, Any]) -> str | None:
+    user = as_text(raw.get("remote_user"), "remote_user", limit=256)
+    if user is not None and not user.isprintable():
+        raise InvalidRequest('"remote_user" contains a character that is not allowed.', field="remote_user")
+    return user
+
+
+def _secret(raw: Mapping[str, Any], name: str) -> SecretStr | None:
+    text = as_text(raw.get(name), name, limit=SECRET_LIMIT)
+    return None if text is None else SecretStr(text)
+
+
+def _authentication(raw: Mapping[str, Any]) -> Authentication:
+    """Settle how to log in (section 2.12): a lone token is meant to be used."""
+    chosen = word(raw, words.AUTHENTICATION, "authentication")
+    has_token = not is_unset(raw.get("token"))
+    if chosen == "token" and not has_token:
+        raise InvalidRequest('"token" is missing: "authentication" is "token".', field="token")
+    if chosen is not None:
+        return chosen
+    other = any(not is_unset(raw.get(name)) for name in ("remote_password", "ssh_private_key"))
+    return "token" if has_token and not other else "password"
+
+
+def _fingerprint(raw: Mapping[str, Any]) -> str | None:
+    name, value = pick(raw, "sshfp", "ssh_fingerprint")
+    text = as_text(value, name)
+    if text is not None and not _FINGERPRINT.fullmatch(text):
+        raise InvalidRequest(f'"{name}" must be a host key fingerprint in hex or base64.', field=name)
+    return text
+
+
+def _cookie(raw: Mapping[str, Any]) -> str | None:
+    value = raw.get("cookie")
+    if isinstance(value, Mapping):
+        value = json.dumps(value)
+    return as_text(value, "cookie", limit=SECRET_LIMIT)
+
+
+def _tags(raw: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Read `tags`, or `tags64` (base64 of the same as JSON) when there is none."""
+    tags = raw.get("tags")
+    if not is_unset(tags):
+        return _object(tags, "tags")
+    encoded = as_text(raw.get("tags64"), "tags64", limit=SECRET_LIMIT)
+    if encoded is None:
+        return {}
+    try:
+        return _object(json.loads(_base64(encoded, "tags64")), "tags64")
+    except (ValueError, RecursionError):
+        raise InvalidRequest('"tags64" is not the base64 form of a JSON object.', field="tags64") from None
+
+
+def _object(value: Any, name: str) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise InvalidRequest(f'"{name}" must be an object.', field=name)
+    return value
