@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Final, Literal
 
 from connect_helper.errors import InvalidRequest
-from connect_helper.picking.base import DialogKind
 from connect_helper.spec.names import display
 
 FOLDER_TYPE: Final = "inode/directory"
@@ -37,16 +36,16 @@ class Picked:
     exists: bool = True  # False: a file to be saved under a new name
 
 
-def examine_all(paths: Iterable[Path], kind: DialogKind) -> list[Picked]:
-    """Examine what a dialog of `kind` returned, in its order.
+def look_at(paths: Iterable[Path], *, save: bool) -> list[Picked]:
+    """Look at what a dialog returned, in its order; `save` for the answer of a save dialog.
 
-    Raises InvalidRequest, with all descriptors closed again, when one of them is gone, unreadable or not of
-    that kind.
+    Raises InvalidRequest, with all descriptors closed again, when one of them is gone, unreadable or
+    neither a plain file nor a folder.
     """
     found: list[Picked] = []
     try:
         for path in paths:
-            found.append(examine(path, kind, pin=kind != "open-file" or len(found) < PINNED_FILES))
+            found.append(_look_at_one(path, save=save, pin_file=len(found) < PINNED_FILES))
     except BaseException:
         release(found)
         raise
@@ -60,11 +59,10 @@ def release(picked: Sequence[Picked]) -> None:
             os.close(item.pin)
 
 
-def examine(path: Path, kind: DialogKind, *, pin: bool) -> Picked:
-    """Examine one path; see `examine_all`."""
+def _look_at_one(path: Path, *, save: bool, pin_file: bool) -> Picked:
     shown = display(os.fspath(path))
     try:
-        return _examine_new(path, pin=pin) if kind == "save-file" else _examine_old(path, kind, pin=pin)
+        return _look_at_new(path) if save else _look_at_old(path, pin_file=pin_file)
     except FileNotFoundError:
         message = f"{shown} is not there any more. Choose again."
     except PermissionError:
@@ -76,63 +74,40 @@ def examine(path: Path, kind: DialogKind, *, pin: bool) -> Picked:
     raise InvalidRequest(message)
 
 
-def _examine_old(path: Path, kind: DialogKind, *, pin: bool) -> Picked:
+def _look_at_old(path: Path, *, pin_file: bool) -> Picked:
     real = os.path.realpath(path, strict=True)
-    facts, descriptor = _look(real, pin=pin)
-    if kind == "open-file" and stat.S_ISREG(facts.st_mode):
-        return Picked(
-            real,
-            "file",
-            facts.st_size,
-            facts.st_mtime_ns,
-            facts.st_dev,
-            facts.st_ino,
-            descriptor,
-            type_of(real),
-        )
-    if kind == "open-folder" and stat.S_ISDIR(facts.st_mode):
-        return Picked(
-            real, "folder", 0, facts.st_mtime_ns, facts.st_dev, facts.st_ino, descriptor, FOLDER_TYPE
-        )
-    if descriptor is not None:
-        os.close(descriptor)
-    wanted = "a plain file" if kind == "open-file" else "a folder"
-    raise InvalidRequest(f"{display(os.fspath(path))} is not {wanted}. Choose again.")
-
-
-def _examine_new(path: Path, *, pin: bool) -> Picked:
-    parent = os.path.realpath(path.parent, strict=True)
-    if not path.name or not os.path.isdir(parent):  # noqa: PTH112 - bytes-safe str paths throughout
-        raise InvalidRequest("Choose a folder and a name to save under.")
-    target = os.path.join(parent, path.name)  # noqa: PTH118
-    old = _lstat(target)
-    if old is not None and not stat.S_ISREG(old.st_mode):
-        raise InvalidRequest(f"{display(path.name)} exists and is not a plain file. Choose another name.")
-    facts, descriptor = _look(parent, pin=pin)
-    size, changed = (old.st_size, old.st_mtime_ns) if old else (0, 0)
+    facts, pin = _hold(real)
+    if stat.S_ISDIR(facts.st_mode):
+        return Picked(real, "folder", 0, facts.st_mtime_ns, facts.st_dev, facts.st_ino, pin, FOLDER_TYPE)
+    if pin is not None and not (pin_file and stat.S_ISREG(facts.st_mode)):
+        os.close(pin)
+        pin = None
+    if not stat.S_ISREG(facts.st_mode):
+        raise InvalidRequest(f"{display(os.fspath(path))} is neither a file nor a folder. Choose again.")
     return Picked(
-        target,
-        "save",
-        size,
-        changed,
-        facts.st_dev,
-        facts.st_ino,
-        descriptor,
-        type_of(target),
-        exists=old is not None,
+        real, "file", facts.st_size, facts.st_mtime_ns, facts.st_dev, facts.st_ino, pin, type_of(real)
     )
 
 
-def _look(real: str, *, pin: bool) -> tuple[os.stat_result, int | None]:
-    """The facts of what `real` names now, taken from the descriptor that is kept, where there are such."""
+def _look_at_new(path: Path) -> Picked:
+    parent = os.path.realpath(path.parent, strict=True)
+    target = os.path.join(parent, path.name)  # noqa: PTH118 - str throughout, no Path, keeps odd bytes as they are
+    old = _lstat(target)
+    if old is not None and not stat.S_ISREG(old.st_mode):
+        raise InvalidRequest(f"{display(path.name)} exists and is not a plain file. Choose another name.")
+    size, changed = (old.st_size, old.st_mtime_ns) if old else (0, 0)
+    facts, pin = _hold(parent)
+    kind = type_of(target)
+    exists = old is not None
+    return Picked(target, "save", size, changed, facts.st_dev, facts.st_ino, pin, kind, exists=exists)
+
+
+def _hold(real: str) -> tuple[os.stat_result, int | None]:
+    """The facts of what `real` names now, taken from a descriptor that keeps it, where there are such."""
     if not _O_PATH:
         return os.lstat(real), None
     descriptor = os.open(real, _O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
-    facts = os.fstat(descriptor)
-    if pin:
-        return facts, descriptor
-    os.close(descriptor)
-    return facts, None
+    return os.fstat(descriptor), descriptor
 
 
 def _lstat(path: str) -> os.stat_result | None:
