@@ -30,7 +30,7 @@ check: $(READY_DEV) $(READY_NPM)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy connect_helper
 	$(BIN)/lint-imports
-	node_modules/.bin/tsc --project tsconfig.json
+	node_modules/.bin/tsc --project web/sdk
 
 bench: programs $(READY_DEV)
 	$(BIN)/python benchmarks/loopback.py $(BENCH_ARGS)
