@@ -1,0 +1,254 @@
+"""The port of this room: what a session needs from a way to reach a server.
+
+A transport moves bytes and answers questions about the far side; it decides nothing. What to send,
+skip, resume or replace, and whether what arrived is right, is the session's business, so that another
+transport inherits all of it. Paths of the far side are bytes; local files are open descriptors.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import AsyncGenerator, Callable
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Literal, Protocol
+
+from connect_helper.errors import TransferError
+
+RECORD_BLOCK = 8 * 1024 * 1024  # bytes hashed together for resume records (REL-5)
+
+Kind = Literal["file", "folder", "link", "special"]
+Publish = Literal["replace", "fresh"]  # fresh: raises AlreadyExists when the name is taken
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What the far side says about one of its names; links are told apart, not followed."""
+
+    kind: Kind
+    size: int  # bytes
+    mtime_ns: int  # SFTP knows whole seconds only
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One thing found by a scan of the far side.
+
+    `below` are the names below the scanned source, each one safe component; () is the source itself.
+    `path` is the full remote path. An entry with `error` cannot be transferred and says why.
+    """
+
+    path: bytes
+    below: tuple[bytes, ...]
+    facts: Facts
+    error: TransferError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A place in a stream of bytes: how many whole blocks lie before it, and the hash of the rest."""
+
+    offset: int = 0
+    blocks: int = 0
+    tail: str = ""  # hex SHA-256 of the bytes after the last whole block; "" when there are none
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What the first `offset` bytes are: hex SHA-256 of each whole block, and of the rest (`tail`)."""
+
+    offset: int = 0
+    blocks: tuple[str, ...] = ()
+    tail: str = ""
+
+
+class BlockHashes:
+    """SHA-256 of each whole `RECORD_BLOCK` of a byte stream, and a digest of all of it when asked for.
+
+    Fed strictly in order, by one thread at a time.
+    """
+
+    __slots__ = ("_block", "_filled", "_offset", "_whole", "blocks")
+
+    def __init__(self, algorithm: str = "") -> None:
+        self.blocks: list[str] = []
+        self._offset = 0
+        self._block = hashlib.sha256()
+        self._filled = 0
+        self._whole = hashlib.new(algorithm, usedforsecurity=False) if algorithm else None
+
+    def feed(self, data: bytes | memoryview) -> None:
+        view = memoryview(data)
+        if self._whole is not None:
+            self._whole.update(view)
+        while view:
+            part = view[: RECORD_BLOCK - self._filled]
+            self._block.update(part)
+            self._filled += len(part)
+            self._offset += len(part)
+            view = view[len(part) :]
+            if self._filled == RECORD_BLOCK:
+                self.blocks.append(self._block.hexdigest())
+                self._block = hashlib.sha256()
+                self._filled = 0
+
+    def mark(self) -> Mark:
+        """Where feeding has got to; cheap, so that one can be kept for every block on its way."""
+        return Mark(self._offset, len(self.blocks), self._block.hexdigest() if self._filled else "")
+
+    def proof(self, mark: Mark) -> Proof:
+        """What was fed before `mark`, which must be one of this object's own."""
+        return Proof(mark.offset, tuple(self.blocks[: mark.blocks]), mark.tail)
+
+    def digest(self) -> str:
+        """Hex digest of everything fed, by the algorithm asked for; "" when none was."""
+        return self._whole.hexdigest() if self._whole is not None else ""
+
+
+class LocalSource(Protocol):
+    """An open local file that is being sent. Calls block: run them in a thread."""
+
+    @property
+    def size(self) -> int: ...
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Exactly `length` bytes. Raises SourceChanged when the file is shorter by now."""
+        ...
+
+    def check(self) -> None:
+        """Raise SourceChanged when the file is no longer what it was when it was opened."""
+        ...
+
+
+class LocalTarget(Protocol):
+    """An open local partial file that is being received. Calls block: run them in a thread."""
+
+    def write(self, offset: int, data: list[bytes]) -> None:
+        """Write the blocks one after the other. Raises DiskFull, TargetError."""
+        ...
+
+
+Sink = Callable[[int], None]
+"""Gets the number of bytes that just became certain: acknowledged by the far side, or written here."""
+
+
+@dataclass(slots=True)
+class SendItem:
+    """One file to send: bytes `offset` to the end of `source`, into the remote file `partial`.
+
+    `hashes` was fed the bytes before `offset` and is fed the rest. `done` is kept at the last place up
+    to which the far side has confirmed everything, also when sending breaks off.
+    """
+
+    source: LocalSource
+    partial: bytes
+    offset: int
+    hashes: BlockHashes
+    sink: Sink
+    exclusive: bool  # the partial file must not exist yet; raises AlreadyExists
+    done: Mark = field(default_factory=Mark)
+
+
+@dataclass(slots=True)
+class ReceiveItem:
+    """One file to fetch: bytes `offset` to `size` of `path`, into the open `target`.
+
+    `hashes` and `done` as in SendItem; `done` is the last place up to which everything was written.
+    Raises SourceChanged when the far side has another size or time than given here.
+    """
+
+    path: bytes
+    size: int
+    mtime_ns: int
+    target: LocalTarget
+    offset: int
+    hashes: BlockHashes
+    sink: Sink
+    done: Mark = field(default_factory=Mark)
+
+
+class RateLimiter(Protocol):
+    """Shared by everything a session sends or fetches."""
+
+    async def take(self, amount: int) -> None:
+        """Wait until `amount` bytes may be moved."""
+        ...
+
+    def block_limit(self) -> int:
+        """Bytes to move at once at most, so that a low rate still flows evenly."""
+        ...
+
+
+class Transport(Protocol):
+    """One way to reach a server, open for one session and closed by leaving the context.
+
+    Raises TransferError, never a library's own error; ConnectError once the connection is gone. Calls
+    may run side by side. Cancelled, a call is off the wire within a second; a partial file stays.
+    """
+
+    @property
+    def address(self) -> str:
+        """The numeric address in use."""
+        ...
+
+    @property
+    def silent_s(self) -> float:
+        """Seconds since the far side last answered anything; 0 when it owes no answer."""
+        ...
+
+    async def __aenter__(self) -> Transport: ...
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+    def scan(self, source: bytes, *, follow_links: bool) -> AsyncGenerator[Entry, None]:
+        """Everything at and below `source`, folders before what is in them, streamed.
+
+        A name that is no safe component, a link that is not followed, a device or an unreadable folder
+        is an entry with `error`. Raises SourceMissing when there is nothing at `source`.
+        """
+        ...
+
+    async def facts(self, path: bytes, *, follow: bool = False) -> Facts | None:
+        """What is at `path`; None when there is nothing."""
+        ...
+
+    async def make_folder(self, path: bytes) -> None:
+        """Make a folder and what is missing above it; fine when it exists. Safe to call in parallel."""
+        ...
+
+    async def read_range(self, path: bytes, offset: int, length: int) -> bytes:
+        """`length` bytes at `offset`; fewer only where the file ends."""
+        ...
+
+    async def digest(self, path: bytes, algorithm: str, length: int, *, expected: str) -> str:
+        """Hex digest of the first `length` bytes of a remote file, which has to have them.
+
+        `algorithm` is a name of hashlib. A program on the server is believed when it says `expected`
+        (it may see other paths than SFTP does); in any other case the file is read back.
+        """
+        ...
+
+    async def send(self, item: SendItem) -> None:
+        """Write the partial file to its end and make it durable where the server can."""
+        ...
+
+    async def receive(self, item: ReceiveItem) -> None:
+        """Fetch the rest of the file, counted exactly."""
+        ...
+
+    async def publish(self, partial: bytes, target: bytes, how: Publish) -> None:
+        """Bring a whole partial file under its final name, in one step where the server can.
+
+        A link at `target` is replaced, never written through. Raises TargetIsFolder, AlreadyExists.
+        """
+        ...
+
+    async def set_times(self, path: bytes, mtime_ns: int) -> None:
+        """Set the modification time; a server that cannot is no error."""
+        ...
+
+    async def remove(self, path: bytes) -> None:
+        """Remove a file; fine when there is none."""
+        ...

@@ -1,0 +1,44 @@
+"""How much of one file is on its way at once: enough to fill the line, not so much that it queues up.
+
+With too little on its way a long line stands idle between answers; with too much on a slow line a stop
+or a new rate shows late, and the first answer of a large block takes a minute.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+KIB: Final = 1024
+SMALLEST: Final = 256 * KIB
+LARGEST: Final = 16 * 1024 * KIB
+FIRST: Final = 512 * KIB
+SMALLEST_BLOCK: Final = 16 * KIB
+BLOCKS: Final = 64  # requests on their way when the window is full
+SECONDS: Final = 2.0  # of the measured rate are on their way
+PERIOD_S: Final = 0.25
+
+
+class Window:
+    """Adapts to the rate at which answers come. Sizes in bytes, time from `clock` in seconds."""
+
+    def __init__(self, largest_block: int, clock: Callable[[], float]) -> None:
+        self._largest_block = largest_block
+        self._clock = clock
+        self._since = clock()
+        self._answered = 0
+        self.size = FIRST
+
+    def answered(self, amount: int) -> None:
+        """Note that `amount` bytes arrived or were confirmed."""
+        self._answered += amount
+        elapsed = self._clock() - self._since
+        if elapsed >= PERIOD_S:
+            wanted = int(self._answered / elapsed * SECONDS)
+            self.size = min(max(wanted, SMALLEST), LARGEST)
+            self._since += elapsed
+            self._answered = 0
+
+    def block(self, limit: int) -> int:
+        """Size of the next block, at most `limit` (what the rate limiter wants)."""
+        return max(1, min(max(self.size // BLOCKS, SMALLEST_BLOCK), self._largest_block, limit))
