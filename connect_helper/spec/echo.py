@@ -82,7 +82,8 @@ def _without(value: Any, secrets: frozenset[str]) -> Any:
     if isinstance(value, list):
         return [below for below in (_without(item, secrets) for item in value) if below is not _GONE]
     if isinstance(value, str):
-        return _GONE if _holds(value, secrets) or _hidden(value, secrets) else _URL_LOGIN.sub("", value)
+        bare = _URL_LOGIN.sub("", value)
+        return _GONE if _holds(bare, secrets) or _hidden(bare, secrets) else bare
     return _GONE if str(value) in secrets else value
 
 

@@ -39,7 +39,7 @@ class DownloadPath:
 def upload_targets(spec: TransferSpec) -> tuple[UploadPath, ...]:
     """Return sources and targets of an upload.
 
-    A `destination_root` of "/" or "" is the folder the login leads to. Raises InvalidRequest naming the field.
+    A `destination_root` of "/" or "" is the folder the login leads to. Raises InvalidRequest.
     """
     root = spec.destination_root.strip("/")
     if root and spec.destination_root.startswith("/"):
@@ -136,6 +136,8 @@ def _destination(spec: TransferSpec, text: str) -> tuple[str, ...]:
     """
     names = tuple(name for name in text.split("/") if name not in ("", "."))
     local = spec.direction == "receive"
+    if ".." in names and not local:
+        raise InvalidRequest('A "destination" must not contain "..".', field="paths")
     if ".." in names or (local and ("\\" in text or any(_DRIVE.match(name) for name in names))):
         raise NotGranted("Choose a folder.", internal_message="the destination leads out of its folder")
     return names

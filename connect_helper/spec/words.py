@@ -64,7 +64,7 @@ _CIPHER: Final = re.compile(r"none|aes-?(?:128|192|256)(?:-?(?:cfb|gcm))?")
 
 
 def pick(raw: Mapping[str, Any], *names: str) -> tuple[str, Any]:
-    """Return the first of `names` (newest spelling first) that is set, and its value; else the first, None."""
+    """Return the first of `names` (newest spelling first) that is set, and its value; or the first, None."""
     return next(((name, raw[name]) for name in names if not is_unset(raw.get(name))), (names[0], None))
 
 
