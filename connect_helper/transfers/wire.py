@@ -13,7 +13,6 @@ from pydantic import BaseModel, SecretStr, TypeAdapter, ValidationError
 
 from connect_helper.transfers.messages import COMMANDS, EVENTS, Command, Event
 
-
 Message = TypeVar("Message")
 
 
