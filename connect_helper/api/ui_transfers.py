@@ -1,0 +1,144 @@
+"""The part of the window's API that shows and steers transfers."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from itertools import islice
+from typing import Any, Final
+
+from aiohttp import web
+from pydantic import SecretStr
+
+from connect_helper.api.bodies import read_object
+from connect_helper.api.ui_views import GROUPS, Facts, counts_view, transfer_details, transfer_view
+from connect_helper.errors import InvalidRequest, NotFound
+from connect_helper.transfers.manager import TransferManager
+from connect_helper.transfers.plan import Login
+from connect_helper.transfers.transfer import Transfer
+
+PAGE_SIZE: Final = 100
+PAGE_LIMIT: Final = 500
+_RATE_RANGE_KBPS: Final = range(8, 100_000_001)
+_TEXT_LIMIT: Final = 1_024
+
+Reveal = Callable[[str], Awaitable[None]]
+
+
+class TransferPages:
+    """Handlers below /api/transfers. The window belongs to the user, so it sees every caller's transfers."""
+
+    def __init__(self, manager: TransferManager, reveal: Reveal) -> None:
+        self._manager = manager
+        self._reveal = reveal
+
+    def routes(self) -> list[web.RouteDef]:
+        one = "/api/transfers/{id}"
+        return [
+            web.get("/api/transfers", self.list),
+            web.get(one, self.details),
+            web.post(f"{one}/stop", self.stop),
+            web.post(f"{one}/resume", self.resume),
+            web.post(f"{one}/remove", self.remove),
+            web.post(f"{one}/reveal", self.show_in_folder),
+            web.post(f"{one}/rate", self.set_rate),
+        ]
+
+    def render(self, transfers: list[Transfer]) -> dict[str, Any]:
+        """`{"transfers": [...], "counts": {...}}`, in the order given."""
+        views = [transfer_view(transfer, self._facts(transfer)) for transfer in transfers]
+        return {"transfers": views, "counts": counts_view(self._manager.all())}
+
+    def _facts(self, transfer: Transfer) -> Facts:
+        return Facts(
+            rates=[kbps for _, kbps in self._manager.rates(transfer.id)],
+            needs_login=self._manager.needs_login(transfer.id),
+            rate_limit_kbps=self._manager.plan_of(transfer.id).rate_kbps,
+        )
+
+    async def list(self, request: web.Request) -> web.Response:
+        """GET ?limit&before&show: newest first.
+
+        `before` is the id of the last transfer of the page before; `show` one of all, running, finished,
+        failed. `more` tells whether older ones follow.
+        """
+        limit = _page_size(request.query.get("limit", str(PAGE_SIZE)))
+        show = request.query.get("show", "all")
+        if show != "all" and show not in GROUPS.values():
+            raise InvalidRequest("show: choose all, running, finished or failed.", field="show")
+        newest_first = [
+            entry for entry in reversed(self._manager.all()) if show in ("all", GROUPS.get(entry.status))
+        ]
+        start = _position_after(newest_first, request.query.get("before", ""))
+        page = list(islice(newest_first, start, start + limit))
+        return web.json_response({**self.render(page), "more": start + limit < len(newest_first)})
+
+    async def details(self, request: web.Request) -> web.Response:
+        """The transfer with its files and facts."""
+        return self._answer(self._named(request))
+
+    def _named(self, request: web.Request) -> Transfer:
+        return self._manager.get(request.match_info["id"])
+
+    def _answer(self, transfer: Transfer) -> web.Response:
+        return web.json_response(transfer_details(transfer, self._facts(transfer)))
+
+    async def stop(self, request: web.Request) -> web.Response:
+        """Stop it; what has arrived is kept for a resume."""
+        transfer = self._named(request)
+        await self._manager.stop(transfer.id)
+        return self._answer(transfer)
+
+    async def resume(self, request: web.Request) -> web.Response:
+        """Go on. Body `{user?, password?}`: a fresh login, when the old one was refused or is gone."""
+        transfer = self._named(request)
+        body = await read_object(request) if request.can_read_body else {}
+        user, password = (_text(body, name) for name in ("user", "password"))
+        login = Login(user=user or transfer.user, password=SecretStr(password)) if password else None
+        if user and not password:
+            raise InvalidRequest("Type the password too.", field="password")
+        return self._answer(await self._manager.resume(transfer.id, login=login))
+
+    async def remove(self, request: web.Request) -> web.Response:
+        """Take it off the list; a running one is stopped first. Finished files stay where they are."""
+        await self._manager.remove(self._named(request).id)
+        return web.Response(status=204)
+
+    async def show_in_folder(self, request: web.Request) -> web.Response:
+        """Show its file or folder, selected, in the file manager."""
+        transfer = self._named(request)
+        if not transfer.explorer_path:
+            raise NotFound("This transfer has no file or folder on this computer yet.")
+        await self._reveal(transfer.explorer_path)
+        return web.Response(status=204)
+
+    async def set_rate(self, request: web.Request) -> web.Response:
+        """Body `{"rate_kbps": number | null}`: its own limit, null for none."""
+        transfer = self._named(request)
+        rate = (await read_object(request)).get("rate_kbps")
+        if rate is not None and (type(rate) is not int or rate not in _RATE_RANGE_KBPS):
+            raise InvalidRequest("Choose a rate from 0.008 to 100,000 Mbit/s.", field="rate_kbps")
+        changed = await self._manager.set_rate(transfer.id, rate, {"target_rate_kbps": rate or 0})
+        return self._answer(changed)
+
+
+def _page_size(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text[:9]) <= PAGE_LIMIT:
+        raise InvalidRequest(f"limit: a number from 1 to {PAGE_LIMIT}.", field="limit")
+    return int(text)
+
+
+def _position_after(transfers: list[Transfer], transfer_id: str) -> int:
+    """Where the page after `transfer_id` starts; from the top when that one is gone."""
+    for position, transfer in enumerate(transfers):
+        if transfer.id == transfer_id:
+            return position + 1
+    return 0
+
+
+def _text(body: dict[str, Any], name: str) -> str:
+    value = body.get(name)
+    if value is None:
+        return ""
+    if not isinstance(value, str) or len(value) > _TEXT_LIMIT:
+        raise InvalidRequest("A text of at most 1,024 characters is needed here.", field=name)
+    return value

@@ -1,0 +1,177 @@
+// The Activity page: the live list of transfers.
+
+import { find, h, setText } from "./dom.js";
+import { counted, rate } from "./format.js";
+import { ApiError, api, stream } from "./session.js";
+import { toast } from "./shell.js";
+import { TransferRow } from "./transfer-row.js";
+
+/** @typedef {import("./transfer-model.js").TransferView} TransferView */
+/** @typedef {{ all: number, running: number, finished: number, failed: number }} Counts */
+
+const PAGE = 100;
+
+const list = find("#transfers", HTMLElement);
+const empty = find("#empty", HTMLElement);
+const emptyFilter = find("#empty-filter", HTMLElement);
+const older = find("#older", HTMLButtonElement);
+const clear = find("#clear", HTMLButtonElement);
+const summary = find("#summary", HTMLElement);
+const filters = [...document.querySelectorAll("#filters button")].filter((button) => button instanceof HTMLButtonElement);
+
+/** @type {Map<string, TransferRow>} */
+const rows = new Map();
+/** @type {Counts} */
+let counts = { all: 0, running: 0, finished: 0, failed: 0 };
+let show = "all";
+let loading = 0; // number of the newest load, so that an old answer does not win
+
+const now = () => Date.now() / 1_000;
+
+/** @param {TransferView} transfer */
+const wanted = (transfer) => show === "all" || transfer.group === show;
+
+/** @param {TransferView} transfer */
+function place(transfer) {
+  let row = rows.get(transfer.id);
+  if (!wanted(transfer)) return drop(transfer.id);
+  if (!row) {
+    row = new TransferRow();
+    rows.set(transfer.id, row);
+    list.insertBefore(row, firstOlder(transfer));
+  }
+  row.show(transfer, now());
+}
+
+/**
+ * @param {TransferView} transfer
+ * @returns {TransferRow | null} the row that `transfer` stands before: the newest is at the top
+ */
+function firstOlder(transfer) {
+  for (const row of list.children) {
+    if (row instanceof TransferRow && row.transfer.added_at < transfer.added_at) return row;
+  }
+  return null;
+}
+
+/** @param {string} id */
+function drop(id) {
+  const row = rows.get(id);
+  if (!row) return;
+  if (row.contains(document.activeElement)) {
+    const next = row.nextElementSibling ?? row.previousElementSibling;
+    if (next instanceof TransferRow) next.focusTitle();
+  }
+  row.remove();
+  rows.delete(id);
+}
+
+function showFrame() {
+  for (const button of filters) {
+    const name = /** @type {keyof Counts} */ (button.dataset["show"]);
+    button.setAttribute("aria-pressed", String(name === show));
+    setText(find(".count", HTMLElement, button), String(counts[name]));
+  }
+  empty.hidden = counts.all > 0;
+  emptyFilter.hidden = rows.size > 0 || counts.all === 0;
+  find("#toolbar", HTMLElement).hidden = counts.all === 0;
+  clear.hidden = counts.finished === 0;
+  showSummary();
+}
+
+function showSummary() {
+  let total = 0;
+  for (const row of rows.values()) total += row.transfer.rate_kbps;
+  const words = counts.running ? `${counted(counts.running, "transfer")} under way` : counts.all ? "Nothing under way" : "";
+  setText(summary, total >= 1 ? `${words} · ${rate(total)}` : words);
+  document.title = counts.running ? `(${counts.running}) Activity · connect-helper` : "Activity · connect-helper";
+}
+
+/** @param {string} [before] id of the last row shown, to go on from there */
+async function load(before = "") {
+  const mine = ++loading;
+  const query = new URLSearchParams({ limit: String(PAGE), show });
+  if (before) query.set("before", before);
+  const answer = await api("GET", `/api/transfers?${query}`);
+  if (mine !== loading) return;
+  if (!before) forgetMissing(answer.transfers);
+  for (const transfer of answer.transfers) place(transfer);
+  counts = answer.counts;
+  older.hidden = !answer.more;
+  list.removeAttribute("aria-busy");
+  showFrame();
+}
+
+/** @param {TransferView[]} present */
+function forgetMissing(present) {
+  const ids = new Set(present.map((transfer) => transfer.id));
+  for (const id of [...rows.keys()]) if (!ids.has(id)) drop(id);
+}
+
+/** @param {{ type: string, data: any }} event */
+function hear({ type, data }) {
+  if (type === "open") void load().catch(tell);
+  if (type === "removed") for (const id of data.ids) drop(id);
+  if (type === "transfer") {
+    for (const transfer of data.transfers) place(transfer);
+    counts = data.counts;
+  }
+  if (type === "removed" || type === "transfer") showFrame();
+}
+
+/** @param {unknown} error */
+function tell(error) {
+  if (!(error instanceof ApiError)) throw error;
+  if (error.code !== "signed_out" && error.code !== "unreachable") toast(error.user_message, { bad: true });
+}
+
+for (const button of filters) {
+  button.addEventListener("click", () => {
+    show = button.dataset["show"] ?? "all";
+    for (const [id, row] of [...rows]) if (!wanted(row.transfer)) drop(id);
+    showFrame();
+    void load().catch(tell);
+  });
+}
+
+older.addEventListener("click", () => {
+  const last = list.lastElementChild;
+  if (last instanceof TransferRow) void load(last.transfer.id).catch(tell);
+});
+
+clear.addEventListener("click", async () => {
+  clear.disabled = true;
+  try {
+    for (let more = true; more;) {
+      const answer = await api("GET", "/api/transfers?show=finished&limit=100");
+      for (const transfer of answer.transfers) await api("POST", `/api/transfers/${encodeURIComponent(transfer.id)}/remove`);
+      more = answer.more;
+    }
+    toast("Finished transfers are off the list. Their files stay where they are.");
+  } catch (error) {
+    tell(error);
+  } finally {
+    clear.disabled = false;
+  }
+});
+
+// Up and down go from transfer to transfer, when the keyboard is in the list and not in a form.
+list.addEventListener("keydown", (event) => {
+  const row = event.target instanceof Element ? event.target.closest("transfer-row") : null;
+  if (!row || event.target instanceof HTMLInputElement || event.altKey || event.ctrlKey || event.metaKey) return;
+  /** @type {Record<string, Element | null>} */
+  const targets = { ArrowDown: row.nextElementSibling, ArrowUp: row.previousElementSibling, Home: list.firstElementChild, End: list.lastElementChild };
+  const target = targets[event.key];
+  if (!(target instanceof TransferRow)) return;
+  event.preventDefault();
+  target.focusTitle();
+});
+
+setInterval(() => {
+  for (const row of rows.values()) if (row.transfer.status === "willretry") row.tick(now());
+}, 1_000);
+
+void api("GET", "/api/about").then((about) => {
+  find("#address", HTMLElement).replaceChildren(h("code", {}, about.pages_address));
+}).catch(tell);
+void stream("/api/events", hear, new AbortController().signal).catch(tell);

@@ -1,0 +1,236 @@
+// The page of one transfer: its figures, its rate, its files, and what went wrong.
+
+import { find, h, icon, setText } from "./dom.js";
+import { bytes, caller, counted, duration, moment, percent, rate } from "./format.js";
+import { RateGraph } from "./rate-graph.js";
+import { ApiError, api, stream } from "./session.js";
+import { toast } from "./shell.js";
+import { ActionBar, ErrorBox } from "./transfer-actions.js";
+import { figures, peerWords, share, stateWords } from "./transfer-model.js";
+
+/**
+ * @typedef {{ index: number, path: string, remote_path: string, bytes_expected: number, bytes_written: number, state: string, message: string, proof: string, digest: string }} FileView
+ * @typedef {import("./transfer-model.js").TransferView & { app_id: string, rate_limit_kbps: number | null, facts: [string, string][], files: FileView[] }} Details
+ */
+
+const id = decodeURIComponent(location.pathname.split("/")[2] ?? "");
+const path = `/api/transfers/${encodeURIComponent(id)}`;
+const monitor = find("#monitor", HTMLElement);
+const MIN_GAP_MS = 700; // between two fetches of the details
+
+/** @type {Details | undefined} */
+let details;
+const current = () => {
+  if (!details) throw new Error("Nothing is loaded yet.");
+  return details;
+};
+
+const title = h("h1");
+const badge = h("span", { class: "badge" });
+const peer = h("p", { class: "muted" });
+const direction = h("div", { class: "transfer-direction" });
+const actions = new ActionBar(current, { removed: () => location.assign("/") });
+const fill = h("div", { class: "bar-fill" });
+const bar = h("div", { class: "bar", role: "progressbar", "aria-label": "Progress", "aria-valuemin": 0, "aria-valuemax": 100 }, fill);
+const line = h("p", { class: "number" });
+const error = new ErrorBox(current);
+const note = h("div", { class: "message", hidden: true });
+const graph = new RateGraph();
+const graphTop = h("span", { class: "graph-top muted small number" });
+const graphCard = h("section", { class: "card", "aria-label": "Rate of the last minute" },
+  h("div", { class: "card-body" }, h("h2", {}, "Rate"),
+    h("div", { class: "graph-box" }, graphTop, graph, h("div", { class: "graph-ends muted small" }, h("span", {}, "a minute ago"), h("span", {}, "now")))));
+const limit = h("input", { type: "number", min: "0.008", max: "100000", step: "any", inputmode: "decimal", placeholder: "none", "aria-label": "Limit of this transfer in Mbit/s" });
+const limitForm = h("form", { class: "rate-form" }, h("span", {}, "Limit"), limit, h("span", { class: "muted" }, "Mbit/s"), h("button", { type: "submit", class: "small" }, "Set"));
+const stats = h("dl", { class: "stats" });
+const filesBody = h("tbody");
+const filesHeading = h("h2");
+const filesCard = h("section", { class: "card" }, h("div", { class: "card-body" }, filesHeading,
+  h("div", { class: "files-scroll" }, h("table", { class: "files" },
+    h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "File"), h("th", { scope: "col", class: "number" }, "Size"), h("th", { scope: "col" }, "State"))), filesBody))));
+const factsList = h("dl", { class: "stats" });
+const factsCard = h("section", { class: "card" }, h("div", { class: "card-body" }, h("h2", {}, "What the page asked for"), factsList));
+
+monitor.append(
+  h("div", { class: "monitor-head" }, direction, h("div", { class: "words" }, title, peer), badge, actions.element),
+  h("section", { class: "card" }, h("div", { class: "card-body monitor" }, bar, line, error.element, note, stats)),
+  graphCard, filesCard, factsCard,
+);
+graphCard.querySelector(".card-body")?.append(limitForm);
+monitor.hidden = true;
+
+/** @param {Details} next */
+function showDetails(next) {
+  const first = !details;
+  details = next;
+  if (first) showFixed(next);
+  monitor.dataset["status"] = next.status;
+  const [words, tone] = stateWords(next);
+  setText(badge, words);
+  badge.className = `badge ${tone}`;
+  actions.show(next);
+  fill.style.transform = `scaleX(${share(next).toFixed(4)})`;
+  bar.setAttribute("aria-valuenow", percent(share(next)).slice(0, -1));
+  setText(line, figures(next, Date.now() / 1_000));
+  error.show(next);
+  setText(note, next.note);
+  note.hidden = !next.note;
+  showRate(next);
+  showPairs(stats, statsOf(next));
+  showFiles(next.files, next.counts.attempted);
+}
+
+/** @param {Details} one */
+function showFixed(one) {
+  setText(title, one.title);
+  document.title = `${one.title} · connect-helper`;
+  monitor.dataset["direction"] = one.direction;
+  direction.append(icon(one.direction === "send" ? "up" : "down"));
+  setText(peer, `${peerWords(one)} as ${one.user || "?"} · asked by ${caller(one.origin)}`);
+  limit.value = one.rate_limit_kbps ? String(one.rate_limit_kbps / 1_000) : "";
+  showPairs(factsList, one.facts);
+  factsCard.hidden = one.facts.length === 0;
+  monitor.hidden = false;
+  monitor.removeAttribute("aria-busy");
+}
+
+/** @param {Details} one */
+function showRate(one) {
+  graphCard.hidden = one.group !== "running";
+  graph.show(one.rates);
+  const top = Math.max(0, ...one.rates);
+  setText(graphTop, top >= 1 ? `highest ${rate(top)}` : "");
+  limitForm.hidden = !one.can.includes("rate");
+}
+
+/**
+ * @param {Details} one
+ * @returns {[string, string][]}
+ */
+function statsOf(one) {
+  const { counts } = one;
+  const files = [counts.completed ? `${counts.completed} done` : "", counts.skipped ? `${counts.skipped} of them skipped` : "", counts.failed ? `${counts.failed} failed` : ""];
+  /** @type {[string, string][]} */
+  const pairs = [
+    ["Added", moment(one.added_at)],
+    ["Started", one.started_at ? moment(one.started_at) : "not yet"],
+    ["Ended", one.ended_at ? moment(one.ended_at) : ""],
+    ["Data flowed for", one.elapsed_s ? duration(one.elapsed_s) : ""],
+    ["Files", files.filter(Boolean).join(", ")],
+    ["Sent over", one.started_at ? (one.transport === "http" ? "HTTP" : "SSH") : ""],
+    ["Error number", one.error?.number ? `${one.error.number} (${one.error.code})` : ""],
+    ["In progress", one.group === "running" ? one.current_file : ""],
+    ["On this computer", one.place],
+  ];
+  return pairs.filter(([, value]) => value);
+}
+
+/**
+ * @param {HTMLElement} parent
+ * @param {[string, string][]} pairs
+ */
+function showPairs(parent, pairs) {
+  const key = JSON.stringify(pairs);
+  if (parent.dataset["key"] === key) return;
+  parent.dataset["key"] = key;
+  parent.replaceChildren(...pairs.map(([label, value]) =>
+    h("div", { class: value.length > 24 ? "wide" : "" }, h("dt", {}, label), h("dd", {}, value))));
+}
+
+/** @type {Map<number, { row: HTMLTableRowElement, key: string }>} */
+const fileRows = new Map();
+
+/**
+ * @param {FileView[]} files
+ * @param {number} attempted
+ */
+function showFiles(files, attempted) {
+  filesCard.hidden = files.length === 0;
+  setText(filesHeading, files.length < attempted ? `${counted(attempted, "file")}, of which ${files.length} are kept here` : counted(files.length, "file"));
+  const present = new Set(files.map((file) => file.index));
+  for (const [index, { row }] of fileRows) {
+    if (present.has(index)) continue;
+    row.remove();
+    fileRows.delete(index);
+  }
+  for (const file of files) {
+    const key = JSON.stringify(file);
+    const known = fileRows.get(file.index);
+    if (known?.key === key) continue;
+    const row = fileRow(file);
+    if (known) known.row.replaceWith(row);
+    else filesBody.append(row);
+    fileRows.set(file.index, { row, key });
+  }
+}
+
+/** @param {FileView} file */
+function fileRow(file) {
+  const cut = Math.max(file.path.lastIndexOf("/"), file.path.lastIndexOf("\\")) + 1;
+  return h("tr", {},
+    h("td", {}, h("span", { class: "path" }, file.path.slice(0, cut)), file.path.slice(cut)),
+    h("td", { class: "number" }, bytes(file.bytes_expected)),
+    h("td", {}, ...fileState(file)));
+}
+
+/** @param {FileView} file */
+function fileState(file) {
+  if (file.state === "running") return [percent(file.bytes_expected ? file.bytes_written / file.bytes_expected : 0)];
+  if (file.state === "done") return [h("span", { class: "badge good", title: file.digest }, proofWords(file.proof))];
+  const tone = file.state === "failed" ? "badge bad" : "badge";
+  return [h("span", { class: tone }, file.state === "failed" ? "Failed" : "Skipped"), file.message ? h("div", { class: "small wrap" }, file.message) : null];
+}
+
+/** @param {string} proof */
+function proofWords(proof) {
+  return proof === "digest" ? "Done, content verified" : proof === "size" ? "Done, size verified" : "Done";
+}
+
+limitForm.addEventListener("submit", async (event) => {
+  event.preventDefault();
+  const kbps = limit.value === "" ? null : Math.round(Number(limit.value) * 1_000);
+  try {
+    showDetails(await api("POST", `${path}/rate`, { rate_kbps: kbps }));
+    toast(kbps ? `Limited to ${rate(kbps)}.` : "No limit of its own any more.");
+  } catch (problem) {
+    tell(problem);
+  }
+});
+
+/** @param {unknown} problem */
+function tell(problem) {
+  if (!(problem instanceof ApiError)) throw problem;
+  if (problem.status === 404) {
+    monitor.hidden = true;
+    find("#gone", HTMLElement).hidden = false;
+  } else if (problem.code !== "signed_out" && problem.code !== "unreachable") {
+    toast(problem.user_message, { bad: true });
+  }
+}
+
+let fetching = false;
+let again = false;
+
+/** Fetch the details; calls that come meanwhile melt into one more. */
+async function refresh() {
+  again = true;
+  if (fetching) return;
+  fetching = true;
+  while (again) {
+    again = false;
+    await api("GET", path).then(showDetails).catch(tell);
+    await new Promise((resolve) => setTimeout(resolve, MIN_GAP_MS));
+  }
+  fetching = false;
+}
+
+setInterval(() => {
+  if (details?.status === "willretry") setText(line, figures(details, Date.now() / 1_000));
+}, 1_000);
+
+void stream("/api/events", ({ type, data }) => {
+  const concerns = type === "open"
+    || (type === "transfer" && data.transfers.some((/** @type {Details} */ one) => one.id === details?.id || one.id === id))
+    || (type === "removed" && data.ids.includes(details?.id ?? id));
+  if (concerns) void refresh();
+}, new AbortController().signal).catch(tell);
