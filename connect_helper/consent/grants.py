@@ -140,7 +140,7 @@ def _is_component(name: str, path: str) -> bool:
 
 
 def _ancestors(path: str) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """Yield (folder above, names from there to `path`), nearest first, as long as each name is a component."""
+    """Yield (folder above, names from there to `path`), nearest first, while each name is a component."""
     separator = _separator(path)
     below: tuple[str, ...] = ()
     rest = path

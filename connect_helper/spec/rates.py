@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from connect_helper.spec.lenient import as_bool
-from connect_helper.spec.transfer_spec import TransferSpec, parse_spec
+from connect_helper.spec.transfer_spec import TransferSpec
 from connect_helper.spec.words import RATE_POLICIES, RatePolicy, pick, rate, word
 
 
@@ -45,15 +45,21 @@ def parse_rates(changes: Mapping[str, Any]) -> RateChange:
     )
 
 
-def with_rates(spec: TransferSpec, change: RateChange) -> TransferSpec:
-    """Return `spec` with a rate change applied. A lock binds the user, not the page, so none is looked at."""
-    return parse_spec({**spec.raw, **change.as_connect_fields()})
-
-
 def effective_rate_kbps(spec: TransferSpec) -> int | None:
     """Return the rate the spec asks for, bounded by its cap; None when it sets no limit."""
-    limits = [limit for limit in (spec.target_rate_kbps, spec.target_rate_cap_kbps) if limit is not None]
-    return min(limits, default=None)
+    return _lowest(spec.target_rate_kbps, spec.target_rate_cap_kbps)
+
+
+def requested_rate_kbps(fields: Mapping[str, Any]) -> int | None:
+    """Return the same for a spec as it came or was echoed, as when `modify` changed its fields.
+
+    A lock binds the user, not the page, so none is looked at. Raises InvalidRequest naming the field.
+    """
+    return _lowest(rate(fields, "target_rate_kbps"), rate(fields, "target_rate_cap_kbps"))
+
+
+def _lowest(*limits: int | None) -> int | None:
+    return min((limit for limit in limits if limit is not None), default=None)
 
 
 def _lock(changes: Mapping[str, Any], *names: str) -> bool | None:

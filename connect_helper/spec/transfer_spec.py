@@ -29,14 +29,6 @@ DEFAULT_SSH_PORT: Final = 33001
 TOKEN_USER: Final = "xfer"  # noqa: S105 - the login name that goes with tokens
 SECRET_LIMIT: Final = 65_536  # characters; private keys and signed tokens are long
 PATH_LIMIT: Final = 32_768  # characters
-RESUME_FIELDS: Final = (
-    "token",
-    "cookie",
-    "authentication",
-    "remote_user",
-    "remote_password",
-    "content_protection_passphrase",
-)
 _FINGERPRINT: Final = re.compile(r"[A-Za-z0-9+/=:_-]{1,200}")
 _TRANSFER_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
@@ -155,19 +147,6 @@ def parse_spec(raw: Mapping[str, Any]) -> TransferSpec:
         title=as_text(raw.get("title"), "title"),
         tags=_tags(raw),
     )
-
-
-def with_changes(spec: TransferSpec, changes: Mapping[str, Any]) -> TransferSpec:
-    """Return `spec` with what a resume request brings: new login data (Connect reference, section 6.4).
-
-    Fields that are no login data are left alone, whatever they say: a resumed transfer goes to the same
-    server with the same files. Raises InvalidRequest as `parse_spec` does.
-    """
-    news = {name: changes[name] for name in RESUME_FIELDS if not is_unset(changes.get(name))}
-    old = dict(spec.raw)
-    if "content_protection_passphrase" in news:
-        old.pop("content_protection_password", None)  # the newer spelling would win over the new value
-    return parse_spec({**old, **news})
 
 
 def _host(raw: Mapping[str, Any]) -> str:
