@@ -67,9 +67,7 @@ def list_folder(path: str) -> Listing:
 
     Raises NotFound, Refused (no permission) or InvalidRequest, each with a sentence for the user.
     """
-    if not os.path.isabs(path) or "\0" in path:  # noqa: PTH117
-        raise InvalidRequest("Give the full path of a folder.", field="path")
-    listing = Listing(os.path.normpath(path))
+    listing = Listing(os.path.normpath(full_path(path)))
     try:
         with os.scandir(listing.path) as entries:
             for entry in entries:
@@ -81,6 +79,17 @@ def list_folder(path: str) -> Listing:
         raise _explained(error, listing.path) from error
     listing.writable = os.access(listing.path, os.W_OK | os.X_OK)
     return listing
+
+
+def full_path(path: str) -> str:
+    """Return `path`; raises InvalidRequest when the system cannot take it for an absolute path."""
+    try:
+        usable = b"\0" not in os.fsencode(path)
+    except UnicodeEncodeError:
+        usable = False
+    if not usable or not Path(path).is_absolute():
+        raise InvalidRequest("A full path is needed.", field="path")
+    return path
 
 
 def _explained(error: OSError, path: str) -> NotFound | Refused | InvalidRequest:
@@ -143,8 +152,7 @@ def make_folder(parent: str, name: str) -> str:
 
     Raises InvalidRequest with a sentence for the name field, or what `list_folder` raises for `parent`.
     """
-    if not os.path.isabs(parent):  # noqa: PTH117
-        raise InvalidRequest("Give the full path of a folder.", field="path")
+    full_path(parent)
     check_name(name)
     made = os.path.join(parent, name)  # noqa: PTH118
     try:
