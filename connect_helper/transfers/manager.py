@@ -354,9 +354,11 @@ class TransferManager:
         return self._preferences.current.concurrent_transfers
 
     def _when_done(self, entry: Entry) -> Callable[[asyncio.Task[None]], None]:
-        def done(_: asyncio.Task[None]) -> None:
+        def done(runner: asyncio.Task[None]) -> None:
             entry.runner = None
             self._running.discard(entry)
+            if runner.cancelled() or runner.exception() is not None:
+                return  # the program ends; the group tells why
             if entry.transfer.status is Status.QUEUED and not self._closing:
                 self._queue.appendleft(entry)  # it had its turn already: resumed between two tries
             self._dispatch()

@@ -212,7 +212,7 @@ class Runner:
         if move is Move.FINISHED:
             entry.figures.finished()
             entry.login = None  # no more use for it
-        await self._list.move(entry, move, end_time=self._clock.wall(), retry_at=0.0, **fields)
+        await self._list.move(entry, move, **{"retry_at": 0.0, **fields, "end_time": self._clock.wall()})
 
     async def _wait(self, entry: Entry, ended: Ended, tries: Tries, delay_s: float) -> None:
         """Show that there will be another try, and wait for it or for somebody who wants something."""
