@@ -12,7 +12,6 @@ import hmac
 import logging
 import os
 import uuid
-from dataclasses import dataclass
 from typing import Final
 
 from aiohttp import web
@@ -56,19 +55,24 @@ _SENTENCES: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True, repr=False)
 class Guard:
-    """The middlewares for one address. No repr: it holds the control key."""
+    """The middlewares for one address."""
 
-    port: int
-    sessions: WindowSessions
-    control_key: str
+    def __init__(self, port: int, sessions: WindowSessions, control_key: str) -> None:
+        self._gate = Gate(port=port)
+        self._sessions = sessions
+        self._control_key = control_key
 
     def middlewares(self) -> list[Middleware]:
         """Outermost first."""
-        check_host = Gate(port=self.port).check_host
-        return [web.middleware(check_host), web.middleware(shape_errors), web.middleware(self.admit)]
+        return [self.check_host, shape_errors, self.admit]
 
+    @web.middleware
+    async def check_host(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Refuse what is not addressed to exactly this port of this computer, as the gate for pages does."""
+        return await self._gate.check_host(request, handler)
+
+    @web.middleware
     async def admit(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Let a request through to its handler.
 
@@ -82,14 +86,14 @@ class Guard:
         elif request.path == _SESSION:
             await _require_own_account(request)
         elif request.path.startswith(_API):
-            self.sessions.require(_bearer(request))
+            self._sessions.require(_bearer(request))
         return await handler(request)
 
     def _require_control_key(self, request: web.Request) -> None:
         # A browser never needs this key, so no request that a browser made may use it.
         if "Origin" in request.headers or _fetch_metadata(request):
             raise Refused("Only the command line may call this address.")
-        if not hmac.compare_digest(_bearer(request).encode(), self.control_key.encode()):
+        if not hmac.compare_digest(_bearer(request).encode(), self._control_key.encode()):
             raise SignedOut("The control key is not that of this run.")
 
 
@@ -132,6 +136,7 @@ async def _require_own_account(request: web.Request) -> None:
         raise Refused("This helper belongs to another user of this computer.")
 
 
+@web.middleware
 async def shape_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Turn every error into `{"error": {"code", "user_message"}}`, with `field` when one is to blame."""
     try:

@@ -34,7 +34,7 @@ class TransferPages:
     def routes(self) -> list[web.RouteDef]:
         one = "/api/transfers/{id}"
         return [
-            web.get("/api/transfers", self.list),
+            web.get("/api/transfers", self.list_transfers),
             web.get(one, self.details),
             web.post(f"{one}/stop", self.stop),
             web.post(f"{one}/resume", self.resume),
@@ -55,7 +55,7 @@ class TransferPages:
             rate_limit_kbps=self._manager.plan_of(transfer.id).rate_kbps,
         )
 
-    async def list(self, request: web.Request) -> web.Response:
+    async def list_transfers(self, request: web.Request) -> web.Response:
         """GET ?limit&before&show: newest first.
 
         `before` is the id of the last transfer of the page before; `show` one of all, running, finished,
