@@ -1,0 +1,66 @@
+"""When a loss is worth another try, with time and dice in hand."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from connect_helper.transfers.retry import RetryRules, Tries, after_loss, backoff_s
+
+RULES = RetryRules(enabled=True, tries=10)
+
+
+@pytest.mark.parametrize(
+    ("fruitless", "ceiling"), [(0, 2), (1, 4), (2, 8), (3, 16), (4, 32), (5, 60), (6, 60), (99, 60)]
+)
+def test_waits_grow_from_1_to_60_seconds(fruitless: int, ceiling: float) -> None:
+    assert backoff_s(fruitless, 0.0) == 1.0
+    assert backoff_s(fruitless, 0.999999) == pytest.approx(ceiling, abs=0.001)
+
+
+@given(st.integers(0, 1000), st.floats(0, 1, exclude_max=True))
+def test_no_wait_is_shorter_than_1_or_longer_than_60_seconds(fruitless: int, fraction: float) -> None:
+    assert 1.0 <= backoff_s(fruitless, fraction) <= 60.0
+
+
+def schedule(rules: RetryRules, progress: list[bool]) -> list[float | None]:
+    """The waits after a row of losses, each session having taken no time."""
+    tries, now, waits = Tries(), 0.0, list[float | None]()
+    for progressed in progress:
+        verdict = after_loss(rules, tries, progressed=progressed, now=now, fraction=0.5)
+        tries = verdict.tries
+        waits.append(verdict.delay_s)
+        if verdict.delay_s is None:
+            break
+        now += verdict.delay_s
+    return waits
+
+
+def test_after_ten_vain_tries_it_gives_up() -> None:
+    waits = schedule(RULES, [False] * 20)
+    assert len(waits) == 10
+    assert waits[-1] is None
+    assert waits[:5] == [2.5, 4.5, 8.5, 16.5, 30.5]
+
+
+def test_progress_starts_the_count_and_the_waits_anew() -> None:
+    waits = schedule(RULES, [False] * 9 + [True] + [False] * 9)
+    assert None not in waits
+    assert waits[9] == 1.5
+
+
+def test_one_try_means_that_only_a_loss_after_progress_is_tried_again() -> None:
+    rules = RetryRules(enabled=True, tries=1)
+    assert schedule(rules, [True, False]) == [1.5, None]
+
+
+def test_the_total_time_counts_from_the_last_progress() -> None:
+    rules = RetryRules(enabled=True, tries=100, total_s=20.0)
+    assert schedule(rules, [False] * 9) == [2.5, 4.5, 8.5, None]
+    waits = schedule(rules, [True] * 50)
+    assert None not in waits
+
+
+def test_a_user_who_wants_no_retry_gets_none() -> None:
+    assert schedule(RetryRules(enabled=False, tries=10), [True]) == [None]
