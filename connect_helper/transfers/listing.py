@@ -22,6 +22,7 @@ from connect_helper.transfers.transfer import Owner, Transfer
 
 logger = logging.getLogger(__name__)
 
+NO_SUCH_TRANSFER: Final = "There is no such transfer."  # unknown and foreign ids read alike
 TOKEN_BLOCK: Final = 20_000  # tokens promised to the journal at a time
 TOKEN_RESERVE: Final = 1_000  # kept for changes of status when the disk does not take the next promise
 NEWS_S: Final = 0.25  # progress of one transfer is news at most this often
@@ -80,7 +81,7 @@ class TransferList:
         for entry in reversed(self._entries.values()):
             if entry.transfer.xfer_id == transfer_id and owner in (None, entry.transfer.owner):
                 return entry
-        raise NotFound("There is no such transfer.", internal_message=f"unknown transfer {transfer_id!r}")
+        raise NotFound(NO_SUCH_TRANSFER, internal_message=f"unknown transfer {transfer_id!r}")
 
     def was_removed(self, transfer_id: str, owner: Owner | None) -> bool:
         """Tell whether that id belonged to a transfer that was removed."""

@@ -1,0 +1,134 @@
+"""Puts the helper together: built once, handed down, no globals."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from connect_helper import __version__
+from connect_helper.api.bodies import BODY_LIMIT
+from connect_helper.api.choosing import Choosing, whole_folder_rule
+from connect_helper.api.connect.routes import connect_routes
+from connect_helper.api.gate import Gate
+from connect_helper.api.host_key_questions import HostKeyQuestions
+from connect_helper.api.instance import Instance, Record
+from connect_helper.api.ladder import Ladder
+from connect_helper.api.listening import PAGE_PORTS, WINDOW_PORTS, Listener, bind_first_free
+from connect_helper.api.logins import Logins
+from connect_helper.api.parts import PARTS, Parts
+from connect_helper.api.places import Places
+from connect_helper.api.probing import Probing
+from connect_helper.api.reading import Reading
+from connect_helper.api.script import script_routes
+from connect_helper.api.sites import Sites
+from connect_helper.api.starting import Starting
+from connect_helper.api.ui import Control, UiParts, build_ui
+from connect_helper.api.ui_picking import routes as picking_routes
+from connect_helper.api.ui_session import WindowSessions
+from connect_helper.api.windows import Windows
+from connect_helper.picking.chooser import Dialogs
+from connect_helper.picking.desk import Desk
+from connect_helper.picking.native import find_desktop
+from connect_helper.settings import Folders, PreferencesStore
+from connect_helper.transfers.manager import TransferManager
+from connect_helper.transports.known_hosts import KnownHosts
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A helper that answers."""
+
+    record: Record
+    windows: Windows
+
+
+async def serve(
+    folders: Folders, instance: Instance, stopping: asyncio.Event, ready: Callable[[Running], None]
+) -> None:
+    """Run the helper until `stopping` is set.
+
+    `ready` is called once pages and window can be reached. Raises Unavailable when a port, folder or
+    the journal cannot be used. On the way out open requests are answered, sessions stopped, partial
+    files and the list of transfers kept.
+    """
+    page_socket = bind_first_free(PAGE_PORTS)
+    window_socket = bind_first_free(WINDOW_PORTS, fall_back=True)
+    pages, window = (f"http://127.0.0.1:{sock.getsockname()[1]}" for sock in (page_socket, window_socket))
+    preferences = PreferencesStore(folders)
+    known_hosts = KnownHosts(folders)
+    sites = Sites(folders)
+    sessions = WindowSessions()
+    windows = Windows(window, sessions)
+    folder_rule = whole_folder_rule(folders)
+    desk = Desk(windows.open, refuse_folder=folder_rule)
+    dialogs = Dialogs(preferences, find_desktop(), desk)
+    questions = HostKeyQuestions(dialogs, known_hosts)
+    record = instance.record(pages, window)
+    try:
+        async with (
+            TransferManager(folders=folders, preferences=preferences, questions=questions) as manager,
+            asyncio.TaskGroup() as tasks,
+        ):
+            ladder = Ladder(sites, dialogs, tasks)
+            places = Places(sites, preferences)
+            starting = Starting(
+                ladder=ladder,
+                places=places,
+                logins=Logins(ladder, dialogs, manager),
+                manager=manager,
+                known_hosts=known_hosts,
+                preferences=preferences,
+                folders=folders,
+            )
+            parts = Parts(
+                preferences=preferences,
+                sites=sites,
+                ladder=ladder,
+                choosing=Choosing(ladder, sites, dialogs, folder_rule),
+                reading=Reading(places),
+                probing=Probing(ladder, starting, questions),
+                starting=starting,
+                manager=manager,
+                windows=windows,
+            )
+            ui = build_ui(
+                UiParts(
+                    port=window_socket.getsockname()[1],
+                    version=__version__,
+                    pages_address=pages,
+                    manager=manager,
+                    sites=sites,
+                    preferences=preferences,
+                    folders=folders,
+                    sessions=sessions,
+                    control=Control(record.key, stopping.set),
+                    more_routes=picking_routes(desk),
+                )
+            )
+            face = build_pages_face(parts, page_socket.getsockname()[1])
+            listeners = [Listener(face, page_socket), Listener(ui, window_socket)]
+            serving = [tasks.create_task(each.run(), name=f"serve {each.sock}") for each in listeners]
+            for listener in listeners:
+                await listener.started.wait()
+            ready(Running(record, windows))
+            await stopping.wait()
+            for task in serving:
+                task.cancel()
+    finally:
+        sites.close()
+        page_socket.close()
+        window_socket.close()
+
+
+def build_pages_face(parts: Parts, port: int) -> web.Application:
+    """The application pages talk to, behind the gate."""
+    app = web.Application(middlewares=Gate(port).middlewares(), client_max_size=BODY_LIMIT)
+    app[PARTS] = parts
+    app.add_routes([*connect_routes(), *script_routes()])
+    return app

@@ -1,0 +1,84 @@
+"""Telling callers apart: a web page by its Origin, a local program by its name, everybody else by nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import Final
+
+from aiohttp import web
+
+from connect_helper.api.peers import find_peer, find_program
+from connect_helper.consent.origins import LocalProgram, Scope, WebOrigin
+from connect_helper.errors import CallerNotIdentified
+from connect_helper.spec.names import page_text
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who sent a request. Only a caller with an `origin` can own grants and transfers."""
+
+    origin: str  # "https://portal.example", "local:curl", or "" for nobody
+    label: str  # how questions name it
+    may_be_remembered: bool = False
+    is_page: bool = False
+
+    def scope(self, app_id: str) -> Scope:
+        """The pair that owns grants and transfers."""
+        return Scope(self.origin, app_id)
+
+
+NOBODY: Final = Caller("", "an unknown caller")
+CALLER: Final = web.RequestKey("caller", Caller)
+
+
+def web_caller(origin: WebOrigin) -> Caller:
+    """A page. An insecure one is named as such wherever the user is asked."""
+    label = str(origin) if origin.is_secure or origin.is_loopback else f"{origin} (not secure)"
+    return Caller(str(origin), label, may_be_remembered=origin.may_be_remembered, is_page=True)
+
+
+async def identify(request: web.Request) -> Caller:
+    """Tell who sent the request, from headers a page cannot set and from what the kernel says.
+
+    A browser sends Origin with every POST and cross-origin GET, and Sec-Fetch-* with everything; a
+    request with neither, or with an Origin that is no web origin, comes from a local program.
+    """
+    origins = request.headers.getall("Origin", [])
+    from_browser = any(name.lower().startswith("sec-fetch-") for name in request.headers)
+    if len(origins) > 1 or origins == ["null"]:
+        return NOBODY
+    if origins:
+        try:
+            return web_caller(WebOrigin.parse(origins[0]))
+        except CallerNotIdentified:
+            if from_browser or "://" in origins[0]:
+                return NOBODY
+    if from_browser or request.method != "POST":
+        return NOBODY
+    return await _local_program(request)
+
+
+async def _local_program(request: web.Request) -> Caller:
+    name, pid = "a local program", 0
+    transport = request.transport
+    if transport is not None:
+        peer = find_peer(transport.get_extra_info("peername"), transport.get_extra_info("sockname"))
+        found = await asyncio.to_thread(find_program, peer.inode) if peer is not None else None
+        if found is not None:
+            name, pid = page_text(found[0], 40), found[1]
+    program = LocalProgram(name, pid)
+    return Caller(str(program), program.shown if pid else name)
+
+
+def caller_of(request: web.Request) -> Caller:
+    """The caller, who must be somebody.
+
+    Raises CallerNotIdentified for requests without an Origin that could own anything.
+    """
+    caller = request[CALLER]
+    if not caller.origin:
+        raise CallerNotIdentified(
+            "The caller is not identified. Open this page from a web server rather than from a file or frame."
+        )
+    return caller

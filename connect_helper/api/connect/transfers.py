@@ -1,0 +1,110 @@
+"""`transfers`: start, watch, change, stop, resume, remove (sections 5.4, 6 and 7)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from aiohttp import web
+
+from connect_helper.api.bodies import read_object
+from connect_helper.api.callers import Caller, caller_of
+from connect_helper.api.connect import views
+from connect_helper.api.connect.settings import FIELD, ConnectSettings, read_settings
+from connect_helper.api.parts import PARTS
+from connect_helper.api.starting import StartCall
+from connect_helper.errors import InvalidRequest, NotFound
+from connect_helper.spec.lenient import as_int
+from connect_helper.spec.rates import parse_rates, requested_rate_kbps
+from connect_helper.transfers.transfer import Owner, Transfer
+
+
+async def start(request: web.Request) -> web.Response:
+    """Only the first entry of `transfer_specs` is used, as the original does."""
+    caller = caller_of(request)
+    body = await read_object(request)
+    entry = _first_spec(body)
+    settings = read_settings(body, entry)
+    call = StartCall(
+        app_id=settings.app_id,
+        request_id=settings.request_id,
+        spec=entry["transfer_spec"],
+        settings=_echoed(settings),
+        allow_dialogs=settings.allow_dialogs,
+        absolute_destination=settings.use_absolute_destination_path,
+    )
+    transfer = await request.app[PARTS].starting.start(caller, call)
+    return web.json_response({"transfer_specs": [views.start_entry(transfer)]})
+
+
+def _first_spec(body: Mapping[str, Any]) -> Mapping[str, Any]:
+    entries = body.get("transfer_specs")
+    if not isinstance(entries, list) or not entries or not isinstance(entries[0], dict):
+        raise InvalidRequest("transfer_specs must be a list with one transfer.", field="transfer_specs")
+    if not isinstance(entries[0].get("transfer_spec"), dict):
+        raise InvalidRequest("transfer_specs[0].transfer_spec must be an object.", field="transfer_spec")
+    first: Mapping[str, Any] = entries[0]
+    return first
+
+
+def _echoed(settings: ConnectSettings) -> dict[str, Any]:
+    return {key: value for key, value in settings.raw.items() if key != "authorization_key"}
+
+
+async def activity(request: web.Request) -> web.Response:
+    """Answers at once, from memory."""
+    caller = caller_of(request)
+    body = await read_object(request)
+    settings = read_settings(body)
+    if not settings.app_id:
+        raise NotFound("The app_id is missing.")
+    token = as_int(body.get("iteration_token"), "iteration_token", maximum=2**53) or 0
+    owner = Owner(caller.origin, settings.app_id)
+    return web.json_response(views.activity(*request.app[PARTS].manager.changes(owner, token)))
+
+
+async def info(request: web.Request) -> web.Response:
+    transfer, _, _ = await _own_transfer(request)
+    return web.json_response({"transfer_info": views.transfer_info(transfer)})
+
+
+async def modify(request: web.Request) -> web.Response:
+    """Change the rates of a waiting or running transfer; answers the changed fields."""
+    transfer, _, body = await _own_transfer(request)
+    fields = parse_rates(body).as_connect_fields()
+    limit = requested_rate_kbps({**transfer.spec, **fields})
+    await request.app[PARTS].manager.set_rate(transfer.id, limit, fields)
+    return web.json_response(fields)
+
+
+async def stop(request: web.Request) -> web.Response:
+    transfer, _, _ = await _own_transfer(request)
+    await request.app[PARTS].manager.stop(transfer.id)
+    return web.json_response({})
+
+
+async def resume(request: web.Request) -> web.Response:
+    transfer, caller, body = await _own_transfer(request)
+    changes = {key: value for key, value in body.items() if key not in (FIELD, "authorization_key")}
+    resumed = await request.app[PARTS].starting.resume(caller, transfer, changes)
+    entry = views.start_entry(resumed)
+    aspera = entry["tags"]["aspera"]
+    if "xfer_retry" in aspera:
+        aspera["xfer_retry"] = str(aspera["xfer_retry"])  # a string here, a number at start (open point 5)
+    return web.json_response({"transfer_spec": entry})
+
+
+async def remove(request: web.Request) -> web.Response:
+    transfer, _, _ = await _own_transfer(request)
+    await request.app[PARTS].manager.remove(transfer.id)
+    return web.json_response({})
+
+
+async def _own_transfer(request: web.Request) -> tuple[Transfer, Caller, dict[str, Any]]:
+    """The transfer of the path, if the caller's scope owns it; unknown and foreign ids answer alike."""
+    caller = caller_of(request)
+    body = await read_object(request)
+    app_id = read_settings(body).app_id
+    owner = Owner(caller.origin, app_id)
+    transfer = request.app[PARTS].manager.get(request.match_info["id"], owner=owner)
+    return transfer, caller, body

@@ -1,0 +1,183 @@
+"""The gate in front of every route that pages reach, in this order: Host, account, fetch mode, rate, caller.
+
+Neither CORS nor a token can be the gate here, since page libraries send neither; what a caller may do
+is decided by consent and grants (`ladder.py`). The gate keeps out what must not even be looked at, and
+gives every answer the headers without which a page takes the helper for dead.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+import uuid
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Final
+from weakref import WeakKeyDictionary
+
+from aiohttp import HttpVersion11, web
+from aiohttp.typedefs import Middleware
+
+from connect_helper.api.callers import CALLER, identify
+from connect_helper.api.peers import find_peer
+from connect_helper.consent.limits import CallRate
+from connect_helper.errors import ConnectHelperError, InvalidRequest, Refused, TooManyRequests
+
+log = logging.getLogger(__name__)
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+# Public files of ours that a page may load with a plain <script> tag; they hold no state.
+PUBLIC_PREFIX: Final = "/sdk/"
+_FETCH_MODES: Final = frozenset({"cors", "websocket"})
+_OWN_UID: Final = os.getuid() if hasattr(os, "getuid") else None
+
+
+@dataclass(slots=True)
+class Gate:
+    """Middlewares for one listening address; `port` is set once the socket is bound."""
+
+    port: int = 0
+    rate: CallRate[str] = field(default_factory=lambda: CallRate(per_second=20, burst=60))
+    _accounts: WeakKeyDictionary[asyncio.Transport, int] = field(default_factory=WeakKeyDictionary)
+
+    def middlewares(self) -> list[Middleware]:
+        """Outermost first."""
+        return [self.check_host, answer, self.admit]
+
+    @web.middleware
+    async def check_host(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Refuse what is not addressed to exactly this server: the end of DNS rebinding.
+
+        Looks at the raw header and target, since the parser fills in a missing Host. The refusal
+        carries no CORS headers.
+        """
+        hosts = [value for name, value in request.raw_headers if name.lower() == b"host"]
+        names = {f"127.0.0.1:{self.port}".encode(), f"localhost:{self.port}".encode()}
+        addressed = len(hosts) == 1 and hosts[0] in names
+        if not addressed or request.version != HttpVersion11 or not request.raw_path.startswith("/"):
+            return web.json_response({"error": "This address is not served here."}, status=421)
+        return await handler(request)
+
+    @web.middleware
+    async def admit(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Refuse other accounts, requests no script made, and callers in too great a hurry."""
+        await self._check_account(request)
+        _check_fetch_mode(request)
+        if request.method == "OPTIONS":
+            return _preflight(request)
+        key = request.headers.get("Origin", "")
+        if not self.rate.allow(key, time.monotonic()):
+            raise TooManyRequests("Too many requests; slow down.")
+        request[CALLER] = await identify(request)
+        return await handler(request)
+
+    async def _check_account(self, request: web.Request) -> None:
+        """Once a connection: its other end must be of our own account, where the kernel tells."""
+        transport = request.transport
+        if _OWN_UID is None or transport is None:
+            return
+        if transport not in self._accounts:
+            own, other = transport.get_extra_info("sockname"), transport.get_extra_info("peername")
+            peer = await asyncio.to_thread(find_peer, other, own) if own and other else None
+            self._accounts[transport] = peer.uid if peer is not None else _OWN_UID
+        if self._accounts[transport] != _OWN_UID:
+            raise Refused("This helper belongs to another user of this computer.")
+
+
+def _check_fetch_mode(request: web.Request) -> None:
+    """Forms, images, frames and navigations say so in Sec-Fetch-Mode; only scripts may call."""
+    if request.path.startswith(PUBLIC_PREFIX):
+        return
+    if not any(name.lower().startswith("sec-fetch-") for name in request.headers):
+        return
+    if request.headers.get("Sec-Fetch-Mode") not in _FETCH_MODES:
+        raise Refused("The caller is not identified: only scripts of a page may call the helper.")
+
+
+def _preflight(request: web.Request) -> web.Response:
+    headers = {
+        "Access-Control-Allow-Methods": "GET, POST, OPTIONS",
+        "Access-Control-Allow-Headers": request.headers.get("Access-Control-Request-Headers", "content-type"),
+        "Access-Control-Max-Age": "600",
+    }
+    if request.headers.get("Access-Control-Request-Private-Network") == "true":
+        headers["Access-Control-Allow-Private-Network"] = "true"
+    return web.Response(status=204, headers=headers)
+
+
+@web.middleware
+async def answer(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Turn every error into the error shape, and give every answer its headers (Connect reference 1.3, 4)."""
+    try:
+        response = await handler(request)
+    except ConnectHelperError as error:
+        response = _error_response(error)
+    except web.HTTPException as error:
+        response = error_body(
+            error.status, _HTTP_SENTENCES.get(error.status, "The request cannot be served.")
+        )
+    except Exception as error:  # noqa: BLE001 - the outermost edge: a bug of ours must still be an answer
+        incident = uuid.uuid4().hex[:12]
+        # The traceback may hold values of the request, so only its place is logged.
+        log.error(
+            "incident %s in %s: %s at %s", incident, _route(request), type(error).__name__, _place(error)
+        )
+        response = error_body(500, f"Something went wrong in the helper (incident {incident}).")
+    if not response.prepared:
+        add_headers(request, response)
+    return response
+
+
+_HTTP_SENTENCES: Final = {
+    404: "There is nothing at this address.",
+    405: "This address does not take that method.",
+    413: "The request is too large.",
+}
+
+
+def _error_response(error: ConnectHelperError) -> web.Response:
+    # Not error.internal_message: that one may name local paths, and this goes to the page.
+    note = error.code
+    if isinstance(error, InvalidRequest) and error.field:
+        note = f"{error.code}: {error.field}"
+    response = error_body(error.http_status, error.user_message, note)
+    if isinstance(error, TooManyRequests):
+        response.headers["Retry-After"] = str(error.retry_after)
+    return response
+
+
+def error_body(status: int, user_message: str, internal_message: str = "") -> web.Response:
+    """The error shape of section 4: `{"error": {"code", "internal_message", "user_message"}}`."""
+    body = {
+        "code": status,
+        "internal_message": internal_message or user_message,
+        "user_message": user_message,
+    }
+    return web.json_response({"error": body}, status=status)
+
+
+def add_headers(request: web.Request, response: web.StreamResponse) -> None:
+    """Reflect the exact Origin and forbid everything a reflected Origin could be abused for."""
+    headers = response.headers
+    origins = request.headers.getall("Origin", [])
+    if len(origins) == 1:
+        headers["Access-Control-Allow-Origin"] = origins[0]
+    headers["Vary"] = "Origin"
+    headers["X-Content-Type-Options"] = "nosniff"
+    headers["Cache-Control"] = "no-store"
+    headers.setdefault("Cross-Origin-Resource-Policy", "same-origin")
+
+
+def _route(request: web.Request) -> str:
+    resource = request.match_info.route.resource
+    return f"{request.method} {resource.canonical if resource else '(no route)'}"
+
+
+def _place(error: BaseException) -> str:
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace else "?"

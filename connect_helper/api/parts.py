@@ -1,0 +1,36 @@
+"""The parts of a running helper, built once in `app.py` and handed to the handlers under one key."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from aiohttp import web
+
+from connect_helper.api.choosing import Choosing
+from connect_helper.api.ladder import Ladder
+from connect_helper.api.probing import Probing
+from connect_helper.api.reading import Reading
+from connect_helper.api.sites import Sites
+from connect_helper.api.starting import Starting
+from connect_helper.api.windows import Windows
+from connect_helper.settings import PreferencesStore
+from connect_helper.transfers.manager import TransferManager
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What the faces for pages work with."""
+
+    preferences: PreferencesStore
+    sites: Sites
+    ladder: Ladder
+    choosing: Choosing
+    reading: Reading
+    probing: Probing
+    starting: Starting
+    manager: TransferManager
+    windows: Windows
+
+
+PARTS: Final = web.AppKey("parts", Parts)

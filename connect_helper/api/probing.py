@@ -1,0 +1,102 @@
+"""Trying a server out for a page: can its port be reached, do these credentials log in.
+
+Both send packets to a host of the page's choosing, so both need the user's yes first, and repeated
+wrong passwords end the page's tries for an hour.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+from connect_helper.api.callers import Caller
+from connect_helper.api.host_key_questions import HostKeyQuestions
+from connect_helper.api.ladder import HostQuestion, Ladder
+from connect_helper.api.logins import credentials_of, login_of, missing_field
+from connect_helper.api.starting import Starting
+from connect_helper.consent.limits import CallRate
+from connect_helper.errors import AuthFailed, ConnectRefused, ConnectTimedOut, InvalidRequest, TooManyRequests
+from connect_helper.spec.hosts import clean_host
+from connect_helper.spec.lenient import as_int, as_text
+from connect_helper.spec.transfer_spec import DEFAULT_SSH_PORT, parse_spec
+from connect_helper.transports.host_keys import KnownKeys
+from connect_helper.transports.ssh_connection import Endpoint, connect
+
+_LONGEST_WAIT_S = 60
+
+
+class Probing:
+    """Connection tests on behalf of pages."""
+
+    def __init__(self, ladder: Ladder, starting: Starting, host_key_questions: HostKeyQuestions) -> None:
+        self._ladder = ladder
+        self._starting = starting
+        self._host_key_questions = host_key_questions
+        # 5 wrong logins per origin and host in an hour: a page is no password tester.
+        self._failures: CallRate[str] = CallRate(per_second=5 / 3600, burst=5)
+
+    async def port(self, caller: Caller, body: Mapping[str, Any]) -> None:
+        """Connect and hang up. Raises HostNotFound, ConnectRefused, ConnectTimedOut, Refused."""
+        host = clean_host(as_text(body.get("remote_host"), "remote_host") or "", "remote_host")
+        port = as_int(body.get("ssh_port"), "ssh_port", maximum=65_535) or DEFAULT_SSH_PORT
+        limit_s = as_int(body.get("timeout_sec"), "timeout_sec", maximum=_LONGEST_WAIT_S) or 3
+        heading = f"Allow {caller.label} to test the connection to {host}?"
+        question = HostQuestion(host, port, heading, (f"Server: {host}, port {port}",))
+        addresses = await self._ladder.allow_host(caller, question)
+        await _reach(host, port, addresses, limit_s)
+
+    async def login(self, caller: Caller, body: Mapping[str, Any]) -> None:
+        """Log in and out again over SSH.
+
+        Raises AuthFailed, ConnectError, HostKeyChanged, Refused; TooManyRequests after five wrong ones.
+        """
+        spec = parse_spec({"paths": [{"source": "."}], **body, "direction": "receive"})
+        login = login_of(spec)
+        if login is None:
+            field = missing_field(spec)
+            raise InvalidRequest(f"{field} is missing.", field=field)
+        host, port = spec.remote_host, spec.ssh_port
+        heading = f"Allow {caller.label} to sign in to {host} as {login.user}?"
+        addresses = await self._ladder.allow_host(
+            caller, HostQuestion(host, port, heading, (f"Server: {host}, port {port}",))
+        )
+        key = f"{caller.origin} {host}"
+        if self._failures.wait_s(key, time.monotonic()) > 0:
+            raise TooManyRequests("Too many wrong logins; try again in an hour.", retry_after=3600)
+        keys = await self._starting.host_keys(spec)
+        try:
+            connected = await connect(
+                Endpoint(host, port, addresses),
+                credentials_of(login),
+                KnownKeys(keys.trusted, keys.revoked, keys.sshfp),
+                partial(self._host_key_questions.ask, caller.label, host, port),
+            )
+        except AuthFailed:
+            self._failures.allow(key, time.monotonic())
+            raise
+        connected.connection.close()
+        await connected.connection.wait_closed()
+
+
+async def _reach(host: str, port: int, addresses: tuple[str, ...], limit_s: float) -> None:
+    refused = False
+    for address in addresses:
+        try:
+            async with asyncio.timeout(limit_s):
+                _, writer = await asyncio.open_connection(address, port)
+        except TimeoutError:
+            continue
+        except OSError:
+            refused = True
+            continue
+        writer.close()
+        with suppress(OSError):
+            await writer.wait_closed()
+        return
+    if refused:
+        raise ConnectRefused(f"{host} does not accept connections on port {port}. Check host and port.")
+    raise ConnectTimedOut(f"{host} did not answer on port {port} within {limit_s:g} seconds.")
