@@ -230,23 +230,32 @@ def _open_and_read(path: Path) -> tuple[sqlite3.Connection, Loaded]:
     try:
         # Exclusive: a second program is told at once, and no shared-memory file is needed.
         connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+        _refuse_newer(connection, path)
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
-        _check(connection, path)
+        _check(connection)
         return connection, _read(connection)
     except BaseException:
         connection.close()
         raise
 
 
-def _check(connection: sqlite3.Connection, path: Path) -> None:
-    """Make the tables of a new file; refuse a file of a newer program; find damage now, not later."""
+def _version(connection: sqlite3.Connection) -> int:
     (version,) = connection.execute("PRAGMA user_version").fetchone()
-    if version > SCHEMA_VERSION:
+    return int(version)
+
+
+def _refuse_newer(connection: sqlite3.Connection, path: Path) -> None:
+    """Raise Unavailable, with nothing written, when a newer program made the file."""
+    if _version(connection) > SCHEMA_VERSION:
         raise Unavailable(
             f"The list of transfers in {path} was written by a newer connect-helper; install that one again."
         )
-    if version == 0:
+
+
+def _check(connection: sqlite3.Connection) -> None:
+    """Make the tables of a new file; find damage now, not later."""
+    if _version(connection) == 0:
         connection.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
     (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
     if verdict != "ok":
