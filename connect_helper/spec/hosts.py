@@ -36,7 +36,8 @@ def clean_host(text: str, field: str) -> str:
 
 def _ipv6(text: str, field: str) -> str:
     try:
-        address = ipaddress.IPv6Address(text.removeprefix("[").removesuffix("]"))
+        bare = text[1:-1] if text.startswith("[") and text.endswith("]") else text
+        address = ipaddress.IPv6Address(bare)
     except ValueError:
         raise InvalidRequest(f'"{field}" is not a valid IPv6 address.', field=field) from None
     if address.scope_id:

@@ -1,0 +1,75 @@
+"""Limits: refusals mute, calls are counted, memory is bounded."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from connect_helper.consent.limits import MUTED_S, CallRate, PromptLimits, Spacing
+
+A, B = "https://a.example", "https://b.example"
+
+
+def test_three_refusals_mute_one_origin_for_an_hour() -> None:
+    limits = PromptLimits()
+    assert [limits.refused(A, now) for now in (0.0, 10.0, 20.0)] == [False, False, True]
+    assert limits.muted(A, 20.0 + MUTED_S - 1)
+    assert not limits.muted(A, 20.0 + MUTED_S)
+    assert not limits.muted(B, 20.0)
+    assert limits.muted_origins(30.0) == [A]
+    assert limits.muted_origins(30.0 + MUTED_S) == []
+
+
+def test_after_the_hour_counting_starts_anew() -> None:
+    limits = PromptLimits()
+    for now in (0.0, 1.0, 2.0):
+        limits.refused(A, now)
+    assert not limits.refused(A, 2.0 + MUTED_S)
+
+
+def test_a_yes_forgets_earlier_refusals() -> None:
+    limits = PromptLimits()
+    limits.refused(A, 0.0)
+    limits.refused(A, 1.0)
+    limits.accepted(A)
+    assert not limits.refused(A, 2.0)
+
+
+def test_a_burst_is_allowed_and_then_the_steady_rate() -> None:
+    rate: CallRate[str] = CallRate(per_second=20, burst=60)
+    assert sum(rate.allow(A, 0.0) for _ in range(100)) == 60
+    assert rate.wait_s(A, 0.0) == pytest.approx(0.05)
+    assert rate.allow(B, 0.0)
+    assert sum(rate.allow(A, 1.0) for _ in range(100)) == 20
+    assert rate.wait_s(B, 1.0) == 0.0
+
+
+@given(st.lists(st.floats(0, 0.5), max_size=200))
+def test_no_pattern_of_calls_gets_more_than_burst_and_rate(pauses: list[float]) -> None:
+    rate: CallRate[str] = CallRate(per_second=20, burst=60)
+    now, allowed = 0.0, 0
+    for pause in pauses:
+        now += pause
+        allowed += rate.allow(A, now)
+    assert allowed <= 60 + 20 * now + 1e-6
+
+
+def test_a_clock_that_steps_back_gives_nothing() -> None:
+    rate: CallRate[str] = CallRate(per_second=1, burst=1)
+    assert rate.allow(A, 10.0)
+    assert not rate.allow(A, 5.0)
+
+
+def test_spacing_keeps_calls_apart() -> None:
+    spacing: Spacing[str] = Spacing(2.0)
+    assert [spacing.allow(A, now) for now in (0.0, 1.9, 2.0, 3.9)] == [True, False, True, False]
+    assert spacing.wait_s(A, 3.0) == pytest.approx(1.0)
+    assert spacing.allow(B, 0.1)
+
+
+def test_only_so_many_callers_are_kept_in_mind() -> None:
+    spacing: Spacing[int] = Spacing(1_000.0, keys=10)
+    for key in range(100):
+        spacing.allow(key, 0.0)
+    assert [key for key in range(100) if spacing.wait_s(key, 0.0) > 0] == list(range(90, 100))
