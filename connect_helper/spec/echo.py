@@ -27,15 +27,27 @@ _SECRET_NAME: Final = re.compile(
 )
 _NOT_SECRET: Final = frozenset({"fail_bad_filepass", "authentication"})
 _URL_LOGIN: Final = re.compile(r"(?<=://)[^/@\s]*@")
+_NAME_LOOKED_AT: Final = 200  # characters; the page would only hide its own secret behind more
+_MOST: Final = 64  # secrets; each is looked for in every value, and a page must not make that slow
 _SHORT: Final = 6  # characters; a shorter secret is looked for as a whole value, not inside of one
 
 
 def echo(spec: TransferSpec) -> dict[str, Any]:
-    """Return the spec as it came, unknown keys included, without secrets."""
+    """Return the spec as it came, unknown keys included, without secrets.
+
+    Of a spec with more than 64 different secrets only the plain fields come back.
+    """
     secrets = frozenset(secret for secret in _secrets(spec.raw, inside=False) if secret)
+    if len(secrets) > _MOST:
+        paths = [_only(entry, _PLAIN_OF_PATH) for entry in spec.raw["paths"]]
+        return {**_only(spec.raw, _PLAIN), "paths": paths}
     kept = _cleaned(spec.raw, _PLAIN, secrets)
     kept["paths"] = [_cleaned(entry, _PLAIN_OF_PATH, secrets) for entry in spec.raw["paths"]]
     return kept
+
+
+def _only(fields: Mapping[str, Any], names: frozenset[str]) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if name in names}
 
 
 def _cleaned(fields: Mapping[str, Any], plain: frozenset[str], secrets: frozenset[str]) -> dict[str, Any]:
@@ -52,7 +64,7 @@ _GONE: Final = _Gone()
 
 
 def _is_secret_name(name: str) -> bool:
-    plain = name.lower().replace("-", "_").replace(" ", "_")
+    plain = name[:_NAME_LOOKED_AT].lower().replace("-", "_").replace(" ", "_")
     return plain not in _NOT_SECRET and bool(_SECRET_NAME.search(plain))
 
 

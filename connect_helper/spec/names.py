@@ -123,6 +123,8 @@ def display(text: str | bytes, limit: int = 120) -> str:
     """
     if isinstance(text, bytes):
         text = text.decode("utf-8", "surrogateescape")
+    if len(text) > 2 * limit:  # the middle will not be shown, so it need not be looked at
+        text = text[:limit] + text[-limit:]
     pieces = [_visible(sign) if _hidden(sign) else sign for sign in text]
     if sum(map(len, pieces)) <= limit:
         return "".join(pieces)
@@ -134,7 +136,7 @@ def display(text: str | bytes, limit: int = 120) -> str:
 def page_text(text: str, limit: int = 80) -> str:
     """Return words of a page (a title, a suggested name) for a dialog: hidden characters and line breaks
     removed, runs of spaces made one, at most `limit` characters."""
-    spaced = "".join(" " if sign.isspace() else sign for sign in text)
+    spaced = "".join(" " if sign.isspace() else sign for sign in text[: 20 * limit])
     kept = " ".join("".join(sign for sign in spaced if not _hidden(sign)).split())
     return kept if len(kept) <= limit else kept[: limit - 1].rstrip() + "…"
 

@@ -53,9 +53,14 @@ def effective_rate_kbps(spec: TransferSpec) -> int | None:
 def requested_rate_kbps(fields: Mapping[str, Any]) -> int | None:
     """Return the same for a spec as it came or was echoed, as when `modify` changed its fields.
 
-    A lock binds the user, not the page, so none is looked at. Raises InvalidRequest naming the field.
+    Raises InvalidRequest naming the field. A lock is not looked at: it binds the user, not the page.
     """
     return _lowest(rate(fields, "target_rate_kbps"), rate(fields, "target_rate_cap_kbps"))
+
+
+def rate_locked(fields: Mapping[str, Any]) -> bool:
+    """Tell whether the spec (as it came or echoed) keeps the user from changing the target rate."""
+    return _lock(fields, "lock_target_rate_kbps", "lock_target_rate") is True
 
 
 def _lowest(*limits: int | None) -> int | None:

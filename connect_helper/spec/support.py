@@ -50,8 +50,6 @@ WITHOUT_EFFECT: Final[Mapping[str, str]] = {
     "min_rate_cap_kbps": "as min_rate_kbps",
     "lock_rate_policy": "our window has no control for it",
     "lock_policy": "as lock_rate_policy",
-    "lock_target_rate_kbps": "our window has no control for it",
-    "lock_target_rate": "as lock_target_rate_kbps",
     "lock_min_rate_kbps": "our window has no control for it",
     "lock_min_rate": "as lock_min_rate_kbps",
     "target_rate_percentage": "not used by any client",

@@ -95,6 +95,13 @@ def test_a_password_that_equals_a_plain_value_takes_nothing_away(make_raw: MakeR
     assert "remote_password" not in answer
 
 
+def test_a_page_cannot_make_the_search_slow(make_raw: MakeRaw) -> None:
+    many = [{"token": f"canary-{number}"} for number in range(20_000)]
+    raw = make_raw(remote_user="ann", own=many, other=["x" * 50] * 20_000, paths=[{"source": "/a", "x": 1}])
+    raw["auth" * 100_000] = 1
+    assert echo(parse_spec(raw)) == make_raw(remote_user="ann", paths=[{"source": "/a"}])
+
+
 def test_the_echo_is_a_copy(make_raw: MakeRaw) -> None:
     raw = make_raw(tags={"aspera": {}})
     echo(parse_spec(raw))["tags"]["aspera"]["xfer_id"] = "new"

@@ -193,6 +193,11 @@ def test_too_long_a_name_keeps_its_extension() -> None:
     assert "…" in shown
 
 
+def test_a_huge_name_is_shown_at_once() -> None:
+    assert display("\x1b" * 5_000_000 + ".exe").endswith(".exe")
+    assert page_text("\u202e" * 5_000_000) == ""
+
+
 @given(st.text(max_size=200))
 def test_page_text_for_a_dialog_is_one_clean_line(text: str) -> None:
     clean = page_text(text)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from connect_helper.errors import InvalidRequest
-from connect_helper.spec.rates import effective_rate_kbps, parse_rates, requested_rate_kbps
+from connect_helper.spec.rates import effective_rate_kbps, parse_rates, rate_locked, requested_rate_kbps
 from connect_helper.spec.transfer_spec import parse_spec
 
 MakeRaw = Callable[..., dict[str, Any]]
@@ -55,3 +55,16 @@ def test_a_wrong_change_is_named(field: str, value: Any) -> None:
     with pytest.raises(InvalidRequest) as caught:
         parse_rates({field: value})
     assert caught.value.field == field
+
+
+@pytest.mark.parametrize(
+    ("fields", "locked"),
+    [
+        ({}, False),
+        ({"lock_target_rate": "yes"}, True),
+        ({"lock_target_rate_kbps": False, "lock_target_rate": True}, False),
+        ({"lock_min_rate": True}, False),
+    ],
+)
+def test_a_page_can_lock_the_rate_for_the_user(fields: dict[str, Any], locked: bool) -> None:
+    assert rate_locked(fields) is locked

@@ -22,6 +22,7 @@ from connect_helper.spec.transfer_spec import DEFAULT_SSH_PORT, PathPair, Transf
 
 MakeRaw = Callable[..., dict[str, Any]]
 FIELDS = [field.name for field in dataclasses.fields(TransferSpec)]
+UNSUPPORTED_FIELDS = {name for row in UNSUPPORTED for name in row.fields}
 
 
 def refused_field(raw: dict[str, Any]) -> str:
@@ -193,7 +194,7 @@ def test_how_to_log_in(
     assert (spec.authentication, spec.login_user, spec.needs_password) == (method, user, asks)
 
 
-REFUSED = [
+REFUSED: list[dict[str, Any]] = [
     {"content_protection": "encrypt"},
     {"content_protection": True},
     {"direction": "receive", "content_protection": "decrypt"},
@@ -213,7 +214,7 @@ REFUSED = [
     {"symlink_policy": "copy+force"},
     {"preserve_access_time": True},
 ]
-HARMLESS = [
+HARMLESS: list[dict[str, Any]] = [
     {"content_protection": "decrypt"},
     {"content_protection": False},
     {"direction": "receive", "obfuscate_file_names": True},
@@ -316,7 +317,7 @@ JSON = st.recursive(
     max_leaves=6,
 )
 KNOWN = sorted(
-    {*FIELDS, *NEVER, *WITHOUT_EFFECT, *(name for row in UNSUPPORTED for name in row.fields)}
+    {*FIELDS, *NEVER, *WITHOUT_EFFECT, *UNSUPPORTED_FIELDS}
     | {"overwrite_policy", "resume", "ssh_fingerprint", "src_base64", "tags64", "delete_source"}
 )
 
