@@ -6,12 +6,13 @@ import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 from aiohttp import web
 
 from connect_helper import __version__
 from connect_helper.api.bodies import BODY_LIMIT
-from connect_helper.api.choosing import Choosing, whole_folder_rule
+from connect_helper.api.choosing import Choosing, FolderRule, whole_folder_rule
 from connect_helper.api.connect.routes import connect_routes
 from connect_helper.api.gate import Gate
 from connect_helper.api.host_key_questions import HostKeyQuestions
@@ -30,6 +31,7 @@ from connect_helper.api.ui import Control, UiParts, build_ui
 from connect_helper.api.ui_picking import routes as picking_routes
 from connect_helper.api.ui_session import WindowSessions
 from connect_helper.api.windows import Windows
+from connect_helper.picking.base import Asker, Picker
 from connect_helper.picking.chooser import Dialogs
 from connect_helper.picking.desk import Desk
 from connect_helper.picking.native import find_desktop
@@ -38,6 +40,10 @@ from connect_helper.transfers.manager import TransferManager
 from connect_helper.transports.known_hosts import KnownHosts
 
 log = logging.getLogger(__name__)
+
+
+class AnyDialogs(Picker, Asker, Protocol):
+    """Whatever shows file dialogs and questions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,13 +67,13 @@ async def serve(
     window_socket = bind_first_free(WINDOW_PORTS, fall_back=True)
     pages, window = (f"http://127.0.0.1:{sock.getsockname()[1]}" for sock in (page_socket, window_socket))
     preferences = PreferencesStore(folders)
-    known_hosts = KnownHosts(folders)
     sites = Sites(folders)
     sessions = WindowSessions()
     windows = Windows(window, sessions)
     folder_rule = whole_folder_rule(folders)
     desk = Desk(windows.open, refuse_folder=folder_rule)
     dialogs = Dialogs(preferences, find_desktop(), desk)
+    known_hosts = KnownHosts(folders)
     questions = HostKeyQuestions(dialogs, known_hosts)
     record = instance.record(pages, window)
     try:
@@ -75,27 +81,17 @@ async def serve(
             TransferManager(folders=folders, preferences=preferences, questions=questions) as manager,
             asyncio.TaskGroup() as tasks,
         ):
-            ladder = Ladder(sites, dialogs, tasks)
-            places = Places(sites, preferences)
-            starting = Starting(
-                ladder=ladder,
-                places=places,
-                logins=Logins(ladder, dialogs, manager),
-                manager=manager,
-                known_hosts=known_hosts,
-                preferences=preferences,
+            parts = build_parts(
                 folders=folders,
-            )
-            parts = Parts(
                 preferences=preferences,
                 sites=sites,
-                ladder=ladder,
-                choosing=Choosing(ladder, sites, dialogs, folder_rule),
-                reading=Reading(places),
-                probing=Probing(ladder, starting, questions),
-                starting=starting,
+                dialogs=dialogs,
+                folder_rule=folder_rule,
+                known_hosts=known_hosts,
+                questions=questions,
                 manager=manager,
                 windows=windows,
+                tasks=tasks,
             )
             ui = build_ui(
                 UiParts(
@@ -124,6 +120,44 @@ async def serve(
         sites.close()
         page_socket.close()
         window_socket.close()
+
+
+def build_parts(
+    *,
+    folders: Folders,
+    preferences: PreferencesStore,
+    sites: Sites,
+    dialogs: AnyDialogs,
+    folder_rule: FolderRule,
+    known_hosts: KnownHosts,
+    questions: HostKeyQuestions,
+    manager: TransferManager,
+    windows: Windows,
+    tasks: asyncio.TaskGroup,
+) -> Parts:
+    """Join what the faces for pages work with; `tasks` owns the open questions."""
+    ladder = Ladder(sites, dialogs, tasks)
+    places = Places(sites, preferences)
+    starting = Starting(
+        ladder=ladder,
+        places=places,
+        logins=Logins(ladder, dialogs, manager),
+        manager=manager,
+        known_hosts=known_hosts,
+        preferences=preferences,
+        folders=folders,
+    )
+    return Parts(
+        preferences=preferences,
+        sites=sites,
+        ladder=ladder,
+        choosing=Choosing(ladder, sites, dialogs, folder_rule),
+        reading=Reading(places),
+        probing=Probing(ladder, starting, questions),
+        starting=starting,
+        manager=manager,
+        windows=windows,
+    )
 
 
 def build_pages_face(parts: Parts, port: int) -> web.Application:
