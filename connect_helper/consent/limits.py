@@ -105,7 +105,7 @@ class CallRate(Generic[Key]):
         bucket = self._buckets.get(key)
         if bucket is None:
             return self._burst
-        return min(self._burst, bucket.tokens + max(0.0, now - bucket.filled) * self._per_second)
+        return min(self._burst, bucket.tokens + (now - bucket.filled) * self._per_second)
 
 
 class Spacing(Generic[Key]):
