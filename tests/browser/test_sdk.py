@@ -1,0 +1,438 @@
+"""Our page script in a real browser: finding the helper, waiting for it, losing it, and what it sends.
+
+The helper here is a scripted one, because silence, broken lines and old versions cannot be had from the
+real one on demand; `test_sdk_transfers.py` runs the script against the real helper.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from playwright.async_api import Browser, Page
+
+from tests.support.browser import launch
+from tests.support.sdk_site import DROPPED, SILENT, ScriptedHelper, serve_page, silent_port
+from tests.support.sshd import free_port
+
+WAIT_MS = 15_000
+PICKED = {
+    "dataTransfer": {"files": [{"name": "/home/ana/a.bin", "size": 3, "type": "", "lastModifiedDate": ""}]}
+}
+REFUSED = {"error": {"code": 403, "internal_message": "no", "user_message": "You said no."}}
+SPEC = {"direction": "send", "remote_host": "far.example", "paths": [{"source": "/home/ana/a.bin"}]}
+
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def one_browser() -> AsyncIterator[Browser]:
+    """One browser for the module: starting one takes longer than most of these tests."""
+    async with launch() as browser:
+        yield browser
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def page(one_browser: Browser) -> AsyncIterator[Page]:
+    """The page, in a profile of its own."""
+    async with serve_page() as origin:
+        context = await one_browser.new_context()
+        page = await context.new_page()
+        await page.goto(origin)
+        yield page
+        await context.close()
+
+
+async def connect(page: Page, ports: list[int], **options: Any) -> None:
+    """Make `connect` in the page and start its session."""
+    await page.evaluate(
+        """options => {
+             window.connect = new AW4.Connect(options);
+             connect.addEventListener("status", (_, status) => statuses.push(status));
+             window.session = connect.initSession();
+           }""",
+        {"ports": ports, **options},
+    )
+
+
+async def running(page: Page) -> None:
+    await page.wait_for_function("connect.getStatus() === 'RUNNING'", timeout=WAIT_MS)
+
+
+async def outcome(page: Page, call: str) -> dict[str, Any]:
+    """Await a promise in the page: {"value": ...} or {"error": what it was rejected with}."""
+    answer: dict[str, Any] = await page.evaluate(
+        f"() => Promise.resolve({call}).then((value) => ({{ value }}), (error) => ({{ error }}))"
+    )
+    return answer
+
+
+async def test_the_lowest_port_that_answers_is_used_and_a_silent_one_does_not_hold_it_up(page: Page) -> None:
+    low, high = ScriptedHelper(), ScriptedHelper()
+    async with silent_port() as silent, low.on() as one, high.on() as other:
+        await connect(page, [silent, one, other])
+        await running(page)
+        await outcome(page, "connect.showAbout()")
+    used, unused = (low, high) if one < other else (high, low)
+    assert [seen.path for seen in used.seen] == ["info/ping", "info/version", "windows/about"]
+    assert [seen.path for seen in unused.seen] == ["info/ping"]
+    assert await page.evaluate("statuses") == ["INITIALIZING", "RUNNING"]
+
+
+async def test_requests_are_simple_ones_and_say_whose_they_are(page: Page) -> None:
+    helper = ScriptedHelper(answers={"windows/select-open-file-dialog/": PICKED})
+    async with helper.on() as port:
+        await connect(page, [port], authorizationKey="secret")
+        await running(page)
+        answer = await outcome(page, "connect.showSelectFileDialogPromise({ title: 'Pick' })")
+    assert answer == {"value": PICKED}
+    assert {seen.method for seen in helper.seen} == {"GET", "POST"}  # no OPTIONS: the browser asked nothing
+    (dialog,) = helper.requests("windows/select-open-file-dialog/")
+    assert dialog.headers["Content-Type"] == "text/plain;charset=UTF-8"
+    assert "Cookie" not in dialog.headers
+    assert dialog.body == {
+        "title": "Pick",
+        "suggestedName": "",
+        "allowMultipleSelection": True,
+        "allowedFileTypes": "",
+        "aspera_connect_settings": await page.evaluate("session"),
+        "authorization_key": "secret",
+    }
+
+
+async def test_the_application_id_is_kept_for_the_next_page_and_a_given_one_wins(page: Page) -> None:
+    await connect(page, [free_port()])
+    first = await page.evaluate("session.app_id")
+    assert await page.evaluate("AW4.Utils.atou(session.app_id).length") == 36
+    await page.reload()
+    await connect(page, [free_port()])
+    assert await page.evaluate("session.app_id") == first
+    assert await page.evaluate("new AW4.Connect().initSession('mine').app_id") == "mine"
+    assert (await page.evaluate("connect.initSession()"))["error"]["code"] == -1
+
+
+async def test_a_helper_started_late_is_found_and_gets_what_waited(page: Page) -> None:
+    port = free_port()
+    await connect(page, [port], connectLaunchWaitTimeoutMs=1500)
+    await page.evaluate("connect.showAbout({ success: () => { window.shown = true; } })")
+    await page.wait_for_function("connect.getStatus() === 'FAILED'", timeout=WAIT_MS)
+    assert await page.evaluate("launches") == 1
+    helper = ScriptedHelper()
+    async with helper.on(port):
+        await page.wait_for_function("window.shown === true", timeout=WAIT_MS)
+    assert await page.evaluate("statuses") == ["INITIALIZING", "RETRYING", "FAILED", "RUNNING"]
+
+
+async def test_an_old_helper_is_told_once_and_used_when_it_is_new(page: Page) -> None:
+    helper = ScriptedHelper(version="4.1.9")
+    async with helper.on() as port:
+        await connect(page, [port], minVersion="4.2", sdkLocation="/downloads/")
+        await helper.until(lambda: len(helper.requests("info/version")) >= 3)
+        assert await page.evaluate("connect.getStatus()") == "OUTDATED"
+        helper.version = "4.2.13.820"
+        await running(page)
+    (wish,) = helper.requests("update/require")
+    assert wish.body["min_version"] == "4.2"
+    assert wish.body["sdk_location"].endswith("/downloads")
+    assert await page.evaluate("statuses") == ["INITIALIZING", "OUTDATED", "RUNNING"]
+
+
+async def test_a_start_whose_line_broke_is_sent_again_with_the_same_request_id(page: Page) -> None:
+    # The browser itself tries once more when a connection it used before breaks: hence two.
+    answer = {"transfer_specs": [{"uuid": "u1"}]}
+    helper = ScriptedHelper(answers={"transfers/start": [DROPPED, DROPPED, answer]})
+    async with helper.on() as port:
+        await connect(page, [port])
+        await running(page)
+        started = await outcome(page, f"connect.startTransferPromise({json.dumps(SPEC)})")
+    assert started == {"value": answer}
+    sent = [seen.body for seen in helper.requests("transfers/start")]
+    assert len(sent) == 3
+    assert sent[0] == sent[1] == sent[2]
+    assert await page.evaluate("statuses") == ["INITIALIZING", "RUNNING", "RETRYING", "RUNNING"]
+
+
+async def test_a_helper_that_was_quit_is_not_started_again_by_the_mere_look_at_transfers(page: Page) -> None:
+    helper = ScriptedHelper(
+        answers={"transfers/activity": {"iteration_token": 1, "result_count": 0, "transfers": []}}
+    )
+    async with helper.on() as port:
+        await connect(page, [port], pollingTime=100)
+        await page.evaluate("connect.addEventListener('transfer', () => {})")
+        await helper.until(lambda: len(helper.requests("transfers/activity")) >= 2)
+    await page.wait_for_function("statuses.includes('FAILED')", timeout=WAIT_MS)
+    assert await page.evaluate("launches") == 0
+    await page.evaluate("void connect.showAbout()")
+    await page.wait_for_function("launches === 1", timeout=WAIT_MS)
+
+
+async def test_start_adds_the_settings_and_leaves_the_page_s_objects_alone(page: Page) -> None:
+    helper = ScriptedHelper(answers={"transfers/start": {"transfer_specs": [{"uuid": "u1"}]}})
+    async with helper.on() as port:
+        await connect(page, [port])
+        await running(page)
+        given = await page.evaluate(
+            """async spec => {
+                 const settings = { allow_dialogs: false, use_absolute_destination_path: true };
+                 const { request_id } = await new Promise((resolve, reject) => {
+                   const success = () => resolve(given);
+                   const given = connect.startTransfer(spec, settings, { success, error: reject });
+                 });
+                 await connect.startTransfers({ transfer_specs: [{
+                   transfer_spec: spec, aspera_connect_settings: { back_link: "https://a.example/" } }] });
+                 return { request_id, spec, settings, here: location.href };
+               }""",
+            SPEC,
+        )
+    first, second = (seen.body["transfer_specs"][0] for seen in helper.requests("transfers/start"))
+    app_id = await page.evaluate("session.app_id")
+    assert first["aspera_connect_settings"] == {
+        "allow_dialogs": False,
+        "use_absolute_destination_path": True,
+        "app_id": app_id,
+        "request_id": given["request_id"],
+        "back_link": given["here"],
+    }
+    assert first["transfer_spec"] == SPEC == given["spec"]
+    assert given["settings"] == {"allow_dialogs": False, "use_absolute_destination_path": True}
+    assert second["aspera_connect_settings"]["back_link"] == "https://a.example/"
+    assert second["aspera_connect_settings"]["request_id"] != given["request_id"]
+
+
+async def test_listeners_hear_changes_by_token_and_a_newcomer_first_hears_everything(page: Page) -> None:
+    def activity(body: dict[str, Any]) -> dict[str, Any]:
+        if body["iteration_token"] == 0:
+            return {
+                "iteration_token": 7,
+                "result_count": 1,
+                "transfers": [{"uuid": "u1", "status": "completed"}],
+            }
+        return {"iteration_token": 8, "result_count": 1, "transfers": [{"uuid": "u0", "status": "removed"}]}
+
+    helper = ScriptedHelper(answers={"transfers/activity": activity})
+    async with helper.on() as port:
+        await connect(page, [port], pollingTime=100)
+        await page.evaluate(
+            """() => {
+                 window.heard = { first: [], second: [] };
+                 const note = (who) => (type, data) => heard[who].push([type, data.transfers[0].status]);
+                 connect.addEventListener("transfer", note("first"));
+                 window.join = () => connect.addEventListener("all", note("second"));
+               }"""
+        )
+        await page.wait_for_function("heard.first.length >= 2", timeout=WAIT_MS)
+        await page.evaluate("join()")
+        await page.wait_for_function("heard.second.length >= 2", timeout=WAIT_MS)
+    heard = await page.evaluate("heard")
+    assert heard["first"][:2] == [["transfer", "completed"], ["transfer", "removed"]]
+    assert heard["second"][:2] == [["transfer", "completed"], ["transfer", "removed"]]
+    assert ["transfer", "completed"] not in heard["first"][1:]
+    tokens = [seen.body["iteration_token"] for seen in helper.requests("transfers/activity")]
+    assert tokens[:2] == [0, 7]
+    assert tokens.count(0) == 2
+    assert set(tokens) == {0, 7, 8}
+
+
+async def test_transfers_are_looked_at_faster_while_one_is_running(page: Page) -> None:
+    busy = {"iteration_token": 2, "result_count": 1, "transfers": [{"uuid": "u1", "status": "running"}]}
+    idle = {"iteration_token": 3, "result_count": 1, "transfers": [{"uuid": "u1", "status": "completed"}]}
+    helper = ScriptedHelper(answers={"transfers/activity": [busy, busy, idle, idle]})
+    async with helper.on() as port:
+        await connect(page, [port])
+        await page.evaluate("connect.addEventListener('transfer', () => {})")
+        await helper.until(lambda: len(helper.requests("transfers/activity")) >= 4)
+    times = [seen.at for seen in helper.requests("transfers/activity")]
+    assert times[2] - times[1] < 1.5 < times[3] - times[2]
+
+
+async def test_removed_listeners_hear_nothing_and_nobody_asks_any_more(page: Page) -> None:
+    helper = ScriptedHelper(
+        answers={"transfers/activity": {"iteration_token": 1, "result_count": 0, "transfers": []}}
+    )
+    async with helper.on() as port:
+        await connect(page, [port], pollingTime=50)
+        await page.evaluate("window.hear = () => { window.heard = (window.heard ?? 0) + 1; }")
+        await page.evaluate("connect.addEventListener('all', hear)")
+        await page.wait_for_function("window.heard >= 2", timeout=WAIT_MS)
+        assert await page.evaluate("connect.removeEventListener('transfer', hear)") is True
+        assert await page.evaluate("connect.removeEventListener('transfer', hear)") is False
+        before = await page.evaluate("heard")
+        await outcome(page, "connect.showAbout()")  # a later request, answered in the meantime
+        asked = len(helper.requests("transfers/activity"))
+        await outcome(page, "new Promise((resolve) => setTimeout(resolve, 200))")
+        assert len(helper.requests("transfers/activity")) <= asked + 1  # one may have been on its way
+        assert await page.evaluate("heard") == before
+        assert await page.evaluate("connect.removeEventListener(hear)") is True  # still there for "status"
+        assert await page.evaluate("connect.removeEventListener()") is True
+        assert await page.evaluate("connect.removeEventListener()") is False
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        ((403, json.dumps(REFUSED)), REFUSED["error"]),
+        ((200, json.dumps(REFUSED)), REFUSED["error"]),
+        ((200, ""), {"code": -1, "user_message": "The helper's answer is not readable."}),
+        ((500, "{}"), {"code": -1, "user_message": "The helper answered with status 500."}),
+    ],
+    ids=["status", "error-in-success", "empty", "no-words"],
+)
+async def test_a_failure_reaches_the_error_callback_in_one_shape(
+    page: Page, answer: Any, error: dict[str, Any]
+) -> None:
+    helper = ScriptedHelper(answers={"info/ports": answer})
+    async with helper.on() as port:
+        await connect(page, [port])
+        found = await page.evaluate(
+            """() => new Promise((resolve) => connect.testSshPorts({ remote_host: "far.example" },
+                 { success: () => resolve("success"), error: resolve }))"""
+        )
+    assert {key: found["error"][key] for key in error} == error
+    (seen,) = helper.requests("info/ports")
+    assert (seen.body["ssh_port"], seen.body["timeout_sec"]) == (33001, 3)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "connect.startTransferPromise(null)",
+        "connect.startTransfers({ transfer_specs: [] })",
+        "connect.stopTransfer('')",
+        "connect.readAsArrayBuffer({})",
+        "connect.readChunkAsArrayBuffer({ path: '/a', chunkSize: 5 })",
+        "connect.readChunkAsArrayBuffer({ path: '/a', offset: 0 })",
+        "connect.getChecksum({ path: '/a', checksumMethod: 'crc32' })",
+        "connect.testSshPorts({})",
+        "connect.authenticate({ remote_user: 'ana' })",
+        "connect.showPreferencesPage({ page: '../about' })",
+        "connect.showDirectory(undefined)",
+    ],
+)
+async def test_a_call_that_lacks_something_is_refused_in_the_page(page: Page, call: str) -> None:
+    helper = ScriptedHelper()
+    async with helper.on() as port:
+        await connect(page, [port])
+        await running(page)
+        answer = await outcome(page, call)
+    assert answer["error"]["error"]["code"] == -1
+    assert [seen.path for seen in helper.seen] == ["info/ping", "info/version"]
+
+
+async def test_calls_before_the_session_are_refused(page: Page) -> None:
+    answer = await outcome(page, "new AW4.Connect().showAbout()")
+    assert "initSession" in answer["error"]["error"]["user_message"]
+
+
+async def test_stop_ends_what_is_open_and_start_goes_on(page: Page) -> None:
+    helper = ScriptedHelper(answers={"windows/select-save-file-dialog/": SILENT})
+    async with helper.on() as port:
+        await connect(page, [port])
+        await running(page)
+        await page.evaluate(
+            "void (window.open_dialog = connect.showSaveFileDialogPromise({ suggestedName: 'a' }))"
+        )
+        await helper.until(lambda: bool(helper.requests("windows/select-save-file-dialog/")))
+        await page.evaluate("connect.stop()")
+        stopped = await outcome(page, "open_dialog")
+        assert stopped["error"]["error"]["code"] == -1
+        await page.evaluate("connect.start()")
+        await running(page)
+        assert await outcome(page, "connect.showAbout()") == {"value": {}}
+
+
+DROP = """({ name, size, type, lastModified }) => new Promise((resolve) => {
+  const bag = new DataTransfer();
+  if (name) bag.items.add(new File([new Uint8Array(size)], name, { type, lastModified }));
+  const refused = connect.setDragDropTargets("#target", {}, ({ event, files, error }) =>
+    resolve({ type: event.type, files, error, stopped: event.defaultPrevented }));
+  if (refused) return resolve({ refused });
+  const event = new DragEvent("drop", { dataTransfer: bag, bubbles: true, cancelable: true });
+  document.querySelector("#target").dispatchEvent(event);
+})"""
+FILE = {"name": "scan 1.tif", "size": 1234, "type": "image/tiff", "lastModified": 1741075811000}
+
+
+async def test_a_drop_posts_what_the_browser_gives_and_hands_on_what_the_helper_found(page: Page) -> None:
+    helper = ScriptedHelper(answers={"file/dropped-files": PICKED})
+    async with helper.on() as port:
+        await connect(page, [port], dragDropEnabled=True)
+        await running(page)
+        await page.evaluate("connect.setDragDropTargets('#target', {}, () => { window.old = true; })")
+        found = await page.evaluate(DROP, FILE)
+    assert found == {"type": "drop", "files": PICKED, "error": None, "stopped": True} or (
+        found == {"type": "drop", "files": PICKED, "stopped": True}
+    )
+    (drop,) = helper.requests("file/dropped-files")  # one: the first listener was replaced
+    assert drop.body["dataTransfer"]["files"] == [
+        {
+            "name": "scan 1.tif",
+            "size": 1234,
+            "type": "image/tiff",
+            "lastModifiedDate": "2025-03-04T08:10:11.000Z",
+        }
+    ]
+    assert helper.requests("file/initialize-drag-drop")
+    assert await page.evaluate("window.old") is None
+
+
+async def test_a_drop_that_fails_is_told_to_the_page(page: Page) -> None:
+    helper = ScriptedHelper(answers={"file/dropped-files": (403, json.dumps(REFUSED))})
+    async with helper.on() as port:
+        await connect(page, [port], dragDropEnabled=True)
+        await running(page)
+        found = await page.evaluate(DROP, FILE)
+        nothing = await page.evaluate(DROP, {})
+    assert found["error"] == REFUSED
+    assert found["files"] == nothing["files"] == {"dataTransfer": {"files": []}}
+    assert len(helper.requests("file/dropped-files")) == 1  # a drop without files asks nothing
+
+
+async def test_drops_need_their_option(page: Page) -> None:
+    await connect(page, [free_port()])
+    found = await page.evaluate(DROP, FILE)
+    assert "dragDropEnabled" in found["refused"]["error"]["user_message"]
+
+
+async def test_methods_work_apart_from_their_object(page: Page) -> None:
+    helper = ScriptedHelper()
+    async with helper.on() as port:
+        await connect(page, [port])
+        assert await outcome(page, "(({ showTransferManager }) => showTransferManager())(connect)") == {
+            "value": {}
+        }
+
+
+@pytest.mark.parametrize(
+    ("version", "other", "less"),
+    [
+        ("3.9.0", "3.10.1", True),
+        ("4.4.2", "4", False),
+        ("4", "4.4.2", False),
+        ("4.2.13.820", "4.2.13.821", True),
+        ("4.x.3", "4.3", False),
+        ("5", "4.9", False),
+    ],
+)
+async def test_versions_are_compared_over_the_parts_both_have(
+    page: Page, version: str, other: str, less: bool
+) -> None:
+    assert await page.evaluate("([a, b]) => AW4.Utils.versionLessThan(a, b)", [version, other]) is less
+
+
+async def test_the_bar_says_what_to_do_and_leaves_when_the_helper_is_there(page: Page) -> None:
+    async def bars() -> int:
+        count: int = await page.evaluate(
+            "[...document.body.children].filter((one) => getComputedStyle(one).position === 'fixed').length"
+        )
+        return count
+
+    await page.evaluate("window.installer = new AW4.ConnectInstaller(); installer.showLaunching(50)")
+    assert await bars() == 1
+    await page.evaluate("installer.connected(0)")
+    await page.wait_for_function("document.body.children.length === 1", timeout=WAIT_MS)
+    await page.evaluate("new AW4.ConnectInstaller({ style: 'none' }).showDownload()")
+    assert await bars() == 0
