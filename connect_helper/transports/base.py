@@ -8,7 +8,7 @@ transport inherits all of it. Paths of the far side are bytes; local files are o
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Literal, Protocol
@@ -218,8 +218,8 @@ class Transport(Protocol):
         """Make a folder and what is missing above it; fine when it exists. Safe to call in parallel."""
         ...
 
-    async def read_range(self, path: bytes, offset: int, length: int) -> bytes:
-        """`length` bytes at `offset`; fewer only where the file ends."""
+    async def read_ranges(self, path: bytes, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
+        """The bytes at each (offset, length); fewer only where the file ends."""
         ...
 
     async def digest(self, path: bytes, algorithm: str, length: int, *, expected: str) -> str:
@@ -236,6 +236,10 @@ class Transport(Protocol):
 
     async def receive(self, item: ReceiveItem) -> None:
         """Fetch the rest of the file, counted exactly."""
+        ...
+
+    async def truncate(self, path: bytes, length: int) -> None:
+        """Cut a partial file to `length` bytes."""
         ...
 
     async def publish(self, partial: bytes, target: bytes, how: Publish) -> None:

@@ -1,0 +1,301 @@
+"""One transfer from connecting to its last file: scan, queue, files in flight, the end.
+
+The session decides nothing about single files (see `upload` and `download`) and knows no protocol (see
+`transports`). A file that fails does not stop the others; a connection that breaks ends the session as
+retryable and keeps every partial file.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from contextlib import aclosing
+from pathlib import Path
+from typing import Final
+
+from connect_helper.errors import ConnectionLost, LinkSkipped, SpecialFile, TransferError
+from connect_helper.spec.names import display
+from connect_helper.transfers.download import Download
+from connect_helper.transfers.job import (
+    DownloadJob,
+    Job,
+    LocalFolderJob,
+    MishapJob,
+    RemoteFolderJob,
+    UploadJob,
+    Work,
+    ends_session,
+)
+from connect_helper.transfers.messages import Connected, Ended, Question
+from connect_helper.transfers.plan import SessionPlan
+from connect_helper.transfers.report import Channel, Outcome, Reporter, Tracker
+from connect_helper.transfers.scan import Scan
+from connect_helper.transfers.upload import Upload
+from connect_helper.transports.base import Transport
+from connect_helper.transports.host_keys import KnownKeys
+from connect_helper.transports.local_target import open_target_folder
+from connect_helper.transports.rate import TokenBucket
+from connect_helper.transports.resume import RecordStore
+from connect_helper.transports.sftp import SftpTransport
+from connect_helper.transports.ssh_connection import Credentials, Endpoint
+
+_log = logging.getLogger(__name__)
+
+IN_FLIGHT: Final = 16  # files at a time
+LARGE: Final = 16 * 1024 * 1024  # bytes; of files this large
+LARGE_IN_FLIGHT: Final = 2  # so many at a time, for each fills the line alone
+QUEUE: Final = 256  # jobs the scan may be ahead
+IDLE_LIMIT_S: Final = 60.0  # without an answer the server owes
+SOME_FAILED: Final = 27  # error code of a transfer of which only files failed
+
+
+class Session:
+    """One run of one plan. `set_rate` and `stop` may be called at any time while `run` runs."""
+
+    def __init__(self, plan: SessionPlan, channel: Channel) -> None:
+        self._plan = plan
+        self._channel = channel
+        self._limiter = TokenBucket(plan.rate_kbps)
+        self._reporter = Reporter(channel)
+        self._queue: asyncio.Queue[Job | None] = asyncio.Queue(QUEUE)
+        self._large = asyncio.Semaphore(LARGE_IN_FLIGHT)
+        self._folder_times: list[RemoteFolderJob | LocalFolderJob] = []
+        self._task: asyncio.Task[Ended] | None = None
+        self._stopping = False
+
+    def set_rate(self, rate_kbps: int | None) -> None:
+        """Change the limit, in kbit/s; None lifts it."""
+        self._limiter.set_rate(rate_kbps)
+
+    def stop(self) -> None:
+        """End the session within a second; partial files stay, with what is needed to go on."""
+        self._stopping = True
+        if self._task is not None:
+            self._task.cancel()
+
+    async def run(self) -> Ended:
+        """Run to the end, which is never an exception of the error tree."""
+        self._task = asyncio.create_task(self._guarded(), name=f"session {self._plan.transfer_id}")
+        if self._stopping:
+            self._task.cancel()
+        try:
+            ended = await self._task
+        except asyncio.CancelledError:
+            if not self._stopping:
+                raise
+            ended = Ended(outcome="stopped", message="Stopped.")
+        await self._reporter.beat(final=True)
+        return ended
+
+    async def _guarded(self) -> Ended:
+        try:
+            async with asyncio.TaskGroup() as group:
+                beat = group.create_task(self._reporter.run(), name="report")
+                try:
+                    await self._connected()
+                finally:
+                    beat.cancel()
+        except BaseExceptionGroup as group_error:
+            return _failed(_first(group_error))
+        return self._result()
+
+    async def _connected(self) -> None:
+        async with self._transport() as transport:
+            await self._channel.tell(Connected(address=transport.address))
+            work = Work.of(self._plan, transport, self._reporter)
+            async with asyncio.TaskGroup() as group:
+                helpers = [
+                    group.create_task(self._watch(transport), name="idle watch"),
+                    group.create_task(work.checkpoints.run(), name="checkpoints"),
+                ]
+                try:
+                    await self._work(work)
+                    await self._set_folder_times(work)
+                finally:
+                    for helper in helpers:
+                        helper.cancel()
+
+    def _transport(self) -> Transport:
+        plan = self._plan
+        server, login, keys = plan.server, plan.login, plan.host_keys
+        secret = login.password or login.token
+        credentials = Credentials(
+            user=login.user,
+            password=secret.get_secret_value() if secret else None,
+            private_key=login.private_key.get_secret_value() if login.private_key else None,
+            passphrase=login.private_key_passphrase.get_secret_value()
+            if login.private_key_passphrase
+            else None,
+        )
+        return SftpTransport(
+            Endpoint(server.host, server.port, server.addresses),
+            credentials,
+            KnownKeys(keys.trusted, keys.revoked, keys.sshfp),
+            self._ask,
+            self._limiter,
+        )
+
+    async def _ask(self, key: str, fingerprint: str) -> bool:
+        server = self._plan.server
+        return await self._channel.ask(
+            Question(question_id=0, host=server.host, port=server.port, key=key, fingerprint=fingerprint)
+        )
+
+    async def _watch(self, transport: Transport) -> None:
+        while transport.silent_s < IDLE_LIMIT_S:  # noqa: ASYNC110 - time passing is no event
+            await asyncio.sleep(1)
+        raise ConnectionLost(
+            "The server stopped answering; start the transfer again to go on.",
+            internal_message=f"no answer for {IDLE_LIMIT_S} s",
+        )
+
+    # Files -----------------------------------------------------------------------------------------
+
+    async def _work(self, work: Work) -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._scan(work), name="scan")
+            for number in range(IN_FLIGHT):
+                group.create_task(self._files(work), name=f"files {number}")
+
+    async def _scan(self, work: Work) -> None:
+        jobs = Scan(self._plan, work.transport).jobs()
+        async with aclosing(jobs):
+            async for job in jobs:
+                if isinstance(job, UploadJob | DownloadJob | MishapJob):
+                    self._reporter.found(_size(job))
+                await self._queue.put(job)
+        self._reporter.scanned = True
+        for _ in range(IN_FLIGHT):
+            await self._queue.put(None)
+
+    async def _files(self, work: Work) -> None:
+        while (job := await self._queue.get()) is not None:
+            match job:
+                case RemoteFolderJob() | LocalFolderJob():
+                    await self._folder(work, job)
+                case MishapJob():
+                    tracker = await self._reporter.start(job.path, job.remote_path, 0)
+                    await self._end_badly(tracker, job.error)
+                case _ if _size(job) >= LARGE:
+                    async with self._large:
+                        await self._file(work, job)
+                case _:
+                    await self._file(work, job)
+
+    async def _file(self, work: Work, job: UploadJob | DownloadJob) -> None:
+        remote = os.fsdecode(job.target if isinstance(job, UploadJob) else job.source)
+        tracker = await self._reporter.start(job.path, remote, _size(job))
+        try:
+            outcome = await _one(work, job, tracker)
+        except TransferError as error:
+            if ends_session(error):
+                raise
+            await self._end_badly(tracker, error)
+        else:
+            await self._reporter.end(tracker, outcome)
+
+    async def _end_badly(self, tracker: Tracker, error: TransferError) -> None:
+        skipped = isinstance(error, LinkSkipped) or (
+            isinstance(error, SpecialFile) and self._plan.policies.skip_special_files
+        )
+        _log.info("%s %s: %s", "skipped" if skipped else "failed", error.code, error.internal_message)
+        if skipped:
+            await self._reporter.skip(tracker, error)
+        else:
+            await self._reporter.fail(tracker, error)
+
+    async def _folder(self, work: Work, job: RemoteFolderJob | LocalFolderJob) -> None:
+        """Make a folder; when that fails it counts as a failed file, for it may have no other."""
+        try:
+            if isinstance(job, RemoteFolderJob):
+                await work.transport.make_folder(job.target)
+            else:
+                folder = await asyncio.to_thread(open_target_folder, job.granted, job.names)
+                await asyncio.to_thread(folder.close)
+        except TransferError as error:
+            if ends_session(error):
+                raise
+            path = os.fsdecode(job.target if isinstance(job, RemoteFolderJob) else b"/".join(job.names))
+            self._reporter.found(0)
+            await self._end_badly(await self._reporter.start(path, path, 0), error)
+        else:
+            if self._plan.policies.preserve_times and job.mtime_ns:
+                self._folder_times.append(job)
+
+    async def _set_folder_times(self, work: Work) -> None:
+        """Last of all, since every file made in a folder changes its time."""
+        for job in reversed(self._folder_times):
+            if isinstance(job, RemoteFolderJob):
+                await work.transport.set_times(job.target, job.mtime_ns)
+            else:
+                folder = await asyncio.to_thread(open_target_folder, job.granted, job.names)
+                await asyncio.to_thread(folder.set_times, job.mtime_ns)
+                await asyncio.to_thread(folder.close)
+
+    def _result(self) -> Ended:
+        failed, files = self._reporter.failed, self._reporter.files
+        first = self._reporter.first_error
+        if first is None:
+            return Ended(outcome="completed")
+        if files == 1:
+            return _failed(first, retryable=False)
+        return Ended(
+            outcome="failed",
+            code=first.code,
+            error_code=SOME_FAILED,
+            message=f"{failed} of {files} files failed. {first.user_message}",
+            internal_message=f"{failed} of {files} files failed; first: {first.internal_message}",
+        )
+
+
+async def run_session(plan: SessionPlan, channel: Channel) -> Ended:
+    """Run one session that is neither stopped nor changed on its way."""
+    return await Session(plan, channel).run()
+
+
+async def sweep_records(folder: Path) -> None:
+    """Remove what was left unfinished for more than a week and is still ours."""
+    try:
+        removed = await asyncio.to_thread(RecordStore(folder).sweep)
+    except OSError as error:
+        _log.warning("old unfinished files cannot be looked at: %s", error)
+    else:
+        if removed:
+            _log.info("%s old unfinished files forgotten", removed)
+
+
+async def _one(work: Work, job: UploadJob | DownloadJob, tracker: Tracker) -> Outcome:
+    if isinstance(job, UploadJob):
+        return await Upload(work, job, tracker).run()
+    return await Download(work, job, tracker).run()
+
+
+def _size(job: Job) -> int:
+    if isinstance(job, UploadJob):
+        return job.size
+    return job.facts.size if isinstance(job, DownloadJob) else 0
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> TransferError:
+    """The error that ended the session. Raises the group itself when a bug is among its members."""
+    expected, other = group.split(TransferError)
+    if other is not None or expected is None:
+        raise group
+    found: BaseException = expected
+    while isinstance(found, BaseExceptionGroup):
+        found = found.exceptions[0]
+    if not isinstance(found, TransferError):
+        raise group
+    return found
+
+
+def _failed(error: TransferError, *, retryable: bool | None = None) -> Ended:
+    return Ended(
+        outcome="failed",
+        code=error.code,
+        error_code=error.error_code,
+        message=error.user_message,
+        internal_message=display(error.internal_message, 500),
+        retryable=error.retryable if retryable is None else retryable,
+    )

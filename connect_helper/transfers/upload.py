@@ -1,0 +1,272 @@
+"""Sends one file: decides, goes on from what is there, sends, verifies, publishes."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from connect_helper.errors import (
+    AlreadyExists,
+    ChecksumMismatch,
+    ContentError,
+    LengthMismatch,
+    SourceChanged,
+    TargetError,
+    TargetIsFolder,
+    TransferError,
+)
+from connect_helper.spec.names import display, numbered_name, partial_name
+from connect_helper.spec.overwrite import (
+    Decision,
+    FileFacts,
+    PartialDecision,
+    after_compare,
+    decide,
+    decide_partial,
+)
+from connect_helper.spec.sampling import sparse_ranges
+from connect_helper.transfers.job import TAIL, UploadJob, Work, digest_algorithm, digest_label, ends_session
+from connect_helper.transfers.report import Outcome, Tracker
+from connect_helper.transfers.unfinished import Unfinished, record_maker
+from connect_helper.transports.base import RECORD_BLOCK, BlockHashes, Facts, Proof, SendItem
+from connect_helper.transports.local_files import SourceFile, open_source
+from connect_helper.transports.resume import Record, SourceId, proven
+
+_log = logging.getLogger(__name__)
+
+PARTIALS = 100  # other people's partial files of one name before giving up
+
+
+@dataclass(slots=True)
+class _Begin:
+    """Where sending begins."""
+
+    partial: bytes
+    offset: int
+    hashes: BlockHashes
+    exclusive: bool
+
+
+class Upload:
+    """One file on its way to the server."""
+
+    def __init__(self, work: Work, job: UploadJob, tracker: Tracker) -> None:
+        self._work = work
+        self._transport = work.transport
+        self._policies = work.policies
+        self._job = job
+        self._tracker = tracker
+        self._folder, _, self._name = job.target.rpartition(b"/")
+        self._key = work.record_key(job.target)
+
+    async def run(self) -> Outcome:
+        """Send the file. Raises TransferError; the partial file and its record stay for another try."""
+        try:
+            return await self._try(resume=True)
+        except (SourceChanged, ContentError):
+            # Once more from the start: the source may have been in the middle of being saved.
+            return await self._try(resume=False)
+
+    async def _try(self, *, resume: bool) -> Outcome:
+        source = await asyncio.to_thread(open_source, self._job.granted, self._job.real)
+        try:
+            self._tracker.resize(source.size)
+            there = await self._existing()
+            if there is not None and await self._decide(source, there) is Decision.SKIP:
+                return Outcome("skipped")
+            if self._folder:
+                await self._transport.make_folder(self._folder)
+            return await self._send(source, fresh=there is None, resume=resume)
+        finally:
+            await asyncio.to_thread(source.close)
+
+    # What is there ---------------------------------------------------------------------------------
+
+    async def _existing(self) -> Facts | None:
+        there = await self._transport.facts(self._job.target)
+        if there is not None and there.kind == "folder":
+            raise TargetIsFolder(
+                f"{display(self._job.target)} cannot be written: a folder of that name is in the way."
+            )
+        if there is not None and there.kind == "special":
+            raise TargetError(f"{display(self._job.target)} is no regular file on the server.")
+        if there is not None and there.kind == "link":
+            behind = await self._transport.facts(self._job.target, follow=True)
+            # A link is compared by what it leads to, and replaced itself; it never equals a file by size.
+            return behind if behind is not None and behind.kind == "file" else Facts("link", -1, 0)
+        return there
+
+    async def _decide(self, source: SourceFile, there: Facts) -> Decision:
+        decision = decide(
+            self._policies.overwrite,
+            self._policies.resume,
+            _facts(source),
+            FileFacts(there.size, there.mtime_ns),
+        )
+        if decision is Decision.COMPARE_SPARSE:
+            ranges = sparse_ranges(source.size)
+            return after_compare(same=await self._same_samples(source, self._job.target, ranges))
+        if decision is Decision.COMPARE_FULL:
+            ours = await asyncio.to_thread(_digest, source, source.size)
+            theirs = await self._transport.digest(self._job.target, "sha256", source.size, expected=ours)
+            return after_compare(same=ours == theirs)
+        return decision
+
+    async def _same_samples(self, source: SourceFile, path: bytes, ranges: Sequence[tuple[int, int]]) -> bool:
+        theirs = await self._transport.read_ranges(path, ranges)
+        ours = await asyncio.to_thread(lambda: [source.read(*one) for one in ranges])
+        return ours == theirs
+
+    # Going on --------------------------------------------------------------------------------------
+
+    async def _begin(self, source: SourceFile, *, resume: bool) -> _Begin:
+        if self._policies.resume == "none":
+            return await self._begin_new()
+        record = await asyncio.to_thread(self._work.records.load, self._key)
+        if record is None or record.direction != "send":
+            return await self._begin_new()
+        begin = await self._go_on(source, record) if resume else None
+        if begin is None:
+            # The record says the partial file is ours, so it may be written over.
+            return _Begin(_bytes(record.partial), 0, self._new_hashes(), exclusive=False)
+        return begin
+
+    async def _begin_new(self) -> _Begin:
+        """A name for a new partial file. One that exists belongs to somebody else and is left alone."""
+        for number in range(PARTIALS):
+            partial = self._beside(partial_name(numbered_name(self._name, number) if number else self._name))
+            if await self._transport.facts(partial) is None:
+                return _Begin(partial, 0, self._new_hashes(), exclusive=True)
+        raise AlreadyExists(f"{display(self._job.target)}: too many unfinished files of that name there.")
+
+    def _beside(self, name: bytes) -> bytes:
+        return self._job.target[: len(self._job.target) - len(self._name)] + name
+
+    def _new_hashes(self) -> BlockHashes:
+        return BlockHashes(digest_algorithm(self._policies))
+
+    async def _go_on(self, source: SourceFile, record: Record) -> _Begin | None:
+        """Where to go on from a record; None when anything is in doubt."""
+        partial = _bytes(record.partial)
+        there = await self._transport.facts(partial)
+        if there is None or there.kind != "file" or record.source.inode != source.identity.inode:
+            return None
+        begun_from = FileFacts(record.source.size, record.source.mtime_ns)
+        decision = decide_partial(
+            self._work.overwrite_for(record), self._policies.resume, _facts(source), begun_from, there.size
+        )
+        if decision is PartialDecision.START_OVER:
+            return None
+        hashes = self._new_hashes()
+        proof = _at_most(record.proof, there.size)
+        offset = await asyncio.to_thread(proven, source.read, proof, hashes)
+        if not offset or not await self._same_partial(source, partial, offset, decision):
+            return None
+        return _Begin(partial, offset, hashes, exclusive=False)
+
+    async def _same_partial(
+        self, source: SourceFile, partial: bytes, offset: int, decision: PartialDecision
+    ) -> bool:
+        if decision is PartialDecision.COMPARE_FULL:
+            await self._transport.truncate(partial, offset)
+            ours = await asyncio.to_thread(_digest, source, offset)
+            return ours == await self._transport.digest(partial, "sha256", offset, expected=ours)
+        last = ((max(0, offset - TAIL), min(TAIL, offset)),)
+        ranges = sparse_ranges(offset) if decision is PartialDecision.COMPARE_SPARSE else last
+        return await self._same_samples(source, partial, ranges)
+
+    # Sending ---------------------------------------------------------------------------------------
+
+    async def _send(self, source: SourceFile, *, fresh: bool, resume: bool) -> Outcome:
+        begin = await self._begin(source, resume=resume)
+        self._tracker.begin_at(begin.offset)
+        item = SendItem(
+            source, begin.partial, begin.offset, begin.hashes, self._tracker.advance, begin.exclusive
+        )
+        unfinished = self._unfinished(source, item)
+        if self._policies.resume != "none":
+            self._work.checkpoints.add(unfinished)
+        try:
+            await self._transport.send(item)
+            outcome = await self._verify(source, item)
+            await self._publish(source, item, fresh=fresh)
+        except BaseException as error:
+            # Also on cancelling: that is how a stop comes, and the point of the record.
+            await self._give_up(item, unfinished, error)
+            raise
+        finally:
+            self._work.checkpoints.remove(unfinished)
+        await asyncio.to_thread(unfinished.drop)
+        return outcome
+
+    async def _give_up(self, item: SendItem, unfinished: Unfinished, error: BaseException) -> None:
+        if self._policies.resume != "none" and not isinstance(error, AlreadyExists):
+            await asyncio.to_thread(unfinished.keep)
+        elif isinstance(error, TransferError) and not ends_session(error):
+            try:
+                await self._transport.remove(item.partial)  # nobody would ever go on from it
+            except TransferError as failure:
+                _log.info("%s stays: %s", display(item.partial), failure.internal_message)
+
+    def _unfinished(self, source: SourceFile, item: SendItem) -> Unfinished:
+        identity = source.identity
+        make = record_maker(
+            transfer_id=self._work.plan.transfer_id,
+            partial=item.partial.decode("utf-8", "surrogateescape"),
+            device=0,
+            inode=0,
+            source=SourceId(identity.size, identity.mtime_ns, identity.inode),
+            hashes=item.hashes,
+            sends=True,
+        )
+        return Unfinished(self._work.records, self._key, make, lambda: item.done, lambda: None)
+
+    async def _verify(self, source: SourceFile, item: SendItem) -> Outcome:
+        """Compare what arrived with what was read, before anything gets its final name."""
+        await asyncio.to_thread(source.check)
+        there = await self._transport.facts(item.partial)
+        if there is None or there.size != source.size:
+            got = "nothing" if there is None else f"{there.size} bytes"
+            raise LengthMismatch(
+                f"{display(self._job.target)} did not arrive whole: {got} of {source.size} bytes."
+            )
+        ours = item.hashes.digest()
+        if not ours:
+            return Outcome("done", "size")
+        algorithm = digest_algorithm(self._policies)
+        if await self._transport.digest(item.partial, algorithm, source.size, expected=ours) != ours:
+            raise ChecksumMismatch(f"{display(self._job.target)} arrived damaged; send it again.")
+        return Outcome("done", "digest", digest_label(self._policies, ours))
+
+    async def _publish(self, source: SourceFile, item: SendItem, *, fresh: bool) -> None:
+        if self._policies.preserve_times:
+            await self._transport.set_times(item.partial, source.identity.mtime_ns)
+        careful = fresh and self._policies.overwrite == "none"
+        await self._transport.publish(item.partial, self._job.target, "fresh" if careful else "replace")
+
+
+def _facts(source: SourceFile) -> FileFacts:
+    return FileFacts(source.size, source.identity.mtime_ns)
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
+
+
+def _at_most(proof: Proof, size: int) -> Proof:
+    """The part of a proof that a file of `size` bytes can fulfil: the server may have lost its end."""
+    if proof.offset <= size:
+        return proof
+    blocks = proof.blocks[: size // RECORD_BLOCK]
+    return Proof(len(blocks) * RECORD_BLOCK, blocks)
+
+
+def _digest(source: SourceFile, length: int) -> str:
+    """SHA-256 of the first `length` bytes. Blocks."""
+    whole = hashlib.sha256()
+    for offset in range(0, length, RECORD_BLOCK):
+        whole.update(source.read(offset, min(RECORD_BLOCK, length - offset)))
+    return whole.hexdigest()

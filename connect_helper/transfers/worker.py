@@ -1,0 +1,198 @@
+"""The process that moves bytes: `python -m connect_helper.transfers.worker`.
+
+Reads commands from standard input and writes events to standard output, one JSON object a line (see
+`messages` and `wire`); its log goes to standard error. End of input means that the helper is gone: the
+session stops, partial files stay, the process ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+from typing import Final
+
+from connect_helper.transfers.messages import (
+    LINE_LIMIT,
+    Answer,
+    Command,
+    Ended,
+    Event,
+    Question,
+    SetRate,
+    Start,
+    Stop,
+)
+from connect_helper.transfers.plan import SessionPlan
+from connect_helper.transfers.session import Session, sweep_records
+from connect_helper.transfers.wire import BadLine, encode, parse_command
+
+_log = logging.getLogger(__name__)
+
+READ_SIZE: Final = 256 * 1024
+EVENTS_AHEAD: Final = 256  # events that may wait for a slow helper
+
+
+class _Questions:
+    """The questions of one session that wait for an answer, by id."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[int, asyncio.Future[bool]] = {}
+        self._last = 0
+
+    def open(self) -> tuple[int, asyncio.Future[bool]]:
+        self._last += 1
+        future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._waiting[self._last] = future
+        return self._last, future
+
+    def answer(self, answer: Answer) -> None:
+        future = self._waiting.pop(answer.question_id, None)
+        if future is not None and not future.done():
+            future.set_result(answer.accepted)
+
+
+class Worker:
+    """Runs the sessions that come in as commands. Is their channel to the helper."""
+
+    def __init__(self, output: int) -> None:
+        self._output = output  # descriptor
+        self._events: asyncio.Queue[Event] = asyncio.Queue(EVENTS_AHEAD)
+        self._commands: asyncio.Queue[Command | None] = asyncio.Queue()
+        self._questions = _Questions()
+        self._session: Session | None = None
+        self._swept: set[str] = set()
+
+    # The channel -----------------------------------------------------------------------------------
+
+    async def tell(self, event: Event) -> None:
+        await self._events.put(event)
+
+    async def ask(self, question: Question) -> bool:
+        number, answer = self._questions.open()
+        await self.tell(question.model_copy(update={"question_id": number}))
+        return await answer
+
+    # Commands --------------------------------------------------------------------------------------
+
+    async def run(self, source: int) -> None:
+        """Serve the commands read from the descriptor `source` until it ends."""
+        loop = asyncio.get_running_loop()
+        # A daemon, since a blocked read cannot be ended from here.
+        threading.Thread(target=self._read, args=(source, loop), name="commands", daemon=True).start()
+        async with asyncio.TaskGroup() as group:
+            writer = group.create_task(self._write(), name="events")
+            try:
+                await self._serve(group)
+            finally:
+                await self._events.join()
+                writer.cancel()
+
+    async def _serve(self, group: asyncio.TaskGroup) -> None:
+        running: asyncio.Task[None] | None = None
+        while (command := await self._commands.get()) is not None:
+            match command:
+                case Start():
+                    if running is not None and not running.done():
+                        _log.error("a session was started while another one runs; it is ignored")
+                        continue
+                    running = group.create_task(self._session_of(command.plan), name="session")
+                case Answer():
+                    self._questions.answer(command)
+                case SetRate() if self._session is not None:
+                    self._session.set_rate(command.rate_kbps)
+                case Stop() if self._session is not None:
+                    self._session.stop()
+                case _:
+                    _log.info("%s came while no session runs", command.type)
+        if self._session is not None:
+            self._session.stop()
+        if running is not None:
+            await running
+
+    async def _session_of(self, plan: SessionPlan) -> None:
+        self._session = session = Session(plan, self)
+        _log.info("session %s begins", plan.transfer_id)
+        try:
+            if plan.resume_folder not in self._swept:
+                self._swept.add(plan.resume_folder)
+                await sweep_records(Path(plan.resume_folder))
+            ended = await session.run()
+        except Exception as error:  # noqa: BLE001 - see below
+            # The outermost edge: a bug ends this session, with its trace in the log, and not the process.
+            _log.exception("session %s broke", plan.transfer_id)
+            ended = Ended(
+                outcome="failed",
+                code="internal",
+                error_code=11,
+                message="Something went wrong inside the program; see its log.",
+                internal_message=type(error).__name__,
+            )
+        finally:
+            self._session = None
+        _log.info("session %s: %s %s", plan.transfer_id, ended.outcome, ended.internal_message)
+        await self.tell(ended)
+
+    # The pipes -------------------------------------------------------------------------------------
+
+    def _read(self, source: int, loop: asyncio.AbstractEventLoop) -> None:
+        """Runs in a thread of its own: pass on each line's command, and None at the end."""
+        pieces: list[bytes] = []  # of a line that has not ended yet
+        length = 0
+        while data := os.read(source, READ_SIZE):
+            first, *others = data.split(b"\n")
+            pieces.append(first)
+            length += len(first)
+            if length > LINE_LIMIT:
+                _log.error("a command is too long")
+                break
+            if others:
+                *whole, last = [b"".join(pieces), *others]
+                for line in whole:
+                    self._parse(line, loop)
+                pieces, length = [last], len(last)
+        loop.call_soon_threadsafe(self._commands.put_nowait, None)
+
+    def _parse(self, line: bytes, loop: asyncio.AbstractEventLoop) -> None:
+        try:
+            command = parse_command(line)
+        except BadLine as error:
+            _log.error("a line is no command: %s", error)
+        else:
+            loop.call_soon_threadsafe(self._commands.put_nowait, command)
+
+    async def _write(self) -> None:
+        while True:
+            event = await self._events.get()
+            try:
+                await asyncio.to_thread(_write_all, self._output, encode(event))
+            except BrokenPipeError:
+                # Nobody listens any more; the end of input follows and ends the session.
+                _log.info("the helper is gone")
+            finally:
+                self._events.task_done()
+
+
+def _write_all(output: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(output, view) :]
+
+
+def main() -> None:
+    """Run until standard input ends."""
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
+    logging.getLogger("asyncssh").setLevel(logging.WARNING)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the helper, which then closes our input
+    # Standard output is kept for events alone: whatever else prints goes to the log.
+    output = os.dup(1)
+    os.dup2(2, 1)
+    asyncio.run(Worker(output).run(0))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,329 @@
+"""Writes received files below a granted folder: aside first, under the final name only when whole.
+
+Everything happens relative to descriptors of folders, so nothing can be led elsewhere by a link. A file
+gets the modes the user's umask gives and nothing else from the far side (SEC-20). All functions block:
+run them in a thread.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import stat
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from connect_helper.errors import AlreadyExists, DiskFull, TargetIsFolder, TransferError
+from connect_helper.spec.names import display, numbered_name, partial_name
+from connect_helper.transports.base import Facts, Publish
+from connect_helper.transports.error_map import local_error
+from connect_helper.transports.local_files import Granted, open_below, open_granted
+
+NUMBERS: Final = 10_000  # tries for a free "name (1)"
+_VECTOR: Final = 512  # blocks in one write; the system allows 1024
+_RENAME_NOREPLACE: Final = 1  # linux/fs.h
+
+
+@dataclass(frozen=True, slots=True)
+class FileId:
+    """Which file a descriptor or name stands for on this machine."""
+
+    device: int
+    inode: int
+
+    @classmethod
+    def of(cls, facts: os.stat_result) -> FileId:
+        return cls(facts.st_dev, facts.st_ino)
+
+
+class TargetFolder:
+    """An open folder to receive into. `path` is for messages and records only."""
+
+    def __init__(self, handle: int, path: bytes) -> None:
+        self._handle = handle
+        self.path = path
+
+    def close(self) -> None:
+        if self._handle >= 0:
+            os.close(self._handle)
+            self._handle = -1
+
+    def facts(self, name: bytes) -> Facts | None:
+        """What is at `name`, links told apart; None when there is nothing."""
+        try:
+            found = os.stat(name, dir_fd=self._handle, follow_symlinks=False)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise local_error(error, "target", self.path_of(name)) from error
+        mode = found.st_mode
+        if stat.S_ISDIR(mode):
+            return Facts("folder", 0, found.st_mtime_ns)
+        kind = "file" if stat.S_ISREG(mode) else "link" if stat.S_ISLNK(mode) else "special"
+        return Facts(kind, found.st_size, found.st_mtime_ns)  # type: ignore[arg-type] # the words of Kind
+
+    def path_of(self, name: bytes) -> bytes:
+        return self.path.rstrip(b"/") + b"/" + name
+
+    def read_ranges(self, name: bytes, ranges: Iterable[tuple[int, int]]) -> list[bytes]:
+        """The bytes at each (offset, length) of the file `name`, shorter where it ends."""
+        try:
+            handle = open_below(self._handle, (name,), os.O_RDONLY)
+            try:
+                return [_pread(handle, offset, length) for offset, length in ranges]
+            finally:
+                os.close(handle)
+        except OSError as error:
+            raise local_error(error, "target", self.path_of(name)) from error
+
+    def need_space(self, amount: int) -> None:
+        """Raise DiskFull when the volume has less than `amount` bytes free for this user."""
+        space = os.fstatvfs(self._handle)
+        free = space.f_bavail * space.f_frsize
+        if free < amount:
+            raise _disk_full(self.path, amount, free)
+
+    def create_partial(self, name: bytes) -> PartialFile:
+        """Make a new partial file for `name`. One that exists is not ours: the next number is taken."""
+        for number in range(NUMBERS):
+            partial = partial_name(numbered_name(name, number) if number else name)
+            try:
+                handle = open_below(self._handle, (partial,), os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+            except FileExistsError:
+                continue
+            except OSError as error:
+                raise local_error(error, "target", self.path_of(name)) from error
+            return PartialFile(self, handle, partial)
+        raise AlreadyExists(f"{display(self.path_of(name))}: too many unfinished files of that name.")
+
+    def reopen_partial(self, partial: bytes, identity: FileId) -> PartialFile | None:
+        """Open a partial file of an earlier run; None when it is gone or not the same file any more."""
+        try:
+            handle = open_below(self._handle, (partial,), os.O_RDWR)
+        except OSError:
+            return None
+        facts = os.fstat(handle)
+        if FileId.of(facts) != identity or not stat.S_ISREG(facts.st_mode) or facts.st_nlink != 1:
+            os.close(handle)
+            return None
+        return PartialFile(self, handle, partial)
+
+    def publish(self, partial: PartialFile, name: bytes, how: Publish) -> bytes:
+        """Bring a whole, synced partial file under `name`, in one step; returns the name.
+
+        A link at `name` is replaced itself. Raises TargetIsFolder, AlreadyExists (`how` is "fresh").
+        """
+        path = self.path_of(name)
+        try:
+            if how == "replace":
+                os.rename(partial.name, name, src_dir_fd=self._handle, dst_dir_fd=self._handle)
+            else:
+                _rename_fresh(self._handle, partial.name, name)
+            os.fsync(self._handle)
+        except FileExistsError as error:
+            raise AlreadyExists(f"{display(path)} exists already.") from error
+        except IsADirectoryError as error:
+            raise TargetIsFolder(
+                f"{display(path)} cannot be written: a folder of that name is in the way."
+            ) from error
+        except OSError as error:
+            raise local_error(error, "target", path) from error
+        return name
+
+    def publish_numbered(self, partial: PartialFile, name: bytes) -> bytes:
+        """As `publish`, under the first free one of "name", "name (1)", "name (2)"; returns it."""
+        for number in range(NUMBERS):
+            try:
+                return self.publish(partial, numbered_name(name, number) if number else name, "fresh")
+            except AlreadyExists:
+                continue
+        raise AlreadyExists(f"{display(self.path_of(name))}: too many files of that name.")
+
+    def remove_partial(self, partial: PartialFile) -> None:
+        """Remove a partial file, if the name still stands for it."""
+        try:
+            facts = os.stat(partial.name, dir_fd=self._handle, follow_symlinks=False)
+            if FileId.of(facts) == partial.identity:
+                os.unlink(partial.name, dir_fd=self._handle)
+        except FileNotFoundError:
+            return
+
+    def set_times(self, mtime_ns: int) -> None:
+        """Set the folder's own modification time."""
+        os.utime(self._handle, ns=(mtime_ns, mtime_ns))
+
+
+def open_target_folder(granted: Granted, names: Sequence[bytes]) -> TargetFolder:
+    """Open the folder `names` below a granted one; missing ones are made.
+
+    Raises TargetMissing, TargetDenied, TargetNotFolder (a file or a link is in the way), SourceChanged
+    when the granted folder itself is another one now.
+    """
+    current = open_granted(granted, "target")
+    path = granted.path
+    try:
+        for name in names:
+            path = path.rstrip(b"/") + b"/" + name
+            deeper = _enter(current, name)
+            os.close(current)
+            current = deeper
+    except OSError as error:
+        os.close(current)
+        raise local_error(error, "target", path) from error
+    return TargetFolder(current, path)
+
+
+def _enter(folder: int, name: bytes) -> int:
+    flags = os.O_RDONLY | os.O_DIRECTORY
+    try:
+        return open_below(folder, (name,), flags)
+    except FileNotFoundError:
+        pass
+    try:
+        os.mkdir(name, 0o777, dir_fd=folder)
+    except FileExistsError:
+        pass  # another file of the transfer was quicker; or it is a link, which opening refuses
+    else:
+        os.fsync(folder)
+    return open_below(folder, (name,), flags)
+
+
+class PartialFile:
+    """An open file that is being received. See `LocalTarget`. Only one thread writes at a time."""
+
+    def __init__(self, folder: TargetFolder, handle: int, name: bytes) -> None:
+        self._folder = folder
+        self._handle = handle
+        self.name = name
+        self.identity = FileId.of(os.fstat(handle))
+        self._sync_failure: TransferError | None = None
+
+    @property
+    def path(self) -> bytes:
+        return self._folder.path_of(self.name)
+
+    def size(self) -> int:
+        return os.fstat(self._handle).st_size
+
+    def write(self, offset: int, data: list[bytes]) -> None:
+        todo = [memoryview(block) for block in data]
+        try:
+            while todo:
+                written = os.pwritev(self._handle, todo[:_VECTOR], offset)
+                offset += written
+                todo = _after(todo, written)
+        except OSError as error:
+            raise self._error(error, sum(map(len, todo))) from error
+
+    def sync(self) -> None:
+        """Bring what was written to the disk.
+
+        Once it failed it fails for good: the system may call the next try a success although the data
+        is gone (REL-11).
+        """
+        if self._sync_failure is not None:
+            raise self._sync_failure
+        try:
+            self._guard(os.fsync)
+        except TransferError as error:
+            self._sync_failure = error
+            raise
+
+    def truncate(self, length: int) -> None:
+        self._guard(lambda handle: os.ftruncate(handle, length))
+
+    def set_times(self, mtime_ns: int) -> None:
+        self._guard(lambda handle: os.utime(handle, ns=(mtime_ns, mtime_ns)))
+
+    def _guard(self, call: Callable[[int], None]) -> None:
+        try:
+            call(self._handle)
+        except OSError as error:
+            raise self._error(error, 0) from error
+
+    def read(self, offset: int, length: int) -> bytes:
+        """The bytes there, fewer at the end."""
+        try:
+            return _pread(self._handle, offset, length)
+        except OSError as error:
+            raise local_error(error, "target", self.path) from error
+
+    def close(self) -> None:
+        """Close the file; an error of closing is an error of writing."""
+        handle, self._handle = self._handle, -1
+        if handle < 0:
+            return
+        try:
+            os.close(handle)
+        except OSError as error:
+            raise self._error(error, 0) from error
+
+    def _error(self, error: OSError, missing: int) -> TransferError:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            space = os.fstatvfs(self._handle) if self._handle >= 0 else None
+            free = space.f_bavail * space.f_frsize if space else 0
+            return _disk_full(self._folder.path, missing, free, reason=error)
+        return local_error(error, "target", self.path)
+
+
+def _pread(handle: int, offset: int, length: int) -> bytes:
+    pieces: list[bytes] = []
+    while length:
+        piece = os.pread(handle, length, offset)
+        if not piece:
+            break
+        pieces.append(piece)
+        offset += len(piece)
+        length -= len(piece)
+    return b"".join(pieces)
+
+
+def _after(blocks: list[memoryview], written: int) -> list[memoryview]:
+    """What is left of `blocks` when their first `written` bytes are gone."""
+    for index, block in enumerate(blocks):
+        if written < len(block):
+            return [block[written:], *blocks[index + 1 :]]
+        written -= len(block)
+    return []
+
+
+def _disk_full(folder: bytes, needed: int, free: int, reason: OSError | None = None) -> DiskFull:
+    volume = _volume(folder)
+    if reason is not None and reason.errno != errno.ENOSPC:
+        words = f"A quota or size limit of the disk {display(volume)} is reached"
+    else:
+        words = f"The disk {display(volume)} is full: {needed:,} bytes are needed, {free:,} are free"
+    return DiskFull(f"{words}. Make room there and start again.", internal_message=f"{words} ({reason})")
+
+
+def _volume(folder: bytes) -> bytes:
+    """The place the file system that holds `folder` is mounted at."""
+    path = Path(os.fsdecode(folder))
+    try:
+        while not os.path.ismount(path) and path.parent != path:
+            path = path.parent
+    except OSError:
+        return folder
+    return os.fsencode(path)
+
+
+def _rename_fresh(folder: int, source: bytes, target: bytes) -> None:
+    """Rename within a folder, failing with FileExistsError when the target exists."""
+    if _renameat2 is not None:
+        result = _renameat2(folder, source, folder, target, _RENAME_NOREPLACE)
+        code = ctypes.get_errno() if result else 0
+        if not result:
+            return
+        if code not in (errno.ENOSYS, errno.EINVAL):  # a file system that cannot do it
+            raise OSError(code, os.strerror(code))
+    os.link(source, target, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
+    os.unlink(source, dir_fd=folder)
+
+
+_renameat2 = (
+    getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None) if sys.platform == "linux" else None
+)

@@ -1,0 +1,154 @@
+"""What is remembered of unfinished files, so that a later session can go on from them.
+
+One small JSON file per unfinished file, in a folder only the user can read:
+
+    {"version": 1, "transfer_id": "...", "partial": "...", "partial_device": 0, "partial_inode": 0,
+     "source": {"size": 0, "mtime_ns": 0, "inode": 0}, "offset": 0, "blocks": ["hex", ...], "tail": "hex",
+     "direction": "receive"}
+
+A record proves nothing by itself (REL-5): whoever goes on compares the source's identity and hashes
+again what is there. All functions block: run them in a thread.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+from connect_helper.settings import write_private
+from connect_helper.spec.names import display
+from connect_helper.transports.base import RECORD_BLOCK, BlockHashes, Proof
+
+_log = logging.getLogger(__name__)
+
+VERSION: Final = 1
+KEPT_S: Final = 7 * 24 * 3600.0  # seconds an unfinished file is kept without being touched
+SUFFIX: Final = ".json"
+
+
+@dataclass(frozen=True, slots=True)
+class SourceId:
+    """Which content the partial file was begun from; `inode` is 0 where the far side has none."""
+
+    size: int
+    mtime_ns: int
+    inode: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One unfinished file. `partial` is its path as text; device and inode are 0 on the far side."""
+
+    transfer_id: str
+    direction: Literal["send", "receive"]
+    partial: str
+    partial_device: int
+    partial_inode: int
+    source: SourceId
+    proof: Proof
+
+
+class RecordStore:
+    """Keeps the records of one folder, each under a name made from what it is about."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    @staticmethod
+    def key(direction: str, host: str, port: int, user: str, target: bytes) -> str:
+        """The name of a record: the same target on the same server has the same one."""
+        parts = [os.fsencode(part) for part in (direction, host.lower(), str(port), user)]
+        return hashlib.sha256(b"\0".join([*parts, target])).hexdigest()
+
+    def save(self, key: str, record: Record) -> None:
+        """Write or replace a record. Raises OSError."""
+        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        content = asdict(record)
+        content |= {**content.pop("proof"), "version": VERSION}
+        write_private(self._path(key), json.dumps(content))
+
+    def load(self, key: str) -> Record | None:
+        """The record, None when there is none or it cannot be understood."""
+        try:
+            return _parse(self._path(key).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            _log.warning("resume record %s is not usable: %s", key, error)
+            return None
+
+    def remove(self, key: str) -> None:
+        self._path(key).unlink(missing_ok=True)
+
+    def _path(self, key: str) -> Path:
+        return self._folder / (key + SUFFIX)
+
+    def sweep(self, *, now: float | None = None) -> int:
+        """Remove records untouched for `KEPT_S`, with the local partial files that are still ours.
+
+        Partial files on a server stay: nobody is logged in there. Tells how many records went.
+        """
+        limit = (time.time() if now is None else now) - KEPT_S
+        removed = 0
+        for path in self._folder.glob("*" + SUFFIX):
+            if path.stat().st_mtime >= limit:
+                continue
+            record = self.load(path.stem)
+            if record is not None and record.direction == "receive":
+                _remove_partial(record)
+            path.unlink(missing_ok=True)
+            removed += 1
+        return removed
+
+
+def _remove_partial(record: Record) -> None:
+    path = Path(record.partial)
+    try:
+        facts = path.lstat()
+        if (facts.st_dev, facts.st_ino) == (record.partial_device, record.partial_inode):
+            path.unlink()
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        _log.warning("the unfinished file %s cannot be removed: %s", display(record.partial), error)
+
+
+def _parse(text: str) -> Record:
+    content = json.loads(text)
+    if content["version"] != VERSION:
+        raise ValueError(f"version {content['version']}")
+    source = SourceId(**content["source"])
+    proof = Proof(int(content["offset"]), tuple(map(str, content["blocks"])), str(content["tail"]))
+    return Record(
+        str(content["transfer_id"]),
+        content["direction"],
+        str(content["partial"]),
+        int(content["partial_device"]),
+        int(content["partial_inode"]),
+        source,
+        proof,
+    )
+
+
+def proven(read: Callable[[int, int], bytes], proof: Proof, hashes: BlockHashes) -> int:
+    """How many leading bytes of a file are those `proof` was made of: whole blocks, or all of them.
+
+    Reads them, and feeds exactly the proven ones to `hashes`. `read(offset, length)` may return less at
+    the end of the file.
+    """
+    offset = 0
+    for expected in (*proof.blocks, *((proof.tail,) if proof.tail else ())):
+        length = min(RECORD_BLOCK, proof.offset - offset)
+        data = read(offset, length)
+        if len(data) < length or hashlib.sha256(data).hexdigest() != expected:
+            break
+        hashes.feed(data)
+        offset += length
+    return offset

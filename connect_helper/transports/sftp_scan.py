@@ -1,0 +1,150 @@
+"""Lists what is below a folder of the server, as a stream.
+
+Names are data of a stranger (SEC-17): each goes through `safe_component`, and one that fails is an entry
+with an error while the rest goes on. The order is that of the server, folders before their content.
+"""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import AsyncGenerator, AsyncIterator
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+import asyncssh
+
+from connect_helper.errors import LinkSkipped, SourceMissing, SpecialFile, TransferError, UnsafeName
+from connect_helper.spec.names import display, safe_component
+from connect_helper.transports.base import Entry, Facts, Kind
+
+DEPTH_LIMIT: Final = 100
+_KINDS: Final = {
+    asyncssh.FILEXFER_TYPE_REGULAR: "file",
+    asyncssh.FILEXFER_TYPE_DIRECTORY: "folder",
+    asyncssh.FILEXFER_TYPE_SYMLINK: "link",
+}
+
+
+class Lister(Protocol):
+    """What a scan asks of the server; errors are ours already."""
+
+    async def facts(self, path: bytes, *, follow: bool = False) -> Facts | None: ...
+
+    async def real_path(self, path: bytes) -> bytes: ...
+
+    def list_folder(self, path: bytes) -> AsyncIterator[asyncssh.SFTPName]: ...
+
+
+def facts_of(attrs: asyncssh.SFTPAttrs) -> Facts:
+    """Facts from SFTP attributes; version 3 tells the kind by the mode only."""
+    kind: Kind = "special"
+    if attrs.permissions is not None and stat.S_IFMT(attrs.permissions):
+        mode = attrs.permissions
+        kind = "file" if stat.S_ISREG(mode) else "folder" if stat.S_ISDIR(mode) else "special"
+        kind = "link" if stat.S_ISLNK(mode) else kind
+    else:
+        kind = _KINDS.get(attrs.type, "special")  # type: ignore[assignment] # the table's values are kinds
+    mtime_ns = (attrs.mtime or 0) * 1_000_000_000 + (attrs.mtime_ns or 0)
+    return Facts(kind, attrs.size or 0, mtime_ns)
+
+
+@dataclass(frozen=True, slots=True)
+class _Folder:
+    path: bytes
+    below: tuple[bytes, ...]
+    mtime_ns: int
+    inside: tuple[bytes, ...]  # real paths of followed links above it: meeting one again is a loop
+
+
+async def scan(lister: Lister, source: bytes, *, follow_links: bool) -> AsyncGenerator[Entry, None]:
+    """See `Transport.scan`. `source` itself may be a link: whoever named it meant what it points to."""
+    facts = await lister.facts(source, follow=True)
+    if facts is None:
+        raise SourceMissing(f"{display(source)} is not on the server.")
+    if facts.kind != "folder":
+        error = None if facts.kind == "file" else _special(source)
+        yield Entry(source, (), facts, error)
+        return
+    root = await lister.real_path(source)
+    folders = [_Folder(source, (), facts.mtime_ns, ())]
+    while folders:
+        async for found in _content(lister, folders.pop(), root, follow_links):
+            if isinstance(found, _Folder):
+                folders.append(found)
+            else:
+                yield found
+
+
+async def _content(
+    lister: Lister, folder: _Folder, root: bytes, follow_links: bool
+) -> AsyncGenerator[Entry | _Folder, None]:
+    """The folder itself, then its entries but for folders, which come back as `_Folder` to visit."""
+    facts = Facts("folder", 0, folder.mtime_ns)
+    if len(folder.below) > DEPTH_LIMIT:
+        error = UnsafeName(f"{display(folder.path)} lies more than {DEPTH_LIMIT} folders deep.")
+        yield Entry(folder.path, folder.below, facts, error)
+        return
+    try:
+        yield Entry(folder.path, folder.below, facts)
+        async for name in lister.list_folder(folder.path):
+            raw = name.filename if isinstance(name.filename, bytes) else name.filename.encode()
+            if raw in (b".", b".."):
+                continue
+            yield await _entry(lister, folder, raw, name.attrs, root, follow_links)
+    except TransferError as error:
+        if error.retryable:
+            raise
+        yield Entry(folder.path, folder.below, facts, error)
+
+
+async def _entry(
+    lister: Lister,
+    folder: _Folder,
+    raw: bytes,
+    attrs: asyncssh.SFTPAttrs,
+    root: bytes,
+    follow_links: bool,
+) -> Entry | _Folder:
+    try:
+        name = safe_component(raw)
+    except UnsafeName as error:
+        return Entry(folder.path + b"/" + raw, folder.below, facts_of(attrs), error)
+    path, below = folder.path.rstrip(b"/") + b"/" + name, (*folder.below, name)
+    found: Facts | None = facts_of(attrs)
+    inside = folder.inside
+    try:
+        if attrs.permissions is None:  # a server that lists names only
+            found = await lister.facts(path)
+        if found is not None and found.kind == "link":
+            real = await _follow(lister, path, root, inside, follow_links)
+            found = await lister.facts(path, follow=True)
+            inside = (*inside, real)
+    except TransferError as error:
+        if error.retryable:
+            raise
+        return Entry(path, below, Facts("link", 0, 0), error)
+    if found is None:
+        gone = SourceMissing(f"{display(path)} is not there any more, or a link that leads nowhere.")
+        return Entry(path, below, Facts("file", 0, 0), gone)
+    if found.kind == "folder":
+        return _Folder(path, below, found.mtime_ns, inside)
+    return Entry(path, below, found, None if found.kind == "file" else _special(path))
+
+
+async def _follow(
+    lister: Lister, path: bytes, root: bytes, inside: tuple[bytes, ...], follow_links: bool
+) -> bytes:
+    """The real path of a link that may be followed: it stays in the scanned folder and is no loop."""
+    if not follow_links:
+        raise LinkSkipped(f"{display(path)} is a link; links are not followed.")
+    real = await lister.real_path(path)
+    if not real.startswith(root.rstrip(b"/") + b"/"):
+        raise LinkSkipped(f"{display(path)} is a link that leads out of the folder; it was left out.")
+    parent = await lister.real_path(path.rpartition(b"/")[0])
+    if real in inside or (parent + b"/").startswith(real + b"/"):
+        raise LinkSkipped(f"{display(path)} is a link that leads back to a folder above it.")
+    return real
+
+
+def _special(path: bytes) -> SpecialFile:
+    return SpecialFile(f"{display(path)} is no regular file (a device, pipe or socket).")

@@ -1,0 +1,218 @@
+"""The two loops that move the bytes of one file over SFTP, with many requests on their way.
+
+Every byte is counted here: what was asked for, what came, what was confirmed. Answers are taken in the
+order of the requests, so that there is always one offset up to which everything is certain.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+from connect_helper.errors import ContentError, SourceChanged
+from connect_helper.spec.names import display
+from connect_helper.transports.base import Mark, RateLimiter, ReceiveItem, SendItem
+from connect_helper.transports.window import Window
+
+DISK_BLOCK: Final = 2 * 1024 * 1024  # bytes read from or written to the disk at once
+
+
+class RemoteFile(Protocol):
+    """An open file on the server; errors are ours already."""
+
+    async def read(self, offset: int, length: int) -> bytes: ...
+
+    async def write(self, offset: int, data: bytes) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """What all files of one connection share."""
+
+    largest_read: int  # bytes the server allows in one request
+    largest_write: int
+    requests: asyncio.Semaphore  # bounds what is in memory
+    limiter: RateLimiter
+    clock: Callable[[], float]
+
+
+@dataclass(slots=True)
+class _Request:
+    offset: int
+    length: int
+    task: asyncio.Task[Any]
+
+
+class _Pipeline:
+    """Requests on their way, oldest first. Leaving the context takes the unanswered ones back."""
+
+    def __init__(self, line: Line, largest_block: int) -> None:
+        self._line = line
+        self._window = Window(largest_block, line.clock)
+        self._under_way: deque[_Request] = deque()
+        self._amount = 0
+
+    async def __aenter__(self) -> _Pipeline:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for request in self._under_way:
+            request.task.cancel()
+        # Gathered so that no failure among them is reported as never looked at.
+        await asyncio.gather(*(request.task for request in self._under_way), return_exceptions=True)
+        for _request in self._under_way:
+            self._line.requests.release()
+        self._under_way.clear()
+
+    @property
+    def empty(self) -> bool:
+        return not self._under_way
+
+    def has_room(self) -> bool:
+        """Tell whether another request may start; one always may, or nothing would ever move."""
+        if self.empty:
+            return True
+        return self._amount < self._window.size and not self._line.requests.locked()
+
+    def block(self) -> int:
+        return self._window.block(self._line.limiter.block_limit())
+
+    async def start(self, offset: int, length: int, request: Coroutine[Any, Any, Any]) -> None:
+        try:
+            await self._line.limiter.take(length)
+            await self._line.requests.acquire()
+        except BaseException:
+            request.close()
+            raise
+        task = asyncio.create_task(request, name=f"block at {offset}")
+        self._under_way.append(_Request(offset, length, task))
+        self._amount += length
+
+    async def oldest(self) -> tuple[int, int, Any]:
+        """Wait for the oldest request: its offset, length and answer."""
+        request = self._under_way[0]
+        answer = await request.task
+        self._under_way.popleft()
+        self._line.requests.release()
+        self._amount -= request.length
+        self._window.answered(request.length)
+        return request.offset, request.length, answer
+
+
+async def send_blocks(line: Line, file: RemoteFile, item: SendItem) -> None:
+    """Write `item.source` from `item.offset` to its end into `file`."""
+    size = item.source.size
+    disk = _DiskReader(item)
+    marks: deque[Mark] = deque()  # places reached by hashing, not yet confirmed by the server
+    offset = item.offset
+    async with _Pipeline(line, line.largest_write) as pipeline:
+        while offset < size or not pipeline.empty:
+            while offset < size and pipeline.has_room():
+                data = await disk.next_block(pipeline.block())
+                if disk.mark is not None:
+                    marks.append(disk.mark)
+                await pipeline.start(offset, len(data), file.write(offset, data))
+                offset += len(data)
+            at, length, _ = await pipeline.oldest()
+            while marks and marks[0].offset <= at + length:
+                item.done = marks.popleft()
+            item.sink(length)
+
+
+class _DiskReader:
+    """Reads the source in large pieces off the loop, hashes them there, and hands out blocks.
+
+    After `next_block`, `mark` is set when that block began a new piece: the place the piece ends at.
+    """
+
+    def __init__(self, item: SendItem) -> None:
+        self._item = item
+        self._offset = item.offset
+        self._piece = b""
+        self._used = 0
+        self.mark: Mark | None = None
+
+    async def next_block(self, length: int) -> bytes:
+        self.mark = None
+        if self._used == len(self._piece):
+            wanted = min(DISK_BLOCK, self._item.source.size - self._offset)
+            self._piece, self.mark = await asyncio.to_thread(self._read, wanted)
+            self._offset += wanted
+            self._used = 0
+        block = self._piece[self._used : self._used + length]
+        self._used += len(block)
+        return block
+
+    def _read(self, length: int) -> tuple[bytes, Mark]:
+        piece = self._item.source.read(self._offset, length)
+        self._item.hashes.feed(piece)
+        return piece, self._item.hashes.mark()
+
+
+async def receive_blocks(line: Line, file: RemoteFile, item: ReceiveItem) -> None:
+    """Fetch `item` from `item.offset` to `item.size` out of `file`, and check that it ends there."""
+    disk = _DiskWriter(item)
+    offset = item.offset
+    async with _Pipeline(line, line.largest_read) as pipeline:
+        while offset < item.size or not pipeline.empty:
+            while offset < item.size and pipeline.has_room():
+                length = min(pipeline.block(), item.size - offset)
+                await pipeline.start(offset, length, _read_whole(file, item, offset, length))
+                offset += length
+            _, _, data = await pipeline.oldest()
+            await disk.add(data)
+        await disk.flush()
+    if await file.read(item.size, 1):
+        raise _changed(item)
+
+
+async def _read_whole(file: RemoteFile, item: ReceiveItem, offset: int, length: int) -> bytes:
+    """`length` bytes at `offset`: a server may answer with fewer and has to be asked again."""
+    data = await file.read(offset, length)
+    while len(data) < length:
+        more = await file.read(offset + len(data), length - len(data))
+        if not more:
+            raise _changed(item)
+        data += more
+    if len(data) > length:
+        raise ContentError(f"The server sent more of {display(item.path)} than it was asked for.")
+    return data
+
+
+def _changed(item: ReceiveItem) -> SourceChanged:
+    return SourceChanged(f"{display(item.path)} changed on the server while it was read; start again.")
+
+
+class _DiskWriter:
+    """Collects blocks and writes and hashes them in large pieces off the loop."""
+
+    def __init__(self, item: ReceiveItem) -> None:
+        self._item = item
+        self._blocks: list[bytes] = []
+        self._amount = 0
+        self._offset = item.offset
+
+    async def add(self, data: bytes) -> None:
+        self._blocks.append(data)
+        self._amount += len(data)
+        # Little is written at first, so that a slow or small file shows progress too.
+        if self._amount >= min(DISK_BLOCK, max(len(data), self._offset - self._item.offset)):
+            await self.flush()
+
+    async def flush(self) -> None:
+        blocks, amount = self._blocks, self._amount
+        if not blocks:
+            return
+        self._blocks, self._amount = [], 0
+        self._item.done = await asyncio.to_thread(self._write, blocks)
+        self._offset += amount
+        self._item.sink(amount)
+
+    def _write(self, blocks: list[bytes]) -> Mark:
+        self._item.target.write(self._offset, blocks)
+        for block in blocks:
+            self._item.hashes.feed(block)
+        return self._item.hashes.mark()
