@@ -1,0 +1,332 @@
+"""Starting transfers: what is refused before anything is touched, what is asked, and what is remembered."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from connect_helper.picking.base import Answer, Credentials
+from tests.api.conftest import Face
+
+HOST = "127.0.0.1"
+CLOSED_PORT = 1
+
+
+def upload(*sources: str, **more: Any) -> dict[str, Any]:
+    paths = [{"source": source} for source in sources]
+    login = {"remote_user": "ann", "remote_password": "canary-password"}
+    return {
+        "direction": "send",
+        "remote_host": HOST,
+        "ssh_port": CLOSED_PORT,
+        "paths": paths,
+        "destination_root": "inbox",
+        **login,
+        **more,
+    }
+
+
+def download(**more: Any) -> dict[str, Any]:
+    return {**upload("/outbox/report.pdf"), "direction": "receive", "destination_root": "", **more}
+
+
+_watched: list[str] | None = None
+
+
+def _note_touch(event: str, args: tuple[Any, ...]) -> None:
+    if _watched is not None and event in {"open", "os.listdir", "os.scandir", "os.open"}:
+        _watched.append(f"{event} {args[0]}")
+
+
+sys.addaudithook(_note_touch)
+
+
+@contextmanager
+def touches() -> Iterator[list[str]]:
+    """What this process opens and lists meanwhile."""
+    global _watched
+    seen: list[str] = []
+    _watched = seen
+    try:
+        yield seen
+    finally:
+        _watched = None
+
+
+@pytest.fixture
+async def granted(face: Face, tmp_path: Path) -> str:
+    """A file the user picked for the page."""
+    file = tmp_path / "film.mov"
+    file.write_bytes(b"film" * 1000)
+    return (await face.choose(file))[0]
+
+
+@pytest.mark.parametrize("field", ["direction", "remote_host", "paths"])
+async def test_a_spec_without_a_needed_field_names_it(face: Face, granted: str, field: str) -> None:
+    spec = upload(granted)
+    del spec[field]
+    status, answer = await face.start(spec)
+    assert status == 400
+    assert field in answer["error"]["internal_message"] + answer["error"]["user_message"]
+    assert face.person.questions == []
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"transfer_specs": []},
+        {"transfer_specs": [7]},
+        {"transfer_specs": [{"transfer_spec": []}]},
+        {"transfer_specs": {}},
+    ],
+)
+async def test_a_start_without_a_spec_is_refused(face: Face, body: dict[str, Any]) -> None:
+    status, answer = await face.post("/connect/transfers/start", body)
+    assert status == 400
+    assert answer["error"]["user_message"]
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "/etc/passwd",
+        "~/x",
+        "file:///etc/passwd",
+        "/proc/self/mem",
+        "\\\\host\\share\\x",
+        "film.mov",
+        "",
+        "/",
+    ],
+)
+async def test_sec_11_a_source_never_granted_is_403_and_nothing_is_touched(face: Face, source: str) -> None:
+    with touches() as seen:
+        status, answer = await face.start(upload(source))
+    assert status in (400, 403)
+    if source not in ("", "/"):
+        assert (status, answer["error"]["user_message"]) == (403, "Choose the file again.")
+    assert not [touch for touch in seen if "passwd" in touch or "share" in touch or "film" in touch]
+    assert face.person.questions == []
+
+
+@pytest.mark.parametrize("scope", [{"origin": "https://b.example"}, {"app_id": "other-app"}])
+async def test_sec_08_a_grant_of_another_scope_is_403(
+    face: Face, granted: str, scope: dict[str, str]
+) -> None:
+    status, answer = await face.start(upload(granted), **scope)
+    assert (status, answer["error"]["user_message"]) == (403, "Choose the file again.")
+    assert face.person.questions == []
+
+
+async def test_sec_11_paths_around_a_granted_folder_are_403(face: Face, tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    (tmp_path / "data-evil").mkdir()
+    (tmp_path / "secret").write_text("secret")
+    (name,) = await face.choose(folder, kind="open-folder")
+    for source in (
+        f"{name}/../secret",
+        f"{name}-evil",
+        f"{name}/./x/../../secret",
+        f"{name}//x",
+        f"{name}/",
+        name.upper(),
+        str(tmp_path.resolve()),
+    ):
+        status, answer = await face.start(upload(source))
+        assert (status, source) == (403, source)
+        assert answer["error"]["user_message"] == "Choose the file again."
+    status, _ = await face.start({**upload("secret"), "source_root": f"{name}/.."})
+    assert status == 403
+    assert face.person.questions == []
+
+
+@pytest.mark.parametrize("root", ["..", "a/../../b", "/..", "C:\\x", "a\\..\\b"])
+async def test_a_destination_that_climbs_out_is_403(face: Face, root: str) -> None:
+    status, answer = await face.start(download(destination_root=root))
+    assert (status, answer["error"]["user_message"]) == (403, "Choose a folder.")
+    assert face.person.questions == []
+
+
+async def test_an_absolute_destination_needs_a_folder_the_user_chose(face: Face, tmp_path: Path) -> None:
+    folder = tmp_path / "target"
+    folder.mkdir()
+    spec = download(destination_root=str(folder.resolve()))
+    status, answer = await face.start(spec, use_absolute_destination_path=True)
+    assert (status, answer["error"]["user_message"]) == (403, "Choose a folder.")
+    await face.choose(folder, kind="open-folder")
+    status, answer = await face.start(spec, use_absolute_destination_path="yes")
+    assert status == 200
+
+
+async def test_the_question_says_who_what_and_where(face: Face, granted: str) -> None:
+    await face.start(upload(granted))
+    (question,) = face.person.questions
+    assert question.heading == "Allow https://portal.example to upload 1 file (4.0 kB) to 127.0.0.1?"
+    assert any("port 1" in line for line in question.details)
+    assert any("this computer itself" in line for line in question.details)
+    assert question.remember
+
+
+async def test_no_means_nothing_was_started_and_three_of_them_end_the_questions(
+    face: Face, granted: str
+) -> None:
+    face.person.answer = Answer(accepted=False)
+    for _ in range(5):
+        status, answer = await face.start(upload(granted))
+        assert (status, answer["error"]["user_message"]) == (403, "The request was refused.")
+    assert len(face.person.questions) == 3
+    assert face.parts.manager.all() == []
+    assert (await face.post("/connect/windows/select-open-file-dialog/"))[0] == 403
+
+
+async def test_sec_08_a_remembered_yes_holds_for_that_page_and_host_only(face: Face, granted: str) -> None:
+    face.person.answer = Answer(accepted=True, remember=True)
+    for _ in range(3):
+        assert (await face.start(upload(granted)))[0] == 200
+    assert len(face.person.questions) == 1
+    await face.start(upload(granted, ssh_port=2))
+    assert len(face.person.questions) == 2
+    await face.start(download(), origin="https://b.example")
+    assert len(face.person.questions) == 3
+    face.parts.sites.revoke_host("https://portal.example", HOST, CLOSED_PORT)
+    await face.start(upload(granted))
+    assert len(face.person.questions) == 4
+
+
+async def test_sec_03_an_insecure_site_is_named_so_and_not_remembered(face: Face) -> None:
+    face.person.answer = Answer(accepted=True, remember=True)
+    for _ in range(2):
+        assert (await face.start(download(), origin="http://portal.example"))[0] == 200
+    assert len(face.person.questions) == 2
+    assert "not secure" in face.person.questions[0].heading
+    assert face.person.questions[0].remember == ""
+
+
+async def test_a_host_that_does_not_resolve_is_said_only_after_the_yes(face: Face, granted: str) -> None:
+    status, answer = await face.start(upload(granted, remote_host="no-such-host.invalid"))
+    assert status == 500
+    assert "cannot be found" in answer["error"]["user_message"]
+    assert len(face.person.questions) == 1
+    assert face.parts.manager.all() == []
+
+
+async def test_a_missing_password_is_asked_for(face: Face, granted: str) -> None:
+    spec = upload(granted)
+    del spec["remote_password"]
+    face.person.credentials = Credentials("ann", "typed")
+    assert (await face.start(spec))[0] == 200
+    (sign_in,) = face.person.sign_ins
+    assert (sign_in.user, sign_in.heading) == ("ann", "Sign in to 127.0.0.1")
+    face.person.credentials = None
+    assert (await face.start(spec))[0] == 403
+
+
+async def test_without_dialogs_a_missing_password_is_named(face: Face, granted: str) -> None:
+    spec = upload(granted)
+    del spec["remote_password"]
+    status, answer = await face.start(spec, allow_dialogs=False)
+    assert status == 400
+    assert "remote_password" in answer["error"]["internal_message"]
+    assert face.person.sign_ins == []
+
+
+async def test_rel_13_a_replayed_request_gets_the_same_transfer(face: Face, granted: str) -> None:
+    first = await face.start(upload(granted), request_id="r-1")
+    again = await face.start(upload(granted), request_id="r-1")
+    assert first[0] == again[0] == 200
+    assert first[1]["transfer_specs"][0]["uuid"] == again[1]["transfer_specs"][0]["uuid"]
+    assert len(face.person.questions) == 1
+    other = await face.start(download(), request_id="r-1", app_id="other-app")
+    assert other[1]["transfer_specs"][0]["uuid"] != first[1]["transfer_specs"][0]["uuid"]
+
+
+async def test_rel_13_a_replay_during_the_question_waits_for_it(face: Face, granted: str) -> None:
+    face.person.free.clear()
+    face.person.shown.clear()
+    calls = [asyncio.create_task(face.start(upload(granted), request_id="r-2")) for _ in range(3)]
+    await face.person.shown.wait()
+    await asyncio.sleep(0.1)
+    face.person.free.set()
+    uuids = {answer["transfer_specs"][0]["uuid"] for _, answer in await asyncio.gather(*calls)}
+    assert len(uuids) == 1
+    assert len(face.person.questions) == 1
+
+
+async def test_rel_13_a_page_that_goes_away_takes_its_question_with_it(face: Face, granted: str) -> None:
+    face.person.free.clear()
+    face.person.shown.clear()
+    call = asyncio.create_task(face.start(upload(granted), request_id="r-3"))
+    await face.person.shown.wait()
+    call.cancel()
+    async with asyncio.timeout(5):
+        await face.person.taken_away.wait()
+    face.person.free.set()
+    assert face.parts.manager.all() == []
+    assert (await face.start(upload(granted), request_id="r-3"))[0] == 200
+
+
+async def test_a_hundred_requests_are_one_question(face: Face) -> None:
+    face.person.free.clear()
+    body = {"remote_host": HOST, "ssh_port": CLOSED_PORT}
+    calls = [asyncio.create_task(face.post("/connect/info/ports", body)) for _ in range(50)]
+    await face.person.shown.wait()
+    await asyncio.wait(calls, timeout=1)
+    face.person.free.set()
+    statuses = [status for status, _ in await asyncio.gather(*calls)]
+    assert set(statuses) == {429, 500}
+    assert len(face.person.questions) == 1
+
+
+async def test_the_answer_has_the_shape_pages_read_and_no_secret(face: Face, granted: str) -> None:
+    spec = upload(granted, tags={"aspera": {"xfer_id": "7b0c1f3e-0001", "xfer_retry": 3600}}, x_own="kept")
+    status, answer = await face.start(spec, request_id="r-4", back_link="https://portal.example/inbox")
+    assert status == 200
+    (entry,) = answer["transfer_specs"]
+    assert entry["uuid"] == "7b0c1f3e-0001"
+    assert entry["aspera_connect_settings"]["request_id"] == "r-4"
+    assert entry["aspera_connect_settings"]["back_link"] == "https://portal.example/inbox"
+    assert entry["tags"]["aspera"] == {"index": 0, "xfer_id": "7b0c1f3e-0001", "xfer_retry": 3600}
+    assert entry["transfer_spec"]["tags"]["aspera"]["xfer_id"] == "7b0c1f3e-0001"
+    assert entry["transfer_spec"]["x_own"] == "kept"
+    assert "canary-password" not in str(answer)
+    _, told = await face.post("/connect/transfers/activity", {"iteration_token": 0})
+    assert "canary-password" not in str(told)
+
+
+async def test_settings_shape_what_is_told(face: Face, granted: str) -> None:
+    _, answer = await face.start(upload(granted), return_files=False, return_paths="false")
+    uuid = answer["transfer_specs"][0]["uuid"]
+    _, told = await face.post(f"/connect/transfers/info/{uuid}")
+    assert "files" not in told["transfer_info"]
+    assert "paths" not in told["transfer_info"]["transfer_spec"]
+
+
+async def test_sec_08_another_page_sees_and_changes_nothing(face: Face, granted: str) -> None:
+    _, answer = await face.start(upload(granted))
+    uuid = answer["transfer_specs"][0]["uuid"]
+    _, told = await face.post("/connect/transfers/activity", origin="https://b.example")
+    assert told["transfers"] == []
+    for route in ("info", "stop", "resume", "remove", "modify"):
+        status, refused = await face.post(f"/connect/transfers/{route}/{uuid}", origin="https://b.example")
+        unknown = await face.post(f"/connect/transfers/{route}/never-was", origin="https://b.example")
+        assert status == 404
+        assert (status, refused) == unknown
+    for route in ("finder", "transfer-monitor"):
+        assert (await face.get(f"/connect/windows/{route}/{uuid}", origin="https://b.example"))[0] == 404
+
+
+async def test_a_refused_port_ends_as_failed_with_a_sentence(face: Face, granted: str) -> None:
+    _, answer = await face.start(upload(granted))
+    info = await face.until(answer["transfer_specs"][0]["uuid"], "failed")
+    assert info["error_code"] != 0
+    assert "refused" in info["error_desc"]
+    assert info["end_time"]
+    assert info["files"] == []
