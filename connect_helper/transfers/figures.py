@@ -7,13 +7,6 @@ from connect_helper.transfers.rates import RateMeter
 from connect_helper.transfers.transfer import FILES_KEPT, FileCounts, Transfer
 
 
-def percentage(transfer: Transfer) -> float:
-    """Return progress as 0.0 to 1.0; a transfer of nothing is 0.0 until it is completed."""
-    if transfer.bytes_expected <= 0:
-        return 1.0 if transfer.status == "completed" else 0.0
-    return transfer.bytes_written / transfer.bytes_expected
-
-
 class Figures:
     """Writes counts, bytes, rate and times into a transfer. `clock` is monotonic, `wall` since the epoch."""
 

@@ -40,6 +40,7 @@ CREATE TABLE transfers (
     id TEXT PRIMARY KEY,
     position INTEGER NOT NULL,     -- order of submission
     facts TEXT NOT NULL,           -- JSON of Transfer without files
+    figures TEXT NOT NULL,         -- JSON of what of it changed since by mere progress
     files TEXT NOT NULL,           -- JSON list of FileReport
     keeping TEXT NOT NULL          -- JSON of the rest of Record: plan without login, limits
 ) WITHOUT ROWID;
@@ -266,7 +267,9 @@ def _check(connection: sqlite3.Connection) -> None:
 
 def _read(connection: sqlite3.Connection) -> Loaded:
     loaded = Loaded()
-    for row in connection.execute("SELECT position, facts, files, keeping FROM transfers ORDER BY position"):
+    for row in connection.execute(
+        "SELECT position, facts, figures, files, keeping FROM transfers ORDER BY position"
+    ):
         try:
             loaded.records.append(records.from_row(*row))
         except (ValueError, TypeError, KeyError) as error:

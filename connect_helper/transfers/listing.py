@@ -154,6 +154,10 @@ class TransferList:
             setattr(entry.transfer, name, value)
         self._publish(entry.transfer)
 
+    async def keep(self, entry: Entry) -> None:
+        """Write a transfer as it is."""
+        await self._keep(entry, {})
+
     def progressed(self, entry: Entry) -> None:
         """Tell of new figures, as often as is useful."""
         now = self._clock.monotonic()

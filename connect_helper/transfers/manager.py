@@ -10,20 +10,21 @@ import asyncio
 import logging
 import re
 import uuid
-from collections import deque
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from connect_helper.errors import ConnectHelperError, NotFound, Unavailable, WrongState
-from connect_helper.settings import Folders, Preferences, PreferencesStore
+from connect_helper.settings import Folders, PreferencesStore
+from connect_helper.transfers.arrivals import arrived, found_again, with_tags
 from connect_helper.transfers.clock import Clock
 from connect_helper.transfers.entry import Entry, Wish
 from connect_helper.transfers.journal import Journal
 from connect_helper.transfers.listing import TransferList
 from connect_helper.transfers.plan import Login, SessionPlan
-from connect_helper.transfers.records import Record, has_secret, without_secrets
+from connect_helper.transfers.queueing import Queue
+from connect_helper.transfers.records import has_secret, without_secrets
 from connect_helper.transfers.requests import Questions, StartRequest
 from connect_helper.transfers.runner import Runner, ask_to_stop, distrust
 from connect_helper.transfers.state import ACTIVE, FINAL, Move, Status, next_status
@@ -37,7 +38,6 @@ logger = logging.getLogger(__name__)
 CLOSE_S: Final = 3.5  # for sessions to end in good order when the helper ends
 SLEEP_CHECK_S: Final = 2.0
 SLEEP_JUMP_S: Final = 5.0  # the wall clock went so much further than the monotonic one: the machine slept
-DEFAULT_XFER_RETRY: Final = 3600  # seconds; what clients are told when the page said nothing
 INTERRUPTED: Final = "interrupted"
 SIGN_IN_AGAIN: Final = "The helper was restarted; sign in again to go on."
 
@@ -68,14 +68,12 @@ class TransferManager:
         self._list = TransferList(self._journal, self._clock)
         self._pool = WorkerPool(folder=folders.state, command=worker_command)
         self._throttle = Throttle(preferences)
-        self._queue: deque[Entry] = deque()
-        self._running: set[Entry] = set()  # these hold a slot
         self._admitting: dict[tuple[Owner, str], asyncio.Future[Transfer]] = {}
         self._closing = False
         self._group = asyncio.TaskGroup()
         self._watch: asyncio.Task[None] | None = None
         self.journal_set_aside: Path | None = None  # tell the user: a damaged list was put there
-        self._runner = Runner(
+        runner = Runner(
             transfers=self._list,
             pool=self._pool,
             throttle=self._throttle,
@@ -84,7 +82,7 @@ class TransferManager:
             clock=self._clock,
             spawn=self._spawn,
         )
-        preferences.on_change(self._preferences_changed)
+        self._queue = Queue(runner, preferences, self._spawn)
 
     # Opening and closing ---------------------------------------------------------------------------
 
@@ -93,13 +91,11 @@ class TransferManager:
         self.journal_set_aside = loaded.set_aside
         if loaded.set_aside is not None:
             logger.error("The list of transfers was damaged; it was set aside as %s", loaded.set_aside)
-        await self._list.load(loaded, [_reloaded(record) for record in loaded.records])
+        await self._list.load(loaded, [found_again(record) for record in loaded.records])
         await self._pool.__aenter__()
         await self._group.__aenter__()
-        for entry in self._list.entries():
-            await self._take_up(entry)
         self._watch = self._spawn(self._watch_for_sleep(), "sleep-watch")
-        self._dispatch()
+        self._queue.add(*[entry for entry in self._list.entries() if await self._goes_on(entry)])
         return self
 
     async def __aexit__(self, kind: object, exception: BaseException | None, traceback: object) -> None:
@@ -107,9 +103,11 @@ class TransferManager:
         self._closing = True
         if self._watch is not None:
             self._watch.cancel()
-        for entry in self._running:
+        self._queue.close()
+        running = self._queue.running
+        for entry in running:
             ask_to_stop(entry, Wish.CLOSE, self._clock)
-        runners = [entry.runner for entry in self._running if entry.runner is not None]
+        runners = [entry.runner for entry in running if entry.runner is not None]
         if runners:
             _, late = await asyncio.wait(runners, timeout=CLOSE_S)
             for runner in late:
@@ -122,23 +120,23 @@ class TransferManager:
             await self._pool.__aexit__(None, None, None)
             await self._journal.close()
 
-    async def _take_up(self, entry: Entry) -> None:
-        """Decide how a transfer of an earlier run of the program goes on.
+    async def _goes_on(self, entry: Entry) -> bool:
+        """Tell whether a transfer of an earlier run of the program goes back into the queue.
 
-        What needs no secret is queued again; the rest waits for somebody to sign in.
+        What needs a secret waits for somebody to sign in.
         """
         status = entry.transfer.status
         if status in FINAL:
-            return
+            return False
         if entry.needs_login:
             fields = {"error": INTERRUPTED, "error_code": 16, "error_desc": SIGN_IN_AGAIN, "retry_at": 0.0}
             await self._list.move(entry, Move.REFUSED, end_time=self._clock.wall(), **fields)
-            return
+            return False
         if status in (Status.INITIATING, Status.RUNNING):
             await self._list.move(entry, Move.LOST)
         if status in ACTIVE:
             await self._list.move(entry, Move.RESUME, retry_at=0.0)
-        self._queue.append(entry)
+        return True
 
     # Asking ----------------------------------------------------------------------------------------
 
@@ -190,8 +188,6 @@ class TransferManager:
         The same owner and request_id again gives the transfer that is there already (REL-13), also while
         the first call is still under way. Raises Unavailable.
         """
-        if self._closing:
-            raise Unavailable("The helper is ending; start it again and repeat the transfer.")
         key = (request.owner, request.request_id)
         if known := self.find_request(*key):
             return known
@@ -256,20 +252,15 @@ class TransferManager:
     # The work behind -------------------------------------------------------------------------------
 
     async def _admit(self, request: StartRequest) -> Transfer:
-        transfer = _new_transfer(request, self._new_id(request.xfer_id), self._clock.wall())
-        plan = request.plan.model_copy(update={"transfer_id": transfer.id})
-        record = Record(
-            transfer=transfer,
+        entry = arrived(
+            request,
+            transfer_id=self._new_id(request.xfer_id),
             position=self._list.next_position(),
-            plan=without_secrets(plan),
-            needs_login=has_secret(plan.login),
-            retry_for_s=request.retry_for_s,
+            now=self._clock.wall(),
         )
-        entry = Entry.of(record, plan.login)
         await self._list.admit(entry)
-        self._queue.append(entry)
-        self._dispatch()
-        return transfer
+        self._queue.add(entry)
+        return entry.transfer
 
     def _new_id(self, wanted: str | None) -> str:
         """Return the page's id when it can be one and is not taken, else a new one."""
@@ -287,8 +278,7 @@ class TransferManager:
             ask_to_stop(entry, Wish.STOP, self._clock)
             await asyncio.wait([entry.runner])
         elif entry.transfer.status not in FINAL:
-            if entry in self._queue:
-                self._queue.remove(entry)
+            self._queue.withdraw(entry)
             await self._list.move(entry, Move.STOP, end_time=self._clock.wall())
 
     async def _remove(self, entry: Entry) -> None:
@@ -307,7 +297,7 @@ class TransferManager:
             if login is not None:
                 self._replace_login(entry, login)
             if spec is not None:
-                await self._list.change(entry, spec=_with_tags(spec, entry.transfer.xfer_id))
+                await self._list.change(entry, spec=with_tags(spec, entry.transfer.xfer_id))
             await self._requeue(entry)
             return entry.transfer
 
@@ -324,8 +314,7 @@ class TransferManager:
             return
         fresh = {"error": "", "error_code": 0, "error_desc": "", "attempts": 0, "end_time": 0.0}
         await self._list.move(entry, Move.RESUME, **fresh)
-        self._queue.append(entry)
-        self._dispatch()
+        self._queue.add(entry)
 
     async def _set_rate(
         self, entry: Entry, rate_kbps: int | None, spec_changes: Mapping[str, Any]
@@ -338,35 +327,7 @@ class TransferManager:
             await self._list.change(entry, spec={**entry.transfer.spec, **spec_changes})
             return entry.transfer
 
-    # The queue -------------------------------------------------------------------------------------
-
-    def _dispatch(self) -> None:
-        """Start what waits while there are free slots, in order of submission."""
-        while self._queue and not self._closing and len(self._running) < self._slots():
-            entry = self._queue.popleft()
-            entry.wish, entry.stop_by, entry.suspect = Wish.NONE, None, False
-            entry.wake.clear()
-            self._running.add(entry)
-            entry.runner = self._spawn(self._runner.run(entry), f"transfer-{entry.transfer.id}")
-            entry.runner.add_done_callback(self._when_done(entry))
-
-    def _slots(self) -> int:
-        return self._preferences.current.concurrent_transfers
-
-    def _when_done(self, entry: Entry) -> Callable[[asyncio.Task[None]], None]:
-        def done(runner: asyncio.Task[None]) -> None:
-            entry.runner = None
-            self._running.discard(entry)
-            if runner.cancelled() or runner.exception() is not None:
-                return  # the program ends; the group tells why
-            if entry.transfer.status is Status.QUEUED and not self._closing:
-                self._queue.appendleft(entry)  # it had its turn already: resumed between two tries
-            self._dispatch()
-
-        return done
-
-    def _preferences_changed(self, _: Preferences) -> None:
-        self._dispatch()
+    # Tasks -----------------------------------------------------------------------------------------
 
     async def _watch_for_sleep(self) -> None:
         """After the machine slept no connection is to be trusted (REL-14)."""
@@ -376,17 +337,18 @@ class TransferManager:
             now = self._clock.wall() - self._clock.monotonic()
             if abs(now - before) > SLEEP_JUMP_S:
                 logger.info("The clock jumped by %.0f s; running transfers connect anew", now - before)
-                for entry in self._running:
+                for entry in self._queue.running:
                     distrust(entry, self._clock)
             before = now
-
-    # Tasks -----------------------------------------------------------------------------------------
 
     def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         return self._group.create_task(work, name=name)
 
     def _owned(self, work: Coroutine[Any, Any, Result], name: str) -> asyncio.Future[Result]:
-        """Start work that is finished even when its caller goes away in the middle."""
+        """Start work that is finished even when its caller goes away in the middle. Raises Unavailable."""
+        if self._closing:
+            work.close()
+            raise Unavailable("The helper is ending; start it and try again.")
         outcome: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         _ = self._spawn(_settle(work, outcome), name)
         return outcome
@@ -404,43 +366,3 @@ async def _settle(work: Coroutine[Any, Any, Result], outcome: asyncio.Future[Res
     else:
         if not outcome.done():
             outcome.set_result(result)
-
-
-def _reloaded(record: Record) -> Entry:
-    """Make an entry of a record; nothing of it runs, whatever it says."""
-    transfer = record.transfer
-    transfer.rate_kbps, transfer.remaining_usec, transfer.current_file = 0.0, 0, ""
-    return Entry.of(record, None if record.needs_login else Login(user=transfer.user))
-
-
-def _new_transfer(request: StartRequest, transfer_id: str, now: float) -> Transfer:
-    xfer_id = request.xfer_id or transfer_id
-    plan = request.plan
-    return Transfer(
-        id=transfer_id,
-        xfer_id=xfer_id,
-        owner=request.owner,
-        request_id=request.request_id,
-        settings=dict(request.settings),
-        spec=_with_tags(request.spec, xfer_id),
-        direction=plan.direction,
-        host=plan.server.host,
-        port=plan.server.port,
-        user=plan.login.user,
-        title=request.title,
-        status=Status.QUEUED,
-        add_time=now,
-        modify_time=now,
-        explorer_path=request.explorer_path,
-        note=request.note,
-    )
-
-
-def _with_tags(spec: Mapping[str, Any], xfer_id: str) -> dict[str, Any]:
-    """Return the spec with `tags.aspera` filled in (Connect reference, section 6.3)."""
-    tags = spec.get("tags")
-    tags = dict(tags) if isinstance(tags, Mapping) else {}
-    aspera = tags.get("aspera")
-    aspera = dict(aspera) if isinstance(aspera, Mapping) else {}
-    tags["aspera"] = {"index": 0, "xfer_retry": DEFAULT_XFER_RETRY, **aspera, "xfer_id": xfer_id}
-    return {**spec, "tags": tags}

@@ -9,12 +9,15 @@ import json
 import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, Final
 
 from connect_helper.transfers.messages import FileReport
 from connect_helper.transfers.plan import Login, SessionPlan
 from connect_helper.transfers.state import Status
 from connect_helper.transfers.transfer import FileCounts, Owner, Transfer
+
+# Small, for it is written every few seconds; a spec may name thousands of paths.
+_FIGURES: Final = ("bytes_expected", "bytes_written", "elapsed_usec", "modify_time")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +60,10 @@ def upsert(record: Record) -> Callable[[sqlite3.Connection], None]:
 
     def write(connection: sqlite3.Connection) -> None:
         connection.execute(
-            "INSERT INTO transfers (id, position, facts, files, keeping)"
-            " VALUES (:id, :position, :facts, :files, :keeping)"
-            " ON CONFLICT (id) DO UPDATE SET facts = :facts, files = :files, keeping = :keeping",
+            "INSERT INTO transfers (id, position, facts, figures, files, keeping)"
+            " VALUES (:id, :position, :facts, '{}', :files, :keeping)"
+            " ON CONFLICT (id) DO UPDATE SET"
+            " facts = :facts, figures = '{}', files = :files, keeping = :keeping",
             row,
         )
 
@@ -68,10 +72,10 @@ def upsert(record: Record) -> Callable[[sqlite3.Connection], None]:
 
 def update(transfer: Transfer) -> Callable[[sqlite3.Connection], None]:
     """The write of progress: nothing when the row is gone, so that it cannot undo a removal."""
-    row = {"id": transfer.id, "facts": json.dumps(facts_of(transfer))}
+    row = {"id": transfer.id, "figures": json.dumps({name: getattr(transfer, name) for name in _FIGURES})}
 
     def write(connection: sqlite3.Connection) -> None:
-        connection.execute("UPDATE transfers SET facts = :facts WHERE id = :id", row)
+        connection.execute("UPDATE transfers SET figures = :figures WHERE id = :id", row)
 
     return write
 
@@ -127,9 +131,9 @@ def transfer_from(facts: dict[str, Any]) -> Transfer:
     )
 
 
-def from_row(position: int, facts: str, files: str, keeping: str) -> Record:
+def from_row(position: int, facts: str, figures: str, files: str, keeping: str) -> Record:
     """Read a row. Raises ValueError, TypeError or KeyError."""
-    transfer = transfer_from(json.loads(facts))
+    transfer = transfer_from(json.loads(facts) | json.loads(figures))
     reports = [FileReport.model_validate(report) for report in json.loads(files)]
     transfer.files = {report.index: report for report in reports}
     kept = json.loads(keeping)

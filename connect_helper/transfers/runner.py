@@ -91,10 +91,10 @@ class Conversation:
         entry, figures = self._entry, self._entry.figures
         clock, wall = self._clock.monotonic(), self._clock.wall()
         if event is None:
-            self._check_life(clock)
             figures.tick(clock=clock, wall=wall)
         else:
             self._heard_at = clock
+        self._check_life(clock)
         match event:
             case Question():
                 self._asking = self._spawn(self._ask(event), f"host-key-{entry.transfer.id}")
@@ -205,7 +205,7 @@ class Runner:
                     await self._list.move(entry, Move.LOST)
                 await self._list.move(entry, Move.RESUME, attempts=0, **_NO_ERROR)
             case Wish.CLOSE:
-                pass
+                await self._list.keep(entry)
         return True
 
     async def _finish(self, entry: Entry, move: Move, fields: dict[str, Any]) -> None:

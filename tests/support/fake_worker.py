@@ -6,7 +6,7 @@ working folder, one JSON list a line: [transfer_id, word, ...].
 
 Steps: ["question"], ["connect"], ["totals", bytes, files], ["progress", bytes], ["file", index, state],
 ["hold"] (until told to stop), ["ignore"] (like hold, but deaf to stop), ["end", outcome, code, retryable],
-["die"], ["garbage"], ["leak"] (says its standard error something).
+["chatter"] (progress for ever, deaf to all), ["die"], ["garbage"], ["leak"] (a line to standard error).
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import json
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +113,10 @@ def play(plan: Any, steps: list[list[Any]]) -> None:
                 words = f"It ended: {code}." if code else ""
                 say(messages.Ended(outcome=outcome, code=code, message=words, retryable=retryable))
                 return
+            case ["chatter"]:
+                while True:
+                    say(messages.Progress(bytes_written=1, current=()))
+                    time.sleep(0.05)
             case ["die"]:
                 os.kill(os.getpid(), signal.SIGKILL)
             case ["garbage"]:

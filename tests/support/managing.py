@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import sys
 from collections.abc import Callable
@@ -26,6 +27,8 @@ OWNER = Owner("https://portal.example", "app-1")
 OTHER = Owner("https://other.example", "app-1")
 SECRET = "canary-3f9c-secret"
 LIMIT_S = 15.0
+
+_number = itertools.count()
 
 COMPLETES = [["connect"], ["totals", 100, 1], ["file", 0, "running"], ["progress", 100], ["file", 0, "done"]]
 COMPLETES = [*COMPLETES, ["end", "completed", "", False]]
@@ -53,6 +56,7 @@ class Askers:
 
 def request(*attempts: list[list[Any]], request_id: str = "", **changes: Any) -> StartRequest:
     """A start whose worker plays `attempts`."""
+    target = changes.pop("target", f"in/a\udcff-{next(_number)}")  # another one for each
     login = Login(user="ann", password=SecretStr(SECRET) if changes.pop("secret", True) else None)
     plan = SessionPlan(
         transfer_id="",
@@ -60,7 +64,7 @@ def request(*attempts: list[list[Any]], request_id: str = "", **changes: Any) ->
         server=Server(host="b.example", port=22, addresses=("192.0.2.1",)),
         login=login,
         host_keys=HostKeys(),
-        items=(Upload(source=LocalRef(path="/tmp/a\udcff", device=1, inode=2), target="in/a\udcff"),),
+        items=(Upload(source=LocalRef(path="/tmp/a\udcff", device=1, inode=2), target=target),),
         destination=json.dumps(attempts or [COMPLETES]),
         rate_kbps=changes.pop("rate_kbps", None),
         resume_folder="/tmp",

@@ -23,6 +23,9 @@ from connect_helper.transfers.transfer import FileCounts, Transfer
 from tests.support.managing import OWNER, SECRET, request
 
 
+PLAN = request().plan
+
+
 def record(number: int = 0, **changes: object) -> Record:
     transfer = Transfer(
         id=f"id-{number}",
@@ -50,7 +53,7 @@ def record(number: int = 0, **changes: object) -> Record:
         code="x",
     )
     transfer.files = {4: report}
-    return Record(replace(transfer, **changes), number, request().plan, needs_login=True, retry_for_s=60.0)
+    return Record(replace(transfer, **changes), number, PLAN, needs_login=True, retry_for_s=60.0)
 
 
 @asynccontextmanager
@@ -73,7 +76,7 @@ async def test_what_was_saved_is_there_again_but_for_the_login(folders: Folders)
         first, second = loaded.records
         assert first.transfer == record(0).transfer
         assert second.transfer == record(1, title="new").transfer
-        assert first.plan == without_secrets(record().plan)
+        assert first.plan == without_secrets(PLAN)
         assert (first.position, first.needs_login, first.retry_for_s) == (0, True, 60.0)
         assert second.transfer.files[4].path == "/a\udcff"
 

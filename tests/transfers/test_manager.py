@@ -207,9 +207,10 @@ async def test_it_can_be_ended_at_each_step(
     assert questions.cancelled == len(questions.asked)
 
 
-async def test_a_worker_deaf_to_stop_is_killed(folders: Folders) -> None:
+@pytest.mark.parametrize("deaf", ["ignore", "chatter"])
+async def test_a_worker_deaf_to_stop_is_killed(folders: Folders, deaf: str) -> None:
     async with manager(folders) as transfers:
-        transfer = await transfers.submit(request([["connect"], ["ignore"]]))
+        transfer = await transfers.submit(request([["connect"], [deaf]]))
         await reaches(transfer, Status.RUNNING)
         (pid,) = transfers._pool.pids
         await transfers.stop(transfer.id)
@@ -333,8 +334,31 @@ async def test_after_sleep_running_transfers_connect_anew(
         assert [line[0] for line in told(folders, transfer)] == ["start", "stop", "start"]
 
 
+async def test_two_transfers_to_one_target_run_one_after_the_other(folders: Folders) -> None:
+    async with manager(folders) as transfers:
+        first = await transfers.submit(request(HOLDS, target="in/film"))
+        second = await transfers.submit(request(HOLDS, target="in/film"))
+        other = await transfers.submit(request(HOLDS, target="in/film2"))
+        await reaches(first, Status.RUNNING)
+        await reaches(other, Status.RUNNING)
+        assert second.status is Status.QUEUED
+        await transfers.stop(first.id)
+        await reaches(second, Status.RUNNING)
+
+
+async def test_a_page_may_bound_how_long_is_tried(folders: Folders) -> None:
+    spec = {"direction": "send", "tags": {"aspera": {"xfer_retry": "1"}}}
+    async with manager(folders) as transfers:
+        transfer = await transfers.submit(request(WAITING, spec=spec))
+        await reaches(transfer, Status.FAILED)
+        assert [line[0] for line in told(folders, transfer)] == ["start", "start"]
+        assert transfer.spec["tags"]["aspera"]["xfer_retry"] == "1"
+
+
 async def test_a_manager_that_ends_takes_no_more(folders: Folders) -> None:
     async with manager(folders) as transfers:
-        pass
+        transfer = await transfers.submit(request(HOLDS))
     with pytest.raises(Unavailable, match="ending"):
         await transfers.submit(request(COMPLETES))
+    with pytest.raises(Unavailable, match="ending"):
+        await transfers.stop(transfer.id)

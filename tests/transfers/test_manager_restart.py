@@ -116,6 +116,7 @@ async def test_after_a_restart_a_session_with_a_secret_waits_for_a_sign_in(folde
         again = transfers.get(running.id)
         assert again is not running
         assert (again.status, again.error) == (Status.FAILED, "interrupted")
+        assert (again.bytes_written, again.bytes_expected) == (10, 100)
         assert again.error_desc == "The helper was restarted; sign in again to go on."
         assert transfers.get(done.id).status is Status.COMPLETED
         assert transfers.get(done.id).files[0].state == "done"
