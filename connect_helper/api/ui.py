@@ -176,8 +176,10 @@ class _OwnPages:
 
 
 def _shell(page: str) -> Callable[[web.Request], Any]:
+    context = {"page": "activity" if page == "transfer" else page}  # which entry of the menu is marked
+
     async def handler(request: web.Request) -> web.Response:
-        return aiohttp_jinja2.render_template(f"{page}.html", request, {"page": page})
+        return aiohttp_jinja2.render_template(f"{page}.html", request, context)
 
     return handler
 

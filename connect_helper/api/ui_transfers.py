@@ -52,7 +52,7 @@ class TransferPages:
         return Facts(
             rates=[kbps for _, kbps in self._manager.rates(transfer.id)],
             needs_login=self._manager.needs_login(transfer.id),
-            rate_limit_kbps=self._manager.plan_of(transfer.id).rate_kbps,
+            plan=self._manager.plan_of(transfer.id),
         )
 
     async def list_transfers(self, request: web.Request) -> web.Response:

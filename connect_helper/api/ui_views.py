@@ -16,6 +16,7 @@ from connect_helper.errors import InvalidRequest
 from connect_helper.settings import Preferences, PreferencesStore
 from connect_helper.spec.names import display
 from connect_helper.transfers.messages import FileReport
+from connect_helper.transfers.plan import Overwrite, Resume, SessionPlan
 from connect_helper.transfers.state import ACTIVE, TRANSITIONS, Move, Status
 from connect_helper.transfers.transfer import Transfer
 
@@ -72,7 +73,7 @@ class Facts:
 
     rates: Sequence[float]  # kbit/s of the last minute, one a second, the newest last
     needs_login: bool  # a resume has to bring a new login
-    rate_limit_kbps: int | None  # its own limit
+    plan: SessionPlan  # without secrets
 
 
 def transfer_view(transfer: Transfer, facts: Facts) -> JsonObject:
@@ -151,8 +152,8 @@ def transfer_details(transfer: Transfer, facts: Facts) -> JsonObject:
     return {
         **transfer_view(transfer, facts),
         "app_id": display(transfer.owner.app_id),
-        "rate_limit_kbps": facts.rate_limit_kbps,
-        "facts": spec_facts(transfer.spec),
+        "rate_limit_kbps": facts.plan.rate_kbps,
+        "facts": spec_facts(transfer.spec, facts.plan),
         "files": [_file_view(report) for report in files],
     }
 
@@ -171,26 +172,35 @@ def _file_view(report: FileReport) -> JsonObject:
     }
 
 
-# Facts of a transfer spec worth showing, with their labels; secrets are not in the spec at all.
-_FACTS: Final = {
-    "destination_root": "Destination folder",
-    "source_root": "Source folder",
-    "overwrite": "Existing files",
-    "resume_policy": "Resuming",
-    "cookie": "Cookie",
-    "multi_session": "Sessions",
-    "cipher": "Cipher asked for",
+_OVERWRITE: Final[Mapping[Overwrite, str]] = {
+    "always": "replaced",
+    "none": "kept, nothing is replaced",
+    "diff": "replaced when they differ",
+    "older": "replaced when they are older",
+    "diff+older": "replaced when they differ and are older",
+}
+_RESUME: Final[Mapping[Resume, str]] = {
+    "none": "started over",
+    "attributes": "continued when size and time fit",
+    "sparse_checksum": "continued when samples of the content fit",
+    "full_checksum": "continued when the whole content fits",
 }
 
 
-def spec_facts(spec: Mapping[str, Any]) -> list[list[str]]:
-    """Pairs of label and value, as texts, of what the page asked for."""
-    facts = []
-    for name, label in _FACTS.items():
-        value = spec.get(name)
-        if isinstance(value, (str, int)) and value != "":
-            facts.append([label, display(str(value), _TEXT_LIMIT)])
-    return facts
+def spec_facts(spec: Mapping[str, Any], plan: SessionPlan) -> list[list[str]]:
+    """Pairs of label and text: what the page asked for, as it was understood."""
+    policies = plan.policies
+    numbered = plan.direction == "receive" and policies.existing == "keep_both"
+    texts = {
+        "Destination folder": plan.destination,
+        "Existing files": "kept, new ones get a number" if numbered else _OVERWRITE[policies.overwrite],
+        "Partial files": _RESUME[policies.resume],
+        "Checksum": "" if policies.checksum == "none" else policies.checksum,
+        "Cookie": spec.get("cookie"),
+    }
+    return [
+        [label, display(text, _TEXT_LIMIT)] for label, text in texts.items() if isinstance(text, str) and text
+    ]
 
 
 def counts_view(transfers: Iterable[Transfer]) -> JsonObject:

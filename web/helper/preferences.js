@@ -58,7 +58,8 @@ class Field {
     this.#hint.id = `hint-${name}`;
     this.#error.id = `error-${name}`;
     control.setAttribute("aria-describedby", `${this.#hint.id} ${this.#error.id}`);
-    setText(this.#hint, this.facts.description);
+    setText(this.#hint, this.element.dataset["hint"] ?? this.facts.description);
+    this.#hint.hidden = !this.#hint.textContent;
     const label = h("label", { for: control.id }, this.element.dataset["label"] ?? name);
     const unit = this.kind === "rate" ? h("span", { class: "muted" }, "Mbit/s") : null;
     if (this.kind === "switch") this.element.append(h("div", { class: "field-line" }, control, label, this.#saved), this.#hint, this.#error);
@@ -82,11 +83,10 @@ class Field {
   show(value, { force = false } = {}) {
     const editing = document.activeElement === this.control && this.#read() !== this.#kept;
     this.#kept = value;
-    if (editing && !force) return;
+    if ((editing || !this.#error.hidden) && !force) return; // what the user typed is not taken away
     if (this.control instanceof HTMLInputElement && this.kind === "switch") this.control.checked = value === true;
     else if (this.kind === "rate") this.control.value = value === null ? "" : String(Number(value) / KBPS_PER_MBPS);
     else this.control.value = value === null ? "" : String(value);
-    if (this.name === "download_folder" && !value) setText(this.#hint, this.facts.description);
   }
 
   /** @param {string} folder that is in use while the field is empty */

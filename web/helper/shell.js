@@ -1,5 +1,6 @@
 // What all pages share: the notice about the connection, short confirmations, and the first second.
 
+import { h, icon } from "./dom.js";
 import { session } from "./session.js";
 
 const ARMING_MS = 1_000;
@@ -8,21 +9,29 @@ const TOAST_MS = 4_000;
 const notice = /** @type {HTMLElement} */ (document.getElementById("notice"));
 const toasts = /** @type {HTMLElement} */ (document.getElementById("toasts"));
 
-/** @param {string} text "" hides the notice */
-function showNotice(text) {
-  notice.textContent = text;
-  notice.hidden = !text;
+/**
+ * @param {string} kind "" hides the notice
+ * @param {...(Node | string)} content
+ */
+function showNotice(kind, ...content) {
+  notice.dataset["kind"] = kind;
+  notice.replaceChildren(...content);
+  notice.hidden = !kind;
 }
 
 session.addEventListener("locked", () => {
   document.documentElement.dataset["locked"] = "";
-  showNotice("This window is not signed in. It may belong to an earlier run of the helper. Close it and open a new one: connect-helper open");
+  showNotice("locked", icon("lock"), h("h1", {}, "Open this window anew"),
+    h("p", {}, "It is not signed in, or belongs to an earlier run of the helper. Close it and run this in a terminal:"),
+    h("div", { class: "command" }, h("code", {}, "connect-helper open")));
 });
 session.addEventListener("lost", () => {
+  if ("locked" in document.documentElement.dataset) return;
   document.documentElement.dataset["lost"] = "";
-  showNotice("The helper is not running, or does not answer. What you see may be old. Start it again with: connect-helper run");
+  showNotice("lost", "The helper does not answer; what you see may be old. If it has ended, start it with ", h("code", {}, "connect-helper run"));
 });
 session.addEventListener("back", () => {
+  if ("locked" in document.documentElement.dataset) return;
   delete document.documentElement.dataset["lost"];
   showNotice("");
 });

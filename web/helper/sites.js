@@ -42,11 +42,14 @@ function card(site) {
   const local = site.key.startsWith("local:");
   const secure = site.key.startsWith("https:");
   const heading = h("h2", { class: "wrap" }, icon(local ? "drive" : secure ? "lock" : "globe"), local ? `${site.origin.slice(6)} (a program on this computer)` : site.origin);
-  const revokeAll = button(`all ${site.key}`, "Take everything back", () => revokeSite(site));
-  revokeAll.className = "danger small";
+  const nothing = site.hosts.length + site.grants.length === 0;
+  const revokeAll = nothing
+    ? button(`all ${site.key}`, "Let it ask again", () => revoke(address(site), `${site.origin} may ask again.`))
+    : button(`all ${site.key}`, "Take everything back", () => revokeSite(site));
+  if (!nothing) revokeAll.classList.add("danger");
   return h("section", { class: "card site" },
     h("div", { class: "site-head" }, heading, badges(site, secure || local), revokeAll),
-    site.muted ? h("div", { class: "message warn" }, "You said no several times, so its questions are answered with no for an hour. “Take everything back” ends that too.") : null,
+    site.muted ? h("div", { class: "message warn" }, "You said no several times, so its questions are answered with no for an hour.") : null,
     site.hosts.length ? part("Servers it may always use", site, hostRows(site), site.hosts.length > 1
       ? button(`hosts ${site.key}`, "Ask again for all", () => revoke(`${address(site)}/hosts`, "The next transfer to any server asks again.")) : null) : null,
     site.grants.length ? part(`Files and folders you chose (${counted(site.grants.length, "entry", "entries")})`, site, grantRows(site), null) : null);

@@ -51,9 +51,10 @@ const filesCard = h("section", { class: "card" }, h("div", { class: "card-body" 
 const factsList = h("dl", { class: "stats" });
 const factsCard = h("section", { class: "card" }, h("div", { class: "card-body" }, h("h2", {}, "What the page asked for"), factsList));
 
+const figuresCard = h("section", { class: "card" }, h("div", { class: "card-body figures" }, bar, line, error.element, note, stats));
 monitor.append(
   h("div", { class: "monitor-head" }, direction, h("div", { class: "words" }, title, peer), badge, actions.element),
-  h("section", { class: "card" }, h("div", { class: "card-body monitor" }, bar, line, error.element, note, stats)),
+  figuresCard,
   graphCard, filesCard, factsCard,
 );
 graphCard.querySelector(".card-body")?.append(limitForm);
@@ -117,7 +118,7 @@ function statsOf(one) {
     ["Ended", one.ended_at ? moment(one.ended_at) : ""],
     ["Data flowed for", one.elapsed_s ? duration(one.elapsed_s) : ""],
     ["Files", files.filter(Boolean).join(", ")],
-    ["Sent over", one.started_at ? (one.transport === "http" ? "HTTP" : "SSH") : ""],
+    ["Transport", one.started_at ? (one.transport === "http" ? "HTTP" : "SSH") : ""],
     ["Error number", one.error?.number ? `${one.error.number} (${one.error.code})` : ""],
     ["In progress", one.group === "running" ? one.current_file : ""],
     ["On this computer", one.place],
@@ -134,7 +135,7 @@ function showPairs(parent, pairs) {
   if (parent.dataset["key"] === key) return;
   parent.dataset["key"] = key;
   parent.replaceChildren(...pairs.map(([label, value]) =>
-    h("div", { class: value.length > 24 ? "wide" : "" }, h("dt", {}, label), h("dd", {}, value))));
+    h("div", { class: value.length > 36 ? "wide" : "" }, h("dt", {}, label), h("dd", {}, value))));
 }
 
 /** @type {Map<number, { row: HTMLTableRowElement, key: string }>} */
@@ -166,7 +167,7 @@ function showFiles(files, attempted) {
 
 /** @param {FileView} file */
 function fileRow(file) {
-  const cut = Math.max(file.path.lastIndexOf("/"), file.path.lastIndexOf("\\")) + 1;
+  const cut = file.path.lastIndexOf(file.path.startsWith("/") ? "/" : "\\") + 1;
   return h("tr", {},
     h("td", {}, h("span", { class: "path" }, file.path.slice(0, cut)), file.path.slice(cut)),
     h("td", { class: "number" }, bytes(file.bytes_expected)),
