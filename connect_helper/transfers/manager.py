@@ -21,6 +21,7 @@ from connect_helper.transfers.arrivals import arrived, found_again, with_tags
 from connect_helper.transfers.clock import Clock
 from connect_helper.transfers.entry import Entry, Wish
 from connect_helper.transfers.journal import Journal
+from connect_helper.transfers.leftovers import forget, sweep
 from connect_helper.transfers.listing import TransferList
 from connect_helper.transfers.plan import Login, SessionPlan
 from connect_helper.transfers.queueing import Queue
@@ -95,6 +96,8 @@ class TransferManager:
         await self._pool.__aenter__()
         await self._group.__aenter__()
         self._watch = self._spawn(self._watch_for_sleep(), "sleep-watch")
+        resume_folders = {Path(entry.plan.resume_folder) for entry in self._list.entries()}
+        _ = self._spawn(asyncio.to_thread(sweep, resume_folders), "sweep")
         self._queue.add(*[entry for entry in self._list.entries() if await self._goes_on(entry)])
         return self
 
@@ -288,6 +291,7 @@ class TransferManager:
             await self._halt(entry)
             entry.login = None
             await self._list.move(entry, Move.REMOVE)
+            await asyncio.to_thread(forget, Path(entry.plan.resume_folder), entry.transfer.id)
 
     async def _resume(self, entry: Entry, login: Login | None, spec: Mapping[str, Any] | None) -> Transfer:
         async with entry.changing:

@@ -22,7 +22,6 @@ from connect_helper.transfers.state import Status
 from connect_helper.transfers.transfer import FileCounts, Transfer
 from tests.support.managing import OWNER, SECRET, request
 
-
 PLAN = request().plan
 
 

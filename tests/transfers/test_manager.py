@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import pytest
 
 from connect_helper.errors import NotFound, Unavailable, WrongState
 from connect_helper.settings import Folders
+from connect_helper.transfers.clock import Clock
 from connect_helper.transfers.messages import Question
 from connect_helper.transfers.state import Status
 from connect_helper.transfers.transfer import Transfer
@@ -323,9 +325,7 @@ async def test_after_sleep_running_transfers_connect_anew(
 ) -> None:
     monkeypatch.setattr("connect_helper.transfers.manager.SLEEP_CHECK_S", 0.05)
     from_sleep = [0.0]
-    base = manager(folders)
-    clock = type(base._clock)
-    jumping = clock(wall=lambda: clock().wall() + from_sleep[0], fraction=lambda: 0.0)
+    jumping = Clock(wall=lambda: time.time() + from_sleep[0], fraction=lambda: 0.0)
     async with manager(folders, clock=jumping) as transfers:
         transfer = await transfers.submit(request(HOLDS, COMPLETES))
         await reaches(transfer, Status.RUNNING)
@@ -353,6 +353,41 @@ async def test_a_page_may_bound_how_long_is_tried(folders: Folders) -> None:
         await reaches(transfer, Status.FAILED)
         assert [line[0] for line in told(folders, transfer)] == ["start", "start"]
         assert transfer.spec["tags"]["aspera"]["xfer_retry"] == "1"
+
+
+@pytest.mark.parametrize("connected", [True, False])
+async def test_a_worker_silent_for_too_long_is_replaced(folders: Folders, connected: bool) -> None:
+    later = [0.0]
+    clock = Clock(
+        wall=lambda: time.time() + later[0],
+        monotonic=lambda: time.monotonic() + later[0],
+        fraction=lambda: 0.0,
+    )
+    silent = [["connect"], ["ignore"]] if connected else [["ignore"]]
+    async with manager(folders, clock=clock) as transfers:
+        transfer = await transfers.submit(request(silent, COMPLETES))
+        await reaches(transfer, Status.RUNNING if connected else Status.INITIATING)
+        await until(lambda: told(folders, transfer))
+        (pid,) = transfers._pool.pids
+        later[0] = 91.0 if connected else 151.0
+        await reaches(transfer, Status.WILL_RETRY)
+        assert transfer.error == "connection_lost"
+        await reaches(transfer, Status.COMPLETED)
+        assert pid not in transfers._pool.pids
+
+
+async def test_a_user_may_think_about_a_host_key_for_hours(folders: Folders) -> None:
+    later = [0.0]
+    clock = Clock(wall=lambda: time.time() + later[0], monotonic=lambda: time.monotonic() + later[0])
+    questions = Askers(None)
+    async with manager(folders, questions=questions, clock=clock) as transfers:
+        transfer = await transfers.submit(request(ASKING))
+        await until(lambda: questions.asked)
+        later[0] = 7200.0
+        with transfers.subscribe() as news:
+            await anext(aiter(news))  # a look around, once a second, is no end
+        assert transfer.status is Status.INITIATING
+        assert questions.cancelled == 0
 
 
 async def test_a_manager_that_ends_takes_no_more(folders: Folders) -> None:
