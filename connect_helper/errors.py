@@ -177,6 +177,7 @@ class WeakAlgorithms(ConnectError):
 class LoginError(TransferError):
     """The server or this program refused the login."""
 
+    http_status = 403
     error_code = 19
 
 

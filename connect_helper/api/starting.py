@@ -7,6 +7,7 @@ grants, and nothing is asked about a spec that would be refused anyway.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
@@ -20,14 +21,18 @@ from connect_helper.api.places import Places
 from connect_helper.picking.base import Question
 from connect_helper.settings import Folders, PreferencesStore
 from connect_helper.spec.echo import echo
+from connect_helper.spec.lenient import as_int
 from connect_helper.spec.paths import default_title
 from connect_helper.spec.rates import effective_rate_kbps
 from connect_helper.spec.transfer_spec import TransferSpec, parse_spec
 from connect_helper.transfers.manager import TransferManager
 from connect_helper.transfers.plan import HostKeys, Item, Policies, Server, SessionPlan
 from connect_helper.transfers.requests import StartRequest
+from connect_helper.transfers.state import Move, next_status
 from connect_helper.transfers.transfer import Owner, Transfer
 from connect_helper.transports.known_hosts import KnownHosts
+
+log = logging.getLogger(__name__)
 
 RESUME_FOLDER = "resume"
 _ECHOED_CHANGES = ("cookie", "authentication", "remote_user")  # of a resume; the secrets are not echoed
@@ -94,11 +99,14 @@ class Starting:
         self, caller: Caller, owner: Owner, call: StartCall, spec: TransferSpec
     ) -> StartRequest:
         """Everything between a valid spec and the queue."""
+        retry_for_s = _retry_for(spec)
         items, explorer_path = await self._items(caller, call, spec)
         question = await self._host_question(caller, spec, items)
         addresses = await self._ladder.allow_host(caller, question)
         login = await self._logins.complete(caller, spec, may_ask=call.allow_dialogs)
         policies = await self._policies(caller, call, spec, items)
+        if spec.ignored:
+            log.info("ignored fields of a spec of %s: %s", caller.origin, ", ".join(spec.ignored))
         plan = SessionPlan(
             transfer_id="",
             direction=spec.direction,
@@ -121,6 +129,7 @@ class Starting:
             plan=plan,
             explorer_path=explorer_path,
             note="Source files were kept." if spec.wants_source_removal else "",
+            retry_for_s=retry_for_s,
         )
 
     async def _items(
@@ -199,6 +208,15 @@ class Starting:
         The yes the transfer was started with covers its resumption. Raises WrongState, InvalidRequest,
         Refused when the user does not sign in.
         """
+        next_status(transfer.status, Move.RESUME)  # before anything is asked
         login = await self._logins.for_resume(caller, transfer, changes)
         news = {field: changes[field] for field in _ECHOED_CHANGES if changes.get(field)}
         return await self._manager.resume(transfer.id, login=login, spec={**transfer.spec, **news})
+
+
+def _retry_for(spec: TransferSpec) -> float | None:
+    """`tags.aspera.xfer_retry`: for how many seconds retries make sense; None without a limit."""
+    aspera = spec.tags.get("aspera")
+    wanted = aspera.get("xfer_retry") if isinstance(aspera, Mapping) else None
+    seconds = as_int(wanted, "xfer_retry")
+    return float(seconds) if seconds else None
