@@ -33,7 +33,7 @@ check: $(READY_DEV) $(READY_NPM)
 	node_modules/.bin/tsc --project web/sdk
 
 bench: programs $(READY_DEV)
-	$(BIN)/python benchmarks/loopback.py $(BENCH_ARGS)
+	$(BIN)/python -m benchmarks.loopback $(BENCH_ARGS)
 
 programs:
 	@scripts/install-test-programs
