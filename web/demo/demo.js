@@ -12,6 +12,9 @@ const button = (id) => /** @type {HTMLButtonElement} */ (element(id));
 const speed = /** @type {HTMLSelectElement} */ (element("speed"));
 const { STATUS } = AW4.Connect;
 
+const ASKING_MS = 800; // an answer that takes longer waits for the user
+const NO_LIMIT_KBPS = 10_000_000;
+
 /** @type {Record<string, string>} */
 const HELPER_WORDS = {
   INITIALIZING: "Looking for the helper …",
@@ -40,20 +43,35 @@ const transfers = new TransferList(act, () => files.refresh());
 /** kbit/s the user wants, or null. */
 const wantedRate = () => Number(speed.value) || null;
 
-/** Show a failure of the helper, the site's server or the page. @param {any} problem */
-function tell(problem) {
+/** @param {string} words @param {"hint" | "problem"} kind */
+function say(words, kind) {
   const message = element("message");
-  message.textContent = problem?.error?.user_message ?? problem?.message ?? String(problem);
+  message.textContent = words;
+  message.dataset.kind = kind;
   message.hidden = false;
 }
 
-/** Run what a button asks for; its failure is shown, an older message goes. @param {() => Promise<void>} work */
+/** Show a failure of the helper, the site's server or the page. @param {any} problem */
+function tell(problem) {
+  say(problem?.error?.user_message ?? problem?.message ?? String(problem), "problem");
+}
+
+/**
+ * Run what a button asks for; its failure is shown, an older message goes. While the helper asks the
+ * user something, the page says where to look.
+ * @param {() => Promise<void>} work
+ */
 async function attempt(work) {
-  element("message").hidden = true;
+  const message = element("message");
+  message.hidden = true;
+  const hint = setTimeout(() => say("The helper asks you something: look for its window.", "hint"), ASKING_MS);
   try {
     await work();
+    if (message.dataset.kind === "hint") message.hidden = true;
   } catch (problem) {
     tell(problem);
+  } finally {
+    clearTimeout(hint);
   }
 }
 
@@ -149,7 +167,7 @@ button("download-to").addEventListener("click", () => attempt(fetchPickedTo));
 button("refresh").addEventListener("click", () => files.refresh());
 speed.addEventListener("change", () =>
   attempt(async () => {
-    const rate = wantedRate() ?? 10_000_000;
+    const rate = wantedRate() ?? NO_LIMIT_KBPS;
     for (const id of transfers.active) await connect.modifyTransfer(id, { target_rate_kbps: rate });
   }),
 );
