@@ -137,12 +137,12 @@ class PickingPages:
         overwrite = body.get("overwrite") is True
         await asyncio.to_thread(_check_choice, asked, paths, overwrite=overwrite)
         if asked.kind == "open-folder":
-            self._check_folders(paths)
+            await asyncio.to_thread(self._check_folders, paths)
         return [Path(path) for path in paths]
 
     def _check_folders(self, paths: list[str]) -> None:
         for path in paths:
-            if reason := self._desk.refuse_folder(path):
+            if reason := self._desk.refuse_folder(os.path.realpath(path)):
                 raise Refused(f"This folder cannot be given to a page: {reason}. Choose a folder inside it.")
 
 

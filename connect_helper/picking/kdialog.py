@@ -126,16 +126,19 @@ def chosen_paths(output: bytes, request: DialogRequest) -> list[Path]:
         if not whole.is_absolute() or not os.path.lexists(whole.parent):
             raise _lost(whole)
         return [whole]
-    paths: list[Path] = []
-    unfinished = b""
+    pieces: list[bytes] = []
     for line in output.removesuffix(b"\n").split(b"\n"):
-        unfinished = unfinished + b"\n" + line if unfinished else line
-        if unfinished.startswith(b"/") and os.path.lexists(unfinished):
-            paths.append(Path(os.fsdecode(unfinished)))
-            unfinished = b""
-    if unfinished:
-        raise _lost(Path(os.fsdecode(unfinished)))
-    return paths
+        # A line that begins with a slash may still go on with a folder whose name ends in a new line.
+        if line.startswith(b"/") and (not pieces or os.path.lexists(pieces[-1])):
+            pieces.append(line)
+        elif pieces:
+            pieces[-1] += b"\n" + line
+        else:
+            raise _lost(Path(os.fsdecode(line)))
+    for piece in pieces:
+        if not os.path.lexists(piece):
+            raise _lost(Path(os.fsdecode(piece)))
+    return [Path(os.fsdecode(piece)) for piece in pieces]
 
 
 def _lost(path: Path) -> Unavailable:

@@ -10,7 +10,8 @@ import asyncio
 import os
 import shutil
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -85,21 +86,25 @@ async def _collect(process: asyncio.subprocess.Process, stdin: bytes, limit: int
     if process.stdin is None or process.stdout is None or process.stderr is None:
         raise Unavailable("The dialog could not be shown.", internal_message="no pipes")
     async with asyncio.TaskGroup() as group:
-        said = group.create_task(_read(process.stdout, limit + 1, keep_reading=False), name="dialog output")
-        complaints = group.create_task(_read(process.stderr, 65_536, keep_reading=True), name="dialog errors")
+        said = group.create_task(_read(process.stdout, limit, too_much=process.kill), name="dialog output")
+        complaints = group.create_task(_read(process.stderr, 65_536), name="dialog errors")
         group.create_task(_feed(process.stdin, stdin), name="dialog input")
     if len(said.result()) > limit:
         raise Unavailable("The dialog program gave more than can be a choice of files.")
-    return Finished(await process.wait(), said.result(), complaints.result())
+    return Finished(await process.wait(), said.result(), complaints.result()[:65_536])
 
 
-async def _read(pipe: asyncio.StreamReader, limit: int, *, keep_reading: bool) -> bytes:
-    """Read to the end, or to `limit`; with `keep_reading` what is beyond it is dropped."""
+async def _read(
+    pipe: asyncio.StreamReader, limit: int, *, too_much: Callable[[], None] = lambda: None
+) -> bytes:
+    """Read to the end, keep one byte more than `limit`, drop the rest; calls `too_much` when there is any."""
     kept = bytearray()
     while block := await pipe.read(65_536):
-        kept += block[: limit - len(kept)]
-        if len(kept) >= limit and not keep_reading:
-            break
+        within = len(kept) <= limit
+        kept += block[: limit + 1 - len(kept)]
+        if within and len(kept) > limit:
+            with suppress(ProcessLookupError):  # it ended by itself meanwhile
+                too_much()
     return bytes(kept)
 
 

@@ -63,7 +63,7 @@ def clean_filters(filters: Iterable[FileFilter]) -> tuple[FileFilter, ...]:
             if extension == "*" or _is_extension(extension)
         )[:_EXTENSIONS_PER_FILTER]
         if extensions:
-            name = page_text(entry.name).translate(_FILTER_MARKS).strip()
+            name = page_text(entry.name.translate(_FILTER_MARKS))
             cleaned.append(FileFilter(name or ", ".join(extensions[:5]), extensions))
     return tuple(cleaned)
 

@@ -2,8 +2,10 @@
 
 import "./shell.js";
 import { ApiError, api, stream } from "./session.js";
-import { arrange, sizeText } from "./picker_view.js";
-import { FileList, element, icon } from "./picker_list.js";
+import { icon } from "./dom.js";
+import { bytes } from "./format.js";
+import { arrange } from "./picker_view.js";
+import { FileList, element } from "./picker_list.js";
 
 /** @typedef {import("./picker_view.js").Listing} Listing */
 
@@ -224,7 +226,7 @@ function summarize() {
   const noun = folders ? ["folder", "folders"] : ["file", "files"];
   const count = `${chosen.length.toLocaleString()} ${chosen.length === 1 ? noun[0] : noun[1]}`;
   const here = `${list.count.toLocaleString()} ${list.count === 1 ? "item" : "items"}${listing.cut ? ", more are not shown" : ""}`;
-  part("summary", HTMLElement).textContent = chosen.length && asked.kind !== "save-file" ? `${count} selected${folders ? "" : `, ${sizeText(total)}`}` : here;
+  part("summary", HTMLElement).textContent = chosen.length && asked.kind !== "save-file" ? `${count} selected${folders ? "" : `, ${bytes(total)}`}` : here;
   const blocked = !part("state", HTMLElement).hidden && part("state", HTMLElement).classList.contains("bad");
   if (asked.kind === "save-file") {
     choose.textContent = "Save";

@@ -1,10 +1,11 @@
 // <file-list>: a folder's entries as a grid that draws only the rows in sight, and knows what is selected.
 
-import { LINK, UNREADABLE, shownName, sizeText, timeText } from "./picker_view.js";
+import { icon } from "./dom.js";
+import { bytes } from "./format.js";
+import { LINK, UNREADABLE, shownName, timeText } from "./picker_view.js";
 
 const SPARE_ROWS = 8; // drawn above and below what is in sight
 const ICONS = { d: "folder", f: "file", o: "warning" };
-const SVG = "http://www.w3.org/2000/svg";
 
 /** @typedef {import("./picker_view.js").Listing} Listing */
 
@@ -135,7 +136,7 @@ export class FileList extends HTMLElement {
     row.setAttribute("aria-rowindex", String(position + 1));
     const name = element("div", "name");
     name.setAttribute("role", "gridcell");
-    if (this.multiple && this.selectable(kind)) name.append(element("span", "tick"));
+    if (this.multiple) name.append(element("span", this.selectable(kind) ? "tick" : "tick none"));
     const text = element("span", "text", shownName(listing, index));
     name.append(icon(ICONS[kind]), text);
     if (kind === "d") {
@@ -146,7 +147,7 @@ export class FileList extends HTMLElement {
     }
     row.title = describe(listing, index);
     row.classList.toggle("dim", kind === "o" || Boolean(flags & UNREADABLE));
-    const size = element("div", "size", kind === "f" ? sizeText(listing.sizes[index] ?? 0) : "");
+    const size = element("div", "size", kind === "f" ? bytes(listing.sizes[index] ?? 0) : "");
     const time = element("div", "time", timeText(listing.times[index] ?? 0));
     size.setAttribute("role", "gridcell");
     time.setAttribute("role", "gridcell");
@@ -278,7 +279,7 @@ export class FileList extends HTMLElement {
     if (event.shiftKey && this.multiple) this.#selectRange(this.#anchor, position);
     else {
       this.#anchor = position;
-      if (this.multiple && (event.ctrlKey || event.metaKey || touch || target.closest(".tick"))) this.#toggle(position);
+      if (this.multiple && (event.ctrlKey || event.metaKey || touch || target.closest(".tick:not(.none)"))) this.#toggle(position);
       else this.#selected = new Set(this.#can(position) ? [index] : []);
     }
     this.#changed();
@@ -318,20 +319,6 @@ export function element(tag, className, text = "") {
   made.className = className;
   if (text) made.textContent = text;
   return made;
-}
-
-/**
- * @param {string} name of a symbol in the page
- * @returns {SVGElement}
- */
-export function icon(name) {
-  const svg = document.createElementNS(SVG, "svg");
-  svg.setAttribute("class", "icon");
-  svg.setAttribute("aria-hidden", "true");
-  const use = document.createElementNS(SVG, "use");
-  use.setAttribute("href", `#i-${name}`);
-  svg.append(use);
-  return svg;
 }
 
 customElements.define("file-list", FileList);

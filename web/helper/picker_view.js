@@ -102,24 +102,6 @@ function visible(listing, wish) {
   return found;
 }
 
-const UNITS = ["bytes", "kB", "MB", "GB", "TB", "PB"];
-
-/**
- * @param {number} size bytes
- * @returns {string} "734 kB"
- */
-export function sizeText(size) {
-  if (size === 1) return "1 byte";
-  let unit = 0;
-  let value = size;
-  while (value >= 999.5 && unit < UNITS.length - 1) {
-    value /= 1000;
-    unit += 1;
-  }
-  const digits = unit === 0 || value >= 99.95 ? 0 : 1;
-  return `${value.toFixed(digits)} ${UNITS[unit]}`;
-}
-
 const sameYear = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit" });
 const otherYear = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short", year: "numeric" });
 
