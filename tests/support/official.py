@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -121,11 +121,18 @@ class World:
 
     @classmethod
     @asynccontextmanager
-    async def running(cls, home: Path, *, display: str | None = None) -> AsyncIterator[World]:
-        """Start all of it. With a `display` the helper asks there, otherwise in its own pages."""
+    async def running(
+        cls, home: Path, *, display: str | None = None, hosts: Sequence[str] = ()
+    ) -> AsyncIterator[World]:
+        """Start all of it. With a `display` the helper asks there, otherwise in its own pages.
+
+        `hosts` are names that lead the browser to 127.0.0.1.
+        """
         async with AsyncExitStack() as stack:
             helper = await stack.enter_async_context(Helper.running(home, display=display))
-            browser = await stack.enter_async_context(launch(hosts=_others_hidden(helper)))
+            browser = await stack.enter_async_context(
+                launch(hosts=_others_hidden(helper) | dict.fromkeys(hosts, "127.0.0.1"))
+            )
             server = stack.enter_context(SshServer())
             yield cls(helper, browser, server)
 
