@@ -1,0 +1,148 @@
+"""The command, as a process: one helper per user, found again, ended cleanly."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import stat
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from tests.support.helper import COMMAND, Helper
+
+
+@pytest.fixture
+async def helper(tmp_path: Path) -> AsyncIterator[Helper]:
+    async with Helper.running(tmp_path / "home") as running:
+        yield running
+
+
+async def command(home: Path, *arguments: str, **environment: str) -> tuple[int, str, str]:
+    """Run connect-helper; return exit code, output and errors."""
+    process = await asyncio.create_subprocess_exec(
+        str(COMMAND),
+        *arguments,
+        env={**os.environ, "CONNECT_HELPER_HOME": str(home), **environment},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    async with asyncio.timeout(30):
+        out, err = await process.communicate()
+    assert process.returncode is not None
+    return process.returncode, out.decode(), err.decode()
+
+
+async def test_the_address_is_recorded_for_pages_and_programs(helper: Helper) -> None:
+    record = helper.home / "run" / "http.uri"
+    address, key = record.read_text().splitlines()
+    assert address == helper.base_url
+    assert 33003 <= helper.port <= 33022
+    assert len(key) >= 32
+    for name in ("http.uri", "control.json"):
+        assert stat.S_IMODE((helper.home / "run" / name).stat().st_mode) == 0o600
+
+
+async def test_sec_01_it_listens_on_loopback_only(helper: Helper) -> None:
+    table = Path(f"/proc/{helper.pid}/net/tcp").read_text().splitlines()[1:]
+    descriptors = Path(f"/proc/{helper.pid}/fd").iterdir()
+    sockets = {str(entry.readlink()) for entry in descriptors if entry.is_symlink()}
+    rows = [line.split() for line in table]
+    addresses = [row[1] for row in rows if row[3] == "0A" and f"socket:[{row[9]}]" in sockets]
+    assert len(addresses) == 2
+    assert all(address.startswith("0100007F:") for address in addresses)
+
+
+async def test_a_second_one_says_where_the_first_runs(helper: Helper) -> None:
+    code, _, said = await command(helper.home, "run")
+    assert code == 3
+    assert helper.base_url in said
+
+
+async def test_status_tells_where_and_what(helper: Helper) -> None:
+    code, said, _ = await command(helper.home, "status")
+    assert code == 0
+    assert helper.base_url in said
+    code, said, _ = await command(helper.home, "status", "--json")
+    facts = json.loads(said)
+    assert code == 0
+    assert set(facts) >= {"version", "transfers"}
+
+
+async def test_open_opens_the_window_signed_in(helper: Helper) -> None:
+    browser = helper.home / "browser"
+    code, _, _ = await command(helper.home, "open", BROWSER=str(browser))
+    assert code == 0
+    address = await helper.opened("#code=")
+    window, _, code_text = address.partition("/#code=")
+    async with (
+        aiohttp.ClientSession() as http,
+        http.post(f"{window}/api/session", json={"code": code_text}) as answer,
+    ):
+        assert answer.status == 200
+        assert (await answer.json())["token"]
+
+
+async def test_stop_ends_it_and_removes_the_records(helper: Helper) -> None:
+    code, said, _ = await command(helper.home, "stop")
+    assert (code, said.strip()) == (0, "connect-helper has ended.")
+    assert not (helper.home / "run" / "http.uri").exists()
+    assert (await command(helper.home, "status"))[0] == 4
+    assert (await command(helper.home, "stop"))[0] == 4
+
+
+async def test_sigterm_ends_it_cleanly(helper: Helper) -> None:
+    assert await helper.stop() == 0
+    assert not (helper.home / "run" / "http.uri").exists()
+    assert "Traceback" not in helper.output()
+
+
+async def test_what_a_killed_one_left_behind_does_not_count(helper: Helper) -> None:
+    await helper.kill()
+    assert (helper.home / "run" / "http.uri").exists()
+    assert (await command(helper.home, "status"))[0] == 4
+    await helper.start()
+    assert (await command(helper.home, "status"))[0] == 0
+
+
+async def test_it_takes_the_next_port_when_one_is_held(tmp_path: Path) -> None:
+    async with Helper.running(tmp_path / "first") as first:
+        port = first.port
+        await first.stop()
+        with socket.create_server(("127.0.0.1", port)):
+            await first.start()
+            assert first.port > port
+
+
+async def test_an_open_request_is_answered_before_it_ends(helper: Helper) -> None:
+    async with aiohttp.ClientSession() as http:
+        asked = time.monotonic()
+        polls = [http.get(f"{helper.base_url}/v5/connect/info/ping") for _ in range(5)]
+        os.kill(helper.pid, signal.SIGTERM)
+        answers = await asyncio.gather(*polls, return_exceptions=True)
+        assert time.monotonic() - asked < 5
+        for answer in answers:
+            if isinstance(answer, aiohttp.ClientResponse):
+                assert answer.status == 200
+                answer.release()
+
+
+async def test_a_folder_that_cannot_be_used_is_said(tmp_path: Path) -> None:
+    (tmp_path / "home").write_text("a file")
+    code, _, said = await command(tmp_path / "home", "run")
+    assert code == 1
+    assert "cannot be made" in said
+    assert "Traceback" not in said
+
+
+async def test_help_names_the_commands(tmp_path: Path) -> None:
+    code, said, _ = await command(tmp_path, "--help")
+    assert code == 0
+    for name in ("run", "demo", "open", "status", "stop"):
+        assert name in said
