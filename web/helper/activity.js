@@ -9,7 +9,8 @@ import { TransferRow } from "./transfer-row.js";
 /** @typedef {import("./transfer-model.js").TransferView} TransferView */
 /** @typedef {{ all: number, running: number, finished: number, failed: number }} Counts */
 
-const PAGE = 100;
+const PAGE = 200;
+const PAGE_LIMIT = 500; // of the helper
 
 const list = find("#transfers", HTMLElement);
 const empty = find("#empty", HTMLElement);
@@ -24,6 +25,7 @@ const rows = new Map();
 /** @type {Counts} */
 let counts = { all: 0, running: 0, finished: 0, failed: 0 };
 let show = "all";
+let boundary = ""; // id of the oldest transfer that came by paging; news may bring older ones
 let loading = 0; // number of the newest load, so that an old answer does not win
 
 const now = () => Date.now() / 1_000;
@@ -87,16 +89,18 @@ function showSummary() {
   document.title = counts.running ? `(${counts.running}) Activity · connect-helper` : "Activity · connect-helper";
 }
 
-/** @param {string} [before] id of the last row shown, to go on from there */
+/** @param {string} [before] id of the transfer to go on after; "" loads anew what is shown */
 async function load(before = "") {
   const mine = ++loading;
-  const query = new URLSearchParams({ limit: String(PAGE), show });
+  const limit = before ? PAGE : Math.min(PAGE_LIMIT, Math.max(PAGE, rows.size));
+  const query = new URLSearchParams({ limit: String(limit), show });
   if (before) query.set("before", before);
   const answer = await api("GET", `/api/transfers?${query}`);
   if (mine !== loading) return;
   if (!before) forgetMissing(answer.transfers);
   for (const transfer of answer.transfers) place(transfer);
   counts = answer.counts;
+  boundary = answer.transfers.at(-1)?.id ?? boundary;
   older.hidden = !answer.more;
   list.removeAttribute("aria-busy");
   showFrame();
@@ -134,10 +138,7 @@ for (const button of filters) {
   });
 }
 
-older.addEventListener("click", () => {
-  const last = list.lastElementChild;
-  if (last instanceof TransferRow) void load(last.transfer.id).catch(tell);
-});
+older.addEventListener("click", () => void load(boundary).catch(tell));
 
 clear.addEventListener("click", async () => {
   clear.disabled = true;

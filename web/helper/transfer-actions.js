@@ -77,17 +77,13 @@ export class ActionBar {
 
   /** @param {TransferView} transfer */
   show(transfer) {
+    const focused = [...this.#buttons.values()].find((button) => button === document.activeElement);
     for (const [name, button] of this.#buttons) {
       const hide = !transfer.can.includes(name);
-      if (button.hidden === hide) continue;
-      const focused = hide && document.activeElement === button;
-      button.hidden = hide;
-      if (focused) this.#firstShown()?.focus(); // the keyboard must not fall off the page
+      if (button.hidden !== hide) button.hidden = hide;
     }
-  }
-
-  #firstShown() {
-    return [...this.#buttons.values()].find((button) => !button.hidden);
+    // The keyboard must not fall off the page: "Resume" takes the place of "Stop".
+    if (focused?.hidden) [...this.#buttons.values()].find((button) => !button.hidden)?.focus();
   }
 }
 
