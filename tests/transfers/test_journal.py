@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,7 +26,7 @@ from tests.support.managing import OWNER, SECRET, request
 PLAN = request().plan
 
 
-def record(number: int = 0, **changes: object) -> Record:
+def record(number: int = 0, **changes: Any) -> Record:
     transfer = Transfer(
         id=f"id-{number}",
         xfer_id=f"id-{number}",

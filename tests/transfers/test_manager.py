@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 
 import pytest
 
@@ -185,7 +186,7 @@ WAITING = [["end", "failed", "connection_lost", True]]
 )
 @pytest.mark.parametrize("how", ["stop", "remove", "close"])
 async def test_it_can_be_ended_at_each_step(
-    folders: Folders, script: list[list[object]], status: Status, how: str
+    folders: Folders, script: Sequence[object], status: Status, how: str
 ) -> None:
     questions = Askers(None)
     async with manager(folders, questions=questions) as transfers:
@@ -309,6 +310,7 @@ async def test_the_limit_of_all_uploads_is_shared_by_those_that_run(folders: Fol
         second = await transfers.submit(request(HOLDS, rate_kbps=200))
         download = await transfers.submit(request(HOLDS, direction="receive"))
         await until(lambda: ["set_rate", 800] in told(folders, first))
+        await reaches(second, Status.RUNNING)
         await reaches(download, Status.RUNNING)
         assert told(folders, first)[0][1] == 1000
         assert told(folders, second)[0][1] == 200

@@ -224,6 +224,7 @@ asyncio.run(main())
 async def test_after_a_kill_the_list_is_the_same_and_tokens_go_on(folders: Folders) -> None:
     home = str(folders.state.parent)
     known = 0
+    running = done = gone = ""
     for _ in range(2):
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-c", KILLED),

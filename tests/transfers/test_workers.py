@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ async def pool(folders: Folders) -> AsyncIterator[WorkerPool]:
         yield running
 
 
-async def session(worker: Worker, *script: list[list[Any]]) -> list[Event]:
+async def session(worker: Worker, *script: Sequence[Any]) -> list[Event]:
     """Run one session to its end."""
     await worker.start(Start(plan=request(*script).plan))
     heard: list[Event] = []
