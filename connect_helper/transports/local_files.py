@@ -58,18 +58,19 @@ def open_granted(granted: Granted, side: Side) -> int:
         handle = os.open(granted.path, _SAFE | os.O_RDONLY)
     except OSError as error:
         if error.errno == errno.ELOOP:
-            raise _changed(granted.path) from error
+            raise changed(granted.path) from error
         if error.errno in (errno.ENXIO, errno.ENODEV):
             raise special(granted.path) from error
         raise local_error(error, side, granted.path) from error
     facts = os.fstat(handle)
     if (facts.st_dev, facts.st_ino) != (granted.device, granted.inode):
         os.close(handle)
-        raise _changed(granted.path)
+        raise changed(granted.path)
     return handle
 
 
-def _changed(path: bytes) -> SourceChanged:
+def changed(path: bytes) -> SourceChanged:
+    """The error for a name that does not stand for what the user chose."""
     return SourceChanged(f"{display(path)} is not what was chosen any more; choose it again.")
 
 

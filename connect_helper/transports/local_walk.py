@@ -16,7 +16,14 @@ from connect_helper.errors import LinkSkipped, SourceMissing, TransferError, Uns
 from connect_helper.spec.names import display
 from connect_helper.transports.base import Facts
 from connect_helper.transports.error_map import local_error
-from connect_helper.transports.local_files import Granted, open_below, open_granted, resolve_links, special
+from connect_helper.transports.local_files import (
+    Granted,
+    changed,
+    open_below,
+    open_granted,
+    resolve_links,
+    special,
+)
 
 DEPTH_LIMIT: Final = 100
 
@@ -96,10 +103,12 @@ class _Walker:
             found = self._stat(real)
         except OSError as error:
             raise local_error(error, "source", self._path(start)) from error
+        except LinkSkipped as error:
+            raise changed(self._path(start)) from error
         if stat.S_ISDIR(found.st_mode):
             self._folders.append(_Folder(start, real, inside))
         elif stat.S_ISLNK(found.st_mode):
-            raise LinkSkipped(f"{display(self._path(start))} is a link that is not followed.")
+            raise changed(self._path(start))  # what was chosen was no link: those are resolved then
         else:
             yield _single(start, real, found, self._path(start))
 

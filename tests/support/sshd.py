@@ -16,11 +16,12 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 
 import asyncssh
+from asyncssh.auth import KbdIntChallenge
 
 START_LIMIT_S = 10.0
 
@@ -174,6 +175,12 @@ class _PasswordLogin(asyncssh.SSHServer):
 
     def kbdint_auth_supported(self) -> bool:
         return self._owner.keyboard_only
+
+    def get_kbdint_challenge(self, username: str, lang: str, submethods: str) -> KbdIntChallenge:
+        return "", "", "", [("Password: ", False)]
+
+    def validate_kbdint_response(self, username: str, responses: Sequence[str]) -> bool:
+        return self.validate_password(username, responses[0])
 
 
 class PasswordServer:
