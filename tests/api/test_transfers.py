@@ -234,7 +234,8 @@ async def test_stop_resume_and_remove(face: Face, sshd: SshServer, film: Path) -
     assert digest(sshd.root / "film.mov") == digest(film)
     assert (await face.post(f"/connect/transfers/resume/{uuid}"))[0] == 409
 
-    assert (await face.post(f"/connect/transfers/remove/{uuid}"))[1] == {}
+    for _ in range(2):  # once more is no error
+        assert await face.post(f"/connect/transfers/remove/{uuid}") == (200, {})
     _, told = await face.post("/connect/transfers/activity", {"iteration_token": token})
     assert [info["status"] for info in told["transfers"]] == ["removed"]
     _, told = await face.post("/connect/transfers/activity", {"iteration_token": 0})

@@ -8,7 +8,7 @@ from typing import Any
 from aiohttp import web
 
 from connect_helper.api.bodies import read_object
-from connect_helper.api.callers import Caller, caller_of
+from connect_helper.api.callers import caller_of
 from connect_helper.api.connect import views
 from connect_helper.api.connect.settings import FIELD, ConnectSettings, read_settings
 from connect_helper.api.parts import PARTS
@@ -64,13 +64,13 @@ async def activity(request: web.Request) -> web.Response:
 
 
 async def info(request: web.Request) -> web.Response:
-    transfer, _, _ = await _own_transfer(request)
+    transfer, _ = await _own_transfer(request)
     return web.json_response({"transfer_info": views.transfer_info(transfer)})
 
 
 async def modify(request: web.Request) -> web.Response:
     """Change the rates of a waiting or running transfer; answers the changed fields."""
-    transfer, _, body = await _own_transfer(request)
+    transfer, body = await _own_transfer(request)
     fields = parse_rates(body).as_connect_fields()
     limit = requested_rate_kbps({**transfer.spec, **fields})
     await request.app[PARTS].manager.set_rate(transfer.id, limit, fields)
@@ -78,15 +78,15 @@ async def modify(request: web.Request) -> web.Response:
 
 
 async def stop(request: web.Request) -> web.Response:
-    transfer, _, _ = await _own_transfer(request)
-    await request.app[PARTS].manager.stop(transfer.id)
+    owner, _ = await _owner(request)
+    await request.app[PARTS].manager.stop(request.match_info["id"], owner=owner)
     return web.json_response({})
 
 
 async def resume(request: web.Request) -> web.Response:
-    transfer, caller, body = await _own_transfer(request)
+    transfer, body = await _own_transfer(request)
     changes = {key: value for key, value in body.items() if key not in (FIELD, "authorization_key")}
-    resumed = await request.app[PARTS].starting.resume(caller, transfer, changes)
+    resumed = await request.app[PARTS].starting.resume(caller_of(request), transfer, changes)
     entry = views.start_entry(resumed)
     aspera = entry["tags"]["aspera"]
     if "xfer_retry" in aspera:
@@ -95,16 +95,18 @@ async def resume(request: web.Request) -> web.Response:
 
 
 async def remove(request: web.Request) -> web.Response:
-    transfer, _, _ = await _own_transfer(request)
-    await request.app[PARTS].manager.remove(transfer.id)
+    owner, _ = await _owner(request)
+    await request.app[PARTS].manager.remove(request.match_info["id"], owner=owner)
     return web.json_response({})
 
 
-async def _own_transfer(request: web.Request) -> tuple[Transfer, Caller, dict[str, Any]]:
-    """The transfer of the path, if the caller's scope owns it; unknown and foreign ids answer alike."""
+async def _owner(request: web.Request) -> tuple[Owner, dict[str, Any]]:
+    """The scope of the request and its body; the manager answers unknown and foreign ids alike."""
     caller = caller_of(request)
     body = await read_object(request)
-    app_id = read_settings(body).app_id
-    owner = Owner(caller.origin, app_id)
-    transfer = request.app[PARTS].manager.get(request.match_info["id"], owner=owner)
-    return transfer, caller, body
+    return Owner(caller.origin, read_settings(body).app_id), body
+
+
+async def _own_transfer(request: web.Request) -> tuple[Transfer, dict[str, Any]]:
+    owner, body = await _owner(request)
+    return request.app[PARTS].manager.get(request.match_info["id"], owner=owner), body
