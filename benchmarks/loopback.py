@@ -24,7 +24,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -37,8 +37,8 @@ from tests.support.sshd import SshServer
 
 MIB = 1024 * 1024
 PING_EVERY_S = 0.05
-SAMPLE_EVERY_S = 0.1
-POLL_EVERY_S = 0.05
+SAMPLE_EVERY_S = 0.2
+POLL_EVERY_S = 0.1
 READ_THE_QUESTION_S = 1.2  # a yes counts after a second
 STARTS = 5
 TRANSFER_LIMIT_S = 600.0
@@ -174,11 +174,16 @@ async def _ping(helper: Helper, session: aiohttp.ClientSession, watch: Watch) ->
 
 async def _sample(helper: psutil.Process, watch: Watch) -> None:
     while True:
-        for role, process in [("helper", helper), *(("worker", child) for child in helper.children(True))]:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                used = process.memory_info().rss / MIB
-                watch.peak_mib[role] = max(watch.peak_mib.get(role, 0.0), used)
+        # Aside: looking through all processes takes milliseconds that would count as a slow ping.
+        await asyncio.to_thread(_note_memory, helper, watch.peak_mib)
         await asyncio.sleep(SAMPLE_EVERY_S)
+
+
+def _note_memory(helper: psutil.Process, peak_mib: dict[str, float]) -> None:
+    for role, process in [("helper", helper), *(("worker", child) for child in helper.children(True))]:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            used = process.memory_info().rss / MIB
+            peak_mib[role] = max(peak_mib.get(role, 0.0), used)
 
 
 def make_file(path: Path, size_mib: int) -> str:
@@ -234,54 +239,87 @@ async def start_times(folder: Path) -> list[float]:
     return times
 
 
+@dataclass(slots=True)
+class Lap:
+    """One file, four ways: seconds each way took, and whether what arrived was the same."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+    equal: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """What a lap needs; all of it stays the same from lap to lap."""
+
+    source: Path
+    digest: str
+    server: SshServer
+    helper: Helper
+    program: Program
+    session: aiohttp.ClientSession
+    watch: Watch
+
+    async def lap(self) -> Lap:
+        """Send the file up and down through the helper, then both ways by sftp."""
+        lap = Lap()
+        arrived = self.server.root / "up" / self.source.name
+        returned = self.helper.downloads / self.source.name
+        for path in (arrived, returned):
+            path.unlink(missing_ok=True)
+        spec = common_spec(self.server)
+        up = {"direction": "send", "destination_root": str(arrived.parent), "create_dir": True}
+        async with watching(self.helper, self.session, self.watch):
+            lap.seconds["up"] = await self.program.transfer(
+                {**spec, **up, "paths": [{"source": str(self.source)}]}
+            )
+            lap.seconds["down"] = await self.program.transfer(
+                {**spec, "direction": "receive", "paths": [{"source": str(arrived)}]}
+            )
+        for path in (arrived, returned):
+            lap.equal = lap.equal and await asyncio.to_thread(digest_of, path) == self.digest
+        there, back = self.server.root / "peer.bin", self.source.with_name("peer.bin")
+        for name, command in (
+            ("sftp up", f'put "{self.source}" "{there}"\n'),
+            ("sftp down", f'get "{there}" "{back}"\n'),
+        ):
+            lap.seconds[name] = await asyncio.to_thread(openssh, self.server, command)
+        return lap
+
+
 async def measure(folder: Path, size_mib: int, runs: int) -> Measured:
+    """Run everything in `folder`, which needs room for five copies of the file."""
     starts = await start_times(folder)
     source = folder / "source" / "film.bin"
     source.parent.mkdir()
     digest = await asyncio.to_thread(make_file, source, size_mib)
     watch = Watch()
-    times: dict[str, list[float]] = {"up": [], "down": [], "sftp up": [], "sftp down": []}
-    equal = True
-    with SshServer() as server:
-        async with Helper.running(folder / "home") as helper, aiohttp.ClientSession() as session:
-            user, program = User(helper, session), Program(helper, session)
-            user.file = source
-            arrived, returned = server.root / "up" / source.name, helper.downloads / source.name
-            spec = common_spec(server)
-            async with user.at_work():
-                await program.post("windows/select-open-file-dialog/")
-                for _ in range(runs):
-                    for path in (arrived, returned):
-                        path.unlink(missing_ok=True)
-                    async with watching(helper, session, watch):
-                        upload = {"direction": "send", "destination_root": str(arrived.parent)}
-                        paths = [{"source": str(source)}]
-                        times["up"].append(
-                            await program.transfer({**spec, **upload, "create_dir": True, "paths": paths})
-                        )
-                        paths = [{"source": str(arrived)}]
-                        times["down"].append(
-                            await program.transfer({**spec, "direction": "receive", "paths": paths})
-                        )
-                    for path in (arrived, returned):
-                        equal = equal and await asyncio.to_thread(digest_of, path) == digest
-                    there, back = server.root / "peer.bin", folder / "peer.bin"
-                    times["sftp up"].append(
-                        await asyncio.to_thread(openssh, server, f'put "{source}" "{there}"\n')
-                    )
-                    times["sftp down"].append(
-                        await asyncio.to_thread(openssh, server, f'get "{there}" "{back}"\n')
-                    )
-    speed = {name: size_mib / statistics.median(values) for name, values in times.items()}
+    async with AsyncExitStack() as stack:
+        server = stack.enter_context(SshServer())
+        helper = await stack.enter_async_context(Helper.running(folder / "home"))
+        session = await stack.enter_async_context(aiohttp.ClientSession())
+        user, program = User(helper, session), Program(helper, session)
+        user.file = source
+        await stack.enter_async_context(user.at_work())
+        await program.post("windows/select-open-file-dialog/")
+        course = Course(source, digest, server, helper, program, session, watch)
+        laps = [await course.lap() for _ in range(runs)]
+    return summary(size_mib, laps, watch, starts)
+
+
+def summary(size_mib: int, laps: list[Lap], watch: Watch, starts: list[float]) -> Measured:
+    """Medians of the laps."""
+    speed = {
+        name: size_mib / statistics.median(lap.seconds[name] for lap in laps) for name in laps[0].seconds
+    }
     pings = sorted(watch.pings_ms)
     return Measured(
         size_mib=size_mib,
-        runs=runs,
+        runs=len(laps),
         upload_mib_s=speed["up"],
         download_mib_s=speed["down"],
         sftp_upload_mib_s=speed["sftp up"],
         sftp_download_mib_s=speed["sftp down"],
-        sha256_equal=equal,
+        sha256_equal=all(lap.equal for lap in laps),
         peak_mib=watch.peak_mib,
         ping_p50_ms=statistics.median(pings),
         ping_p99_ms=pings[int(len(pings) * 0.99)],
