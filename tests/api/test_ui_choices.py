@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 
 from connect_helper.consent.grants import Grant
 from connect_helper.consent.origins import Scope
-from connect_helper.settings import Preferences, PreferencesStore
+from connect_helper.settings import Preferences, PreferencesStore, web_folder
 from tests.support.window import Window, open_window
 
 A, B = "https://a.example", "http://127.0.0.1:8080"
@@ -166,6 +167,11 @@ async def test_a_bad_preference_is_refused_in_words(
     assert body["error"]["field"] == field
     assert words in body["error"]["user_message"]
     assert window.preferences.current == before
+
+
+def test_every_preference_has_its_place_on_the_page() -> None:
+    page = (web_folder() / "helper" / "templates" / "preferences.html").read_text(encoding="utf-8")
+    assert sorted(re.findall(r'data-field="(\w+)"', page)) == sorted(Preferences.model_fields)
 
 
 async def test_about_tells_where_things_are(window: Window, client: aiohttp.ClientSession) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import random
+import re
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -11,15 +13,17 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 from playwright.async_api import Browser, expect
+from pydantic import SecretStr
 
 from connect_helper.consent.grants import Grant
 from connect_helper.consent.origins import Scope
-from connect_helper.transfers.plan import Server
+from connect_helper.transfers.plan import HostKeys, LocalRef, Login, Server, SessionPlan, Upload
 from connect_helper.transfers.requests import StartRequest
 from connect_helper.transfers.state import Status
 from connect_helper.transfers.transfer import Owner
 from tests.support.browser import screenshot
 from tests.support.managing import COMPLETES, HOLDS, reaches, request, told, until
+from tests.support.sshd import SshServer
 from tests.support.window import Window, open_window
 
 WIDE = {"width": 1100, "height": 800}
@@ -402,6 +406,49 @@ async def test_nothing_is_wider_than_the_window(
             assert wide <= 0, path
             if path == "/":
                 await screenshot(page, f"window-long-{scheme}-{size['width']}")
+
+
+async def test_a_real_upload_is_watched_stopped_and_resumed(tmp_path: Path, browser: Browser) -> None:
+    film = tmp_path / "film.mov"
+    film.write_bytes(random.Random(7).randbytes(8_000_000))
+    facts = film.stat()
+    with SshServer() as sshd:
+        target = sshd.root / "film.mov"
+        plan = SessionPlan(
+            transfer_id="",
+            direction="send",
+            server=Server(host=sshd.host, port=sshd.port, addresses=(sshd.host,)),
+            login=Login(user=sshd.user, private_key=SecretStr(sshd.client_key)),
+            host_keys=HostKeys(trusted=(sshd.host_key_line,)),
+            items=(
+                Upload(
+                    source=LocalRef(path=str(film), device=facts.st_dev, inode=facts.st_ino),
+                    target=str(target),
+                ),
+            ),
+            rate_kbps=8_000,  # eight seconds
+            resume_folder=str(tmp_path / "home" / "state" / "resume"),
+        )
+        start = dataclasses.replace(request(explorer_path=str(film)), plan=plan)
+        async with open_window(tmp_path / "home", scripted=False) as window:
+            async with window.page(browser, viewport=WIDE) as page:
+                one = await window.manager.submit(start)
+                row = page.locator("transfer-row")
+                await expect(row).to_contain_text("left", timeout=20_000)
+                await expect(row).to_contain_text("Mbit/s")
+                await expect(row.locator("rate-graph .line")).to_have_attribute("d", re.compile("^M.*L"))
+                await screenshot(page, "window-real")
+                await page.get_by_role("button", name="Stop", exact=True).click()
+                await expect(row.get_by_text("Stopped", exact=True)).to_be_visible()
+                assert 0 < one.bytes_written < 8_000_000
+                assert not target.exists()
+                await window.manager.set_rate(one.id, None, {"target_rate_kbps": 0})
+                await page.get_by_role("button", name="Resume").click()
+                await expect(row.get_by_text("Completed", exact=True)).to_be_visible(timeout=20_000)
+            assert target.read_bytes() == film.read_bytes()
+            async with window.page(browser, f"/activity/{one.id}", viewport=WIDE) as page:
+                await expect(page.get_by_text("Done, ")).to_be_visible()
+                await screenshot(page, "window-real-done")
 
 
 async def test_a_helper_that_ends_is_noticed(tmp_path: Path, browser: Browser) -> None:

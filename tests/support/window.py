@@ -83,12 +83,12 @@ def _quiet_console(page: Page) -> Iterator[None]:
 
 
 @asynccontextmanager
-async def open_window(home: Path, *, retry: bool = True) -> AsyncIterator[Window]:
-    """Run a window below `home` until the context is left."""
+async def open_window(home: Path, *, scripted: bool = True) -> AsyncIterator[Window]:
+    """Run a window below `home` until the context is left; `scripted=False` gives it real workers."""
     folders = Folders.from_environment({HOME_VARIABLE: str(home)})
     folders.create()
     preferences = PreferencesStore(folders)
-    preferences.change({"concurrent_transfers": 10, "retry": retry})
+    preferences.change({"concurrent_transfers": 10})
     sites = Sites(folders)
     sessions = WindowSessions()
     sock = bind_first_free((), fall_back=True)
@@ -98,7 +98,7 @@ async def open_window(home: Path, *, retry: bool = True) -> AsyncIterator[Window
         preferences=preferences,
         questions=Askers(),
         clock=Clock(),
-        worker_command=FAKE_WORKER,
+        worker_command=FAKE_WORKER if scripted else None,
     )
     async with manager:
         window = Window(f"http://127.0.0.1:{port}", folders, manager, sites, preferences, sessions)

@@ -48,7 +48,7 @@ const filesHeading = h("h2");
 const filesCard = h("section", { class: "card" }, h("div", { class: "card-body" }, filesHeading,
   h("div", { class: "files-scroll" }, h("table", { class: "files" },
     h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "File"), h("th", { scope: "col", class: "number" }, "Size"), h("th", { scope: "col" }, "State"))), filesBody))));
-const factsList = h("dl", { class: "stats" });
+const factsList = h("dl", { class: "facts" });
 const factsCard = h("section", { class: "card" }, h("div", { class: "card-body" }, h("h2", {}, "What the page asked for"), factsList));
 
 const figuresCard = h("section", { class: "card" }, h("div", { class: "card-body figures" }, bar, line, error.element, note, stats));
