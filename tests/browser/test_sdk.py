@@ -397,6 +397,11 @@ async def test_drops_need_their_option(page: Page) -> None:
     assert "dragDropEnabled" in found["refused"]["error"]["user_message"]
 
 
+async def test_a_module_can_import_the_script_for_its_effect(page: Page) -> None:
+    kinds = "import('/connect.js?module').then(() => Object.values(AW4).map((one) => typeof one))"
+    assert await page.evaluate(kinds) == ["function", "function", "object", "object"]
+
+
 async def test_methods_work_apart_from_their_object(page: Page) -> None:
     helper = ScriptedHelper()
     async with helper.on() as port:

@@ -241,3 +241,19 @@ async def test_the_embedding_example_sends_a_file(world: World, person: AtThePag
         finally:
             site.terminate()
             await site.wait()
+
+
+async def test_a_helper_that_was_killed_is_found_again_and_knows_the_transfers(
+    world: World, page: Page, person: AtThePages
+) -> None:
+    (world.server.root / "before.bin").write_bytes(b"before the kill")
+    spec = world.spec("receive", {"source": str(world.server.root / "before.bin")})
+    uuid = uuid_of(await together(start(page, spec), person.allow()))
+    await until(page, uuid, "completed")
+    await world.helper.kill()
+    await page.wait_for_function("connect.getStatus() === 'RETRYING'", timeout=WAIT_MS)
+    waiting = asyncio.create_task(ask(page, "connect.getTransfer(given)", uuid), name="asked meanwhile")
+    await world.helper.start()
+    answer = await waiting
+    assert answer["value"]["transfer_info"]["status"] == "completed"
+    assert await page.evaluate("connect.getStatus()") == "RUNNING"

@@ -25,15 +25,15 @@ export class TransferList {
   #empty = /** @type {HTMLElement} */ (document.querySelector("#no-transfers"));
   #clear = /** @type {HTMLElement} */ (document.querySelector("#clear"));
   #act;
-  #arrived;
+  #serverChanged;
 
   /**
    * @param {(action: Action, info: AW4.TransferInfo) => void} act the user pressed a button
-   * @param {() => void} arrived an upload has just been completed
+   * @param {() => void} serverChanged the server may hold something else than before
    */
-  constructor(act, arrived) {
+  constructor(act, serverChanged) {
     this.#act = act;
-    this.#arrived = arrived;
+    this.#serverChanged = serverChanged;
     this.#clear.addEventListener("click", () => {
       for (const info of this.#known.values()) if (FINISHED.has(info.status)) act("remove", info);
     });
@@ -50,8 +50,9 @@ export class TransferList {
       const before = this.#known.get(info.uuid)?.status;
       if (info.status === "removed") this.#remove(info.uuid);
       else this.#show(info);
-      const arrived = info.status === "completed" && before !== "completed" && before !== undefined;
-      if (arrived && info.transfer_spec.direction === "send") this.#arrived();
+      const ended = FINISHED.has(info.status) && before !== undefined && before !== info.status;
+      // A failed download may have asked for something that is gone.
+      if (ended && (info.transfer_spec.direction === "send" || info.status === "failed")) this.#serverChanged();
     }
     this.#empty.hidden = this.#known.size > 0;
     this.#clear.hidden = ![...this.#known.values()].some((info) => FINISHED.has(info.status));

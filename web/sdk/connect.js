@@ -509,17 +509,19 @@
 
     async #look() {
       this.#asking = true;
+      let interval = this.#interval();
       try {
         const fresh = this.#newcomers.length > 0;
         const activity = await this.#ask(fresh ? 0 : this.#token);
         if (fresh) this.#welcome(activity);
         else this.#tell(activity);
+        interval = this.#newcomers.length > 0 ? 0 : this.#interval(); // somebody came meanwhile
       } catch (error) {
         Logger.debug("No list of transfers this time.", error);
       } finally {
         this.#asking = false;
         clearTimeout(this.#timer);
-        if (this.#wanted()) this.#timer = window.setTimeout(() => this.soon(), this.#interval());
+        if (this.#wanted()) this.#timer = window.setTimeout(() => this.soon(), interval);
       }
     }
 
