@@ -15,6 +15,7 @@ from aiohttp import web
 from playwright.async_api import Browser, expect
 from pydantic import SecretStr
 
+from connect_helper.api.ui_session import WINDOWS_KEPT
 from connect_helper.consent.grants import Grant
 from connect_helper.consent.origins import Scope
 from connect_helper.transfers.plan import HostKeys, LocalRef, Login, Server, SessionPlan, Upload
@@ -80,6 +81,20 @@ async def test_a_window_without_code_shows_nothing(window: Window, browser: Brow
     await expect(page.locator("#main")).to_be_hidden()
     assert "secret-title" not in await page.content()
     await screenshot(page, "window-locked")
+
+
+async def test_a_window_of_an_earlier_run_says_so(window: Window, browser: Browser) -> None:
+    one = await window.manager.submit(request(HOLDS))
+    await reaches(one, Status.RUNNING)
+    async with window.page(browser) as page:
+        for _ in range(WINDOWS_KEPT):  # so many newer windows, and this one's token is gone
+            window.token()
+        await page.get_by_role("button", name="Stop", exact=True).click()
+        await expect(page.get_by_role("heading", name="Open this window anew")).to_be_visible()
+        await expect(page.locator("transfer-row")).to_be_hidden()
+        assert one.status is Status.RUNNING
+        await page.reload()
+        await expect(page.get_by_role("heading", name="Open this window anew")).to_be_visible()
 
 
 async def test_transfers_appear_and_change_by_themselves(window: Window, browser: Browser) -> None:
@@ -283,6 +298,23 @@ async def test_sec_16_buttons_wait_a_second(window: Window, browser: Browser) ->
     assert one.status is Status.RUNNING
     await page.get_by_role("button", name="Stop", exact=True).click()
     await until(lambda: one.status is Status.CANCELLED, "the later click counts")
+
+
+async def test_a_tab_out_of_sight_holds_no_line(window: Window, browser: Browser) -> None:
+    """A browser has six connections to an address: forgotten tabs must not block the next dialog."""
+    hide = """hidden => {
+      Object.defineProperty(document, "hidden", { value: hidden, configurable: true });
+      document.dispatchEvent(new Event("visibilitychange"));
+    }"""
+    async with window.page(browser) as page:
+        await expect(page.locator("#empty")).to_be_visible()
+        async with page.expect_event("requestfailed", lambda one: one.url.endswith("/api/events")):
+            await page.evaluate(hide, True)
+        await window.manager.submit(request(HOLDS, title="film.mov"))
+        await expect(page.locator("#notice")).to_be_hidden()
+        assert await page.locator("transfer-row").count() == 0
+        await page.evaluate(hide, False)
+        await expect(page.get_by_role("link", name="film.mov")).to_be_visible()
 
 
 async def test_one_transfer_has_a_page(window: Window, browser: Browser) -> None:

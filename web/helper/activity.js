@@ -175,4 +175,4 @@ setInterval(() => {
 void api("GET", "/api/about").then((about) => {
   find("#address", HTMLElement).replaceChildren(h("code", {}, about.pages_address));
 }).catch(tell);
-void stream("/api/events", hear, new AbortController().signal).catch(tell);
+void stream("/api/events", hear, new AbortController().signal, { whileVisible: true }).catch(tell);

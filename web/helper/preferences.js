@@ -187,4 +187,4 @@ async function load() {
 void stream("/api/events", ({ type, data }) => {
   if (type === "open") void load().catch(tell);
   if (type === "preferences") showAll(data);
-}, new AbortController().signal).catch(tell);
+}, new AbortController().signal, { whileVisible: true }).catch(tell);

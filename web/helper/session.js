@@ -6,6 +6,7 @@
 
 const TOKEN_KEY = "connect-helper.token";
 const SILENCE_MS = 40_000; // the helper sends something every 15 s; after this the line is dead
+const HIDDEN_MS = 3_000; // a tab out of sight that long lets go of its line
 const BACKOFF_MS = [250, 500, 1_000, 2_000, 4_000, 8_000];
 
 /** What went wrong with a call, in words for the user. */
@@ -142,12 +143,16 @@ export async function api(method, path, body, { signal } = {}) {
  * @param {string} path
  * @param {(event: { type: string, data: any }) => void} onEvent `type` "open" comes first on every (re)connection
  * @param {AbortSignal} signal
+ * @param {{ whileVisible?: boolean }} [options] `whileVisible`: no line while the tab is out of sight. A browser
+ *   opens six connections to one address, for all its tabs together: six forgotten tabs would block a seventh
  * @returns {Promise<void>} settled when the stream is over
  */
-export async function stream(path, onEvent, signal) {
+export async function stream(path, onEvent, signal, { whileVisible = false } = {}) {
   const bearer = await token();
   for (let failures = 0; !signal.aborted; failures += 1) {
+    if (whileVisible) await untilVisible(signal);
     const line = new AbortController();
+    const stopWatching = whileVisible ? abortWhenHidden(line) : () => {};
     try {
       const response = await request("GET", path, undefined, bearer, { signal: AbortSignal.any([signal, line.signal]), accept: "text/event-stream" });
       if (failures) session.dispatchEvent(new Event("back"));
@@ -157,11 +162,55 @@ export async function stream(path, onEvent, signal) {
     } catch (error) {
       if (signal.aborted) return;
       if (error instanceof ApiError && error.status >= 400 && error.status < 500) throw lock(error);
+    } finally {
+      stopWatching();
     }
     if (signal.aborted) return;
+    if (line.signal.reason === OUT_OF_SIGHT) {
+      failures = -1;
+      continue;
+    }
     session.dispatchEvent(new Event("lost"));
     await pause((BACKOFF_MS[Math.min(failures, BACKOFF_MS.length - 1)] ?? 8_000) * (0.75 + Math.random() / 2), signal);
   }
+}
+
+const OUT_OF_SIGHT = "out of sight";
+
+/**
+ * @param {AbortController} line
+ * @returns {() => void} ends the watch
+ */
+function abortWhenHidden(line) {
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  let timer;
+  const look = () => {
+    clearTimeout(timer);
+    if (document.hidden) timer = setTimeout(() => line.abort(OUT_OF_SIGHT), HIDDEN_MS);
+  };
+  document.addEventListener("visibilitychange", look);
+  look();
+  return () => {
+    clearTimeout(timer);
+    document.removeEventListener("visibilitychange", look);
+  };
+}
+
+/**
+ * @param {AbortSignal} signal
+ * @returns {Promise<void>} when the tab is in sight, or on abort
+ */
+function untilVisible(signal) {
+  return new Promise((resolve) => {
+    const look = () => {
+      if (document.hidden && !signal.aborted) return;
+      document.removeEventListener("visibilitychange", look);
+      resolve();
+    };
+    document.addEventListener("visibilitychange", look);
+    signal.addEventListener("abort", look, { once: true });
+    look();
+  });
 }
 
 /**

@@ -64,7 +64,7 @@ function arm() {
 /** @param {Event} event */
 function swallowEarly(event) {
   const target = event.target instanceof Element ? event.target.closest("button, select, input[type=checkbox]") : null;
-  if (!target || performance.now() >= armedAt) return;
+  if (performance.now() >= armedAt || !(target || event.type === "submit")) return;
   event.preventDefault();
   event.stopImmediatePropagation();
 }

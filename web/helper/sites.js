@@ -153,4 +153,4 @@ function tell(error) {
 void stream("/api/events", ({ type, data }) => {
   if (type === "open") void load();
   if (type === "sites") showSites(data);
-}, new AbortController().signal).catch(tell);
+}, new AbortController().signal, { whileVisible: true }).catch(tell);

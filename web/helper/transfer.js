@@ -234,4 +234,4 @@ void stream("/api/events", ({ type, data }) => {
     || (type === "transfer" && data.transfers.some((/** @type {Details} */ one) => one.id === details?.id || one.id === id))
     || (type === "removed" && data.ids.includes(details?.id ?? id));
   if (concerns) void refresh();
-}, new AbortController().signal).catch(tell);
+}, new AbortController().signal, { whileVisible: true }).catch(tell);
