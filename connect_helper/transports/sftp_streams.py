@@ -71,10 +71,16 @@ class _Pipeline:
     def empty(self) -> bool:
         return not self._under_way
 
-    def has_room(self) -> bool:
-        """Tell whether another request may start; one always may, or nothing would ever move."""
+    def wants_more(self) -> bool:
+        """Tell whether to start another request rather than look at the oldest.
+
+        An answer that is there goes first, or a rate limit, which makes each start wait, would hide how
+        far things are. With nothing under way one may always start, or nothing would ever move.
+        """
         if self.empty:
             return True
+        if self._under_way[0].task.done():
+            return False
         return self._amount < self._window.size and not self._line.requests.locked()
 
     def block(self) -> int:
@@ -110,12 +116,13 @@ async def send_blocks(line: Line, file: RemoteFile, item: SendItem) -> None:
     offset = item.offset
     async with _Pipeline(line, line.largest_write) as pipeline:
         while offset < size or not pipeline.empty:
-            while offset < size and pipeline.has_room():
+            if offset < size and pipeline.wants_more():
                 data = await disk.next_block(pipeline.block())
                 if disk.mark is not None:
                     marks.append(disk.mark)
                 await pipeline.start(offset, len(data), file.write(offset, data))
                 offset += len(data)
+                continue
             at, length, _ = await pipeline.oldest()
             while marks and marks[0].offset <= at + length:
                 item.done = marks.popleft()
@@ -158,10 +165,11 @@ async def receive_blocks(line: Line, file: RemoteFile, item: ReceiveItem) -> Non
     offset = item.offset
     async with _Pipeline(line, line.largest_read) as pipeline:
         while offset < item.size or not pipeline.empty:
-            while offset < item.size and pipeline.has_room():
+            if offset < item.size and pipeline.wants_more():
                 length = min(pipeline.block(), item.size - offset)
                 await pipeline.start(offset, length, _read_whole(file, item, offset, length))
                 offset += length
+                continue
             _, _, data = await pipeline.oldest()
             await disk.add(data)
         await disk.flush()
