@@ -122,13 +122,18 @@ async def test_a_dropped_file_goes_up_after_the_user_found_it(
              const bag = new DataTransfer();
              bag.items.add(new File([new Uint8Array(size)], name, { lastModified }));
              const options = { dataTransfer: bag, bubbles: true, cancelable: true };
-             document.querySelector("#drop").dispatchEvent(new DragEvent("drop", options));
+             const target = document.querySelector(".table-frame");
+             target.dispatchEvent(new DragEvent("dragover", options));
+             window.lit = document.querySelectorAll(".over").length;
+             target.dispatchEvent(new DragEvent("drop", options));
            }""",
         [source.name, 5000, int(source.stat().st_mtime * 1000)],
     )
     await person.choose(source)
     await person.allow()
     await expect(page.locator("#files")).to_contain_text("dropped.bin", timeout=WAIT_MS)
+    assert await page.evaluate("lit") == 1
+    await expect(page.locator(".over")).to_have_count(0)
 
 
 async def test_a_refusal_and_a_failed_transfer_are_told_in_words(

@@ -147,13 +147,18 @@ function showButtons() {
 }
 
 function watchDrops() {
-  const area = element("drop");
+  const targets = "#drop, .table-frame";
   const options = { dragEnter: true, dragOver: true, dragLeave: true };
-  connect.setDragDropTargets("#drop", options, ({ event, files: dropped, error }) => {
-    area.classList.toggle("over", event.type === "dragenter" || event.type === "dragover");
+  connect.setDragDropTargets(targets, options, ({ event, files: dropped, error }) => {
+    const over = event.type === "dragenter" || event.type === "dragover";
+    for (const target of document.querySelectorAll(targets)) {
+      target.classList.toggle("over", over && target === event.currentTarget);
+    }
     if (error) tell(error);
     else if (dropped) void attempt(() => send(dropped));
   });
+  // Dropped beside the targets, a file would replace the page.
+  for (const type of ["dragover", "drop"]) addEventListener(type, (event) => event.preventDefault());
 }
 
 button("send-files").addEventListener("click", () =>
