@@ -142,8 +142,14 @@ def demo(
     """Try it all on this computer: an SSH server, an example site and the helper."""
     try:
         asyncio.run(_demo(open_browser=open_browser))
-    except ConnectHelperError as error:
+    except* ConnectHelperError as group:
+        error = _first(group)
         _fail(error, EXIT_RUNNING if isinstance(error, AlreadyRunning) else EXIT_FAILED)
+
+
+def _first(group: BaseExceptionGroup[ConnectHelperError]) -> ConnectHelperError:
+    error = group.exceptions[0]
+    return _first(error) if isinstance(error, BaseExceptionGroup) else error
 
 
 async def _demo(*, open_browser: bool) -> None:
@@ -161,7 +167,7 @@ async def _demo(*, open_browser: bool) -> None:
             tasks.create_task(serve(folders, instance, stopping, started.set_result), name="helper")
             found = (await started).record
         site = await stack.enter_async_context(Demo(found.pages))
-        typer.echo("The demo runs; Ctrl-C ends it and takes everything away again.")
+        typer.echo("The demo runs; Ctrl-C ends it and removes its server and sample files.")
         typer.echo(f"  example site  {site.site_url}")
         typer.echo(f"  SSH server    {site.ssh_address}   password {site.password}")
         typer.echo(f"  helper        {found.pages}   (its window: connect-helper open)")
