@@ -114,9 +114,10 @@ def _add(listing: Listing, entry: os.DirEntry[str]) -> None:
         facts and getattr(facts, "st_file_attributes", 0) & _WINDOWS_HIDDEN
     )
     unreadable = facts is not None and kind != "o" and not _readable(entry, facts)
-    shown = display(entry.name, limit=_SHOWN_LIMIT)
-    if shown != entry.name:
-        listing.shown[len(listing.names)] = shown
+    if not (entry.name.isascii() and entry.name.isprintable()):  # plain names are nearly all of 50,000
+        shown = display(entry.name, limit=_SHOWN_LIMIT)
+        if shown != entry.name:
+            listing.shown[len(listing.names)] = shown
     listing.names.append(entry.name)
     listing.kinds.append(kind)
     listing.sizes.append(facts.st_size if facts and kind == "f" else 0)

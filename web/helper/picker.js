@@ -118,8 +118,7 @@ async function go(path, focus = "") {
     refresh({ focus });
   } catch (error) {
     if (visit !== visits) return;
-    if (error instanceof ApiError && error.code === "not_found" && error.message.startsWith("This is over")) finish();
-    else showUnopened(path, wordsOf(error));
+    showUnopened(path, wordsOf(error)); // when all of it is over, the stream says so too
   } finally {
     clearTimeout(slow);
   }
