@@ -82,6 +82,7 @@ def transfer_view(transfer: Transfer, facts: Facts) -> JsonObject:
     `group` is what the filters of the page go by. `can` lists what may be asked for now. `error` is null
     unless something went wrong.
     """
+    running = transfer.status is Status.RUNNING
     return {
         "id": transfer.id,
         "title": display(transfer.title),
@@ -95,8 +96,8 @@ def transfer_view(transfer: Transfer, facts: Facts) -> JsonObject:
         "token": transfer.iteration_token,
         "bytes_written": transfer.bytes_written,
         "bytes_expected": transfer.bytes_expected,
-        "rate_kbps": transfer.rate_kbps if transfer.status is Status.RUNNING else 0,
-        "rates": [round(rate) for rate in facts.rates],
+        "rate_kbps": transfer.rate_kbps if running else 0,
+        "rates": [round(rate) for rate in facts.rates] if running else [],
         "remaining_s": transfer.remaining_usec / 1e6,
         "elapsed_s": transfer.elapsed_usec / 1e6,
         "added_at": transfer.add_time,

@@ -300,6 +300,29 @@ async def test_sec_16_buttons_wait_a_second(window: Window, browser: Browser) ->
     await until(lambda: one.status is Status.CANCELLED, "the later click counts")
 
 
+async def test_a_busy_window_shows_all_of_it(window: Window, browser: Browser) -> None:
+    lost = [["end", "failed", "connection_lost", True]]
+    scripts = [HOLDS, COMPLETES, FAILS, lost, HOLDS]
+    for number in range(20):
+        script = scripts[number % len(scripts)]
+        direction = "receive" if number % 3 else "send"
+        title = f"dailies-2026-11-{number + 1:02}.mxf"
+        await window.manager.submit(
+            request(script, title=title, direction=direction, explorer_path=f"/films/{title}")
+        )
+    # Ten places: those that run or wait for another try fill them before the last four have a turn.
+    ended = {Status.COMPLETED, Status.FAILED}
+    await until(lambda: sum(one.status in ended for one in window.manager.all()) == 6, "the short ones end")
+    for size in (WIDE, NARROW):
+        for scheme in ("light", "dark"):
+            async with window.page(browser, viewport=size, color_scheme=scheme) as page:
+                await expect(page.locator("transfer-row")).to_have_count(20)
+                waiting = page.locator("transfer-row[data-status=willretry]").first
+                await expect(waiting).to_contain_text("Tries again")
+                await expect(page.get_by_role("button", name="Running 14")).to_be_visible()
+                await screenshot(page, f"window-busy-{scheme}-{size['width']}")
+
+
 async def test_a_tab_out_of_sight_holds_no_line(window: Window, browser: Browser) -> None:
     """A browser has six connections to an address: forgotten tabs must not block the next dialog."""
     hide = """hidden => {
