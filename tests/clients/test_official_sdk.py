@@ -168,6 +168,46 @@ async def test_other_calls_are_answered_while_a_dialog_is_open(
     assert (await dialog)["value"] == {"dataTransfer": {"files": []}}
 
 
+DROP = """(files) => {
+  const data = new DataTransfer();
+  for (const { name, content, time } of files) {
+    data.items.add(new File([content], name, { lastModified: time }));
+  }
+  const dropped = new DragEvent("drop", { dataTransfer: data, bubbles: true, cancelable: true });
+  document.querySelector("#target").dispatchEvent(dropped);
+}"""
+
+
+async def test_dropped_files_are_found_with_the_users_help(
+    world: World, page: OfficialPage, person: AtThePages
+) -> None:
+    path = make_file(world, "dropped.txt", b"dropped")
+    await page.page.evaluate(
+        """() => {
+          window.drops = [];
+          client.connect.setDragDropTargets("#target", { drop: true }, (event) => window.drops.push(event));
+        }"""
+    )
+    # A browser tells a page the name, never the place.
+    dropped = {"name": path.name, "content": "dropped", "time": path.stat().st_mtime * 1000}
+    await asyncio.gather(page.page.evaluate(DROP, [dropped]), person.choose(path))
+    await page.until("window.drops.length > 0")
+    event = await page.page.evaluate("({ files: window.drops[0].files })")
+    (file,) = event["files"]["dataTransfer"]["files"]
+    assert (file["name"], file["size"]) == (str(path), 7)
+    read = await page.callbacks("readAsArrayBuffer", {"path": file["name"]})
+    assert base64.b64decode(read["value"]["data"]) == b"dropped"
+
+
+async def test_a_drop_the_user_does_not_confirm_gives_no_path(
+    world: World, page: OfficialPage, person: AtThePages
+) -> None:
+    path = make_file(world, "guessed.txt", b"guessed")
+    guess = {"dataTransfer": {"files": [{"name": path.name, "size": 7, "type": "text/plain"}]}}
+    answer, _ = await asyncio.gather(page.callbacks("getDroppedFiles", guess), person.cancel())
+    assert answer["value"] == {"dataTransfer": {"files": []}}
+
+
 # The main job ------------------------------------------------------------------------------------
 
 
@@ -333,6 +373,39 @@ async def test_a_transfer_is_listed_shown_and_removed(world: World, trusted: Tru
     assert [(one["uuid"], one["status"]) for one in gone["transfers"]] == [(transfer_id, "removed")]
     assert gone["iteration_token"] > token
     assert_error(await trusted.page.callbacks("getTransfer", transfer_id), 404)
+
+
+async def test_a_start_sent_twice_runs_once(world: World, trusted: Trusted) -> None:
+    spec = world.spec(
+        "send", {"source": trusted.file("once.txt", b"1")}, destination_root=str(world.server.root)
+    )
+    settings = {"app_id": trusted.page.app_id, "request_id": "0d4e2a68-5a57-4c39-9d2e-61c1b2f5a001"}
+    entry = {"transfer_spec": spec, "aspera_connect_settings": settings}
+    body = json.dumps({"transfer_specs": [entry], "aspera_connect_settings": {"app_id": settings["app_id"]}})
+    first, second = await trusted.page.page.evaluate(
+        """([url, body]) => {
+          const send = async () => (await fetch(url, { method: "POST", body })).json();
+          return Promise.all([send(), send()]);
+        }""",
+        [f"{world.helper.base_url}/v6/connect/transfers/start", body],
+    )
+    assert first["transfer_specs"][0]["uuid"] == second["transfer_specs"][0]["uuid"]
+    listed = (await trusted.page.callbacks("getAllTransfers", 0, position=0))["value"]["transfers"]
+    requests = [one["aspera_connect_settings"]["request_id"] for one in listed]
+    assert requests.count(settings["request_id"]) == 1
+
+
+async def test_every_way_to_start_gives_the_same_answer(world: World, trusted: Trusted) -> None:
+    spec = world.spec("receive", {"source": str(world.server.root / "start.txt")})
+    (world.server.root / "start.txt").write_text("start")
+    entry = {"transfer_spec": spec, "aspera_connect_settings": {}}
+    promised = await trusted.page.promise("startTransferPromise", spec, {})
+    listed = await trusted.page.promise("startTransfers", {"transfer_specs": [entry]})
+    for answer in (promised, listed):
+        (started,) = answer["value"]["transfer_specs"]
+        assert started["uuid"] == started["tags"]["aspera"]["xfer_id"]
+        assert started["transfer_spec"]["tags"]["aspera"]["xfer_id"] == started["uuid"]
+        assert_no_secret(answer, world)
 
 
 async def test_several_transfers_run_through_the_queue(world: World, trusted: Trusted) -> None:
