@@ -84,7 +84,7 @@ def partial_name(name: bytes) -> bytes:
     if len(plain) <= NAME_LIMIT:
         return plain
     mark = b"~" + hashlib.sha256(name).hexdigest()[:16].encode()
-    return _cut(name, NAME_LIMIT - len(mark) - len(PARTIAL_SUFFIX)) + mark + PARTIAL_SUFFIX
+    return cut_name(name, NAME_LIMIT - len(mark) - len(PARTIAL_SUFFIX)) + mark + PARTIAL_SUFFIX
 
 
 def numbered_name(name: bytes, number: int) -> bytes:
@@ -93,10 +93,10 @@ def numbered_name(name: bytes, number: int) -> bytes:
     if not stem.strip(b".") or len(extension) > 32:
         stem, dot, extension = name, b"", b""
     ending = b" (%d)" % number + dot + extension
-    return _cut(stem, NAME_LIMIT - len(ending)) + ending
+    return cut_name(stem, NAME_LIMIT - len(ending)) + ending
 
 
-def _cut(name: bytes, length: int) -> bytes:
+def cut_name(name: bytes, length: int) -> bytes:
     """Cut to at most `length` bytes without splitting a UTF-8 character."""
     while length < len(name) and length > 0 and name[length] & 0xC0 == 0x80:
         length -= 1

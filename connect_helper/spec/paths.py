@@ -80,6 +80,23 @@ def default_title(spec: TransferSpec) -> str:
     return f"{name} and {more} more" if more else name
 
 
+def set_names(spec: TransferSpec) -> tuple[tuple[str, ...], ...]:
+    """Return for each entry of `paths` the names that lead to it from the root of the transferred set.
+
+    With `src_base` these are all names below that, without it the source's own name; () for a source that
+    has none ("/"). Patterns are matched against them and moved sources keep them, whatever the target is
+    called. Raises InvalidRequest for a source that does not lie below `src_base`.
+    """
+    return tuple(_set_names(spec, _source(spec, pair), index) for index, pair in enumerate(spec.paths))
+
+
+def _set_names(spec: TransferSpec, source: str, index: int) -> tuple[str, ...]:
+    if spec.src_base:
+        return _below_base(source, spec.src_base, index)
+    name = _basename(source)
+    return () if name is None else (name,)
+
+
 def _local_root(spec: TransferSpec, *, absolute: bool) -> tuple[str, tuple[str, ...]]:
     if not absolute:
         return "", _destination(spec, spec.destination_root)

@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from connect_helper.errors import InvalidRequest
-from connect_helper.spec.lenient import as_bool, as_text, is_unset
+from connect_helper.spec.lenient import as_bool, is_unset
+from connect_helper.spec.protection import read_action
+from connect_helper.spec.words import Direction
 
 NEVER: Final[Mapping[str, str]] = {
     "ssh_args": "arguments of a local program",
@@ -82,7 +84,7 @@ WITHOUT_EFFECT: Final[Mapping[str, str]] = {
 class Circumstances:
     """What decides whether an unsupported field would matter at all."""
 
-    direction: str  # send or receive
+    direction: Direction
     resume: str  # canonical resume policy
     keeps_times: bool  # access and modification time are kept
 
@@ -132,13 +134,7 @@ def _forced(value: Any, field: str, _: Circumstances) -> bool:
 
 
 def _protects(value: Any, field: str, around: Circumstances) -> bool:
-    """`encrypt` matters to uploads, `decrypt` to downloads; true means the one that fits."""
-    if isinstance(value, bool):
-        return value
-    word = as_text(value, field)
-    if word not in (None, "encrypt", "decrypt"):
-        raise InvalidRequest(f'"{field}" must be "encrypt" or "decrypt".', field=field)
-    return word == {"send": "encrypt", "receive": "decrypt"}[around.direction]
+    return read_action(value, field, around.direction) is not None
 
 
 def _copies_links(value: Any, _: str, __: Circumstances) -> bool:

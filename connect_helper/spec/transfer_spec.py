@@ -19,17 +19,36 @@ from pydantic import SecretStr
 
 from connect_helper.errors import InvalidRequest
 from connect_helper.spec import words
+from connect_helper.spec.aftermath import Aftermath, parse_aftermath
 from connect_helper.spec.hosts import clean_host
-from connect_helper.spec.lenient import as_bool, as_int, as_text, is_unset
+from connect_helper.spec.lenient import as_int, as_text, is_unset
+from connect_helper.spec.login import (
+    SECRET_LIMIT,
+    read_authentication,
+    read_fingerprint,
+    read_secret,
+    read_user,
+)
 from connect_helper.spec.overwrite import Overwrite, Resume
+from connect_helper.spec.patterns import EXCLUDE, INCLUDE, read_patterns
+from connect_helper.spec.protection import Protection, parse_protection
+from connect_helper.spec.sessions import Sessions, parse_count_first, parse_sessions
 from connect_helper.spec.support import NEVER, Circumstances, refuse_unsupported
-from connect_helper.spec.words import Authentication, Checksum, Direction, RatePolicy, flag, pick, rate, word
+from connect_helper.spec.times import NEWER, OLDER, Moment, Stamps, check_moments, parse_moment, parse_stamps
+from connect_helper.spec.words import (
+    Authentication,
+    Checksum,
+    Direction,
+    Links,
+    RatePolicy,
+    flag,
+    rate,
+    word,
+)
 
 DEFAULT_SSH_PORT: Final = 33001
 TOKEN_USER: Final = "xfer"  # noqa: S105 - the login name that goes with tokens
-SECRET_LIMIT: Final = 65_536  # characters; private keys and signed tokens are long
 PATH_LIMIT: Final = 32_768  # characters
-_FINGERPRINT: Final = re.compile(r"[A-Za-z0-9+/=:_-]{1,200}")
 _TRANSFER_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 
@@ -65,13 +84,26 @@ class TransferSpec:
     overwrite: Overwrite = "diff"
     resume_policy: Resume = "sparse_checksum"
     file_checksum: Checksum = "none"
-    follow_links: bool = True
+    save_before_overwrite: bool = False  # counts with resume none only
+    delete_before_transfer: bool = False
+    links: Links = "follow"
     skip_special_files: bool = False
-    preserve_times: bool = False
+    stamps: Stamps = field(default_factory=Stamps)
+    include_patterns: tuple[str, ...] = ()
+    exclude_patterns: tuple[str, ...] = ()
+    exclude_newer_than: Moment | None = None
+    exclude_older_than: Moment | None = None
+    obfuscate_file_names: bool = False  # of an upload
+    protection: Protection = field(default_factory=Protection)
+    aftermath: Aftermath = field(default_factory=Aftermath)
+    sessions: Sessions = field(default_factory=Sessions)
+    count_first: bool = False  # scan everything before the first byte moves
     rate_policy: RatePolicy = "fair"
+    rate_policy_allowed: RatePolicy | None = None  # the most aggressive one the user may choose
     target_rate_kbps: int | None = None
     target_rate_cap_kbps: int | None = None
-    wants_source_removal: bool = False  # asked for, never done: "Source files were kept."
+    min_rate_kbps: int | None = None
+    min_rate_cap_kbps: int | None = None
     cookie: str | None = None
     title: str | None = None
     tags: Mapping[str, Any] = field(default_factory=dict, repr=False)
@@ -80,6 +112,21 @@ class TransferSpec:
     def pairs(self) -> bool:
         """Whether `paths` are source-destination pairs."""
         return self.paths[0].destination is not None
+
+    @property
+    def follow_links(self) -> bool:
+        """Whether links stand for what they point to."""
+        return self.links == "follow"
+
+    @property
+    def preserve_times(self) -> bool:
+        """Whether the target gets the source's time of modification."""
+        return self.stamps.modification
+
+    @property
+    def wants_source_removal(self) -> bool:
+        """Whether sources are to be deleted afterwards; without a yes of the user they are kept."""
+        return self.aftermath.removes
 
     @property
     def xfer_id(self) -> str | None:
@@ -110,25 +157,21 @@ def parse_spec(raw: Mapping[str, Any]) -> TransferSpec:
         raise InvalidRequest('"direction" is missing: give "send" or "receive".', field="direction")
     resume = word(raw, words.RESUME, "resume_policy", "resume", "resume_level", "resume_check")
     resume = resume or "sparse_checksum"
-    preserve_times = flag(raw, "preserve_times") or flag(raw, "preserve_modification_time")
-    host, paths = _host(raw), _paths(raw)
-    wants_removal = _wants_removal(raw)
-    refuse_unsupported(raw, Circumstances(direction, resume, preserve_times))
     words.check_cipher(raw)
-    return TransferSpec(
+    spec = TransferSpec(
         direction=direction,
-        remote_host=host,
-        paths=paths,
+        remote_host=_host(raw),
+        paths=_paths(raw),
         raw=dict(raw),
         ignored=tuple(name for name in raw if name in NEVER and not is_unset(raw[name])),
         ssh_port=as_int(raw.get("ssh_port"), "ssh_port", maximum=65_535) or DEFAULT_SSH_PORT,
-        remote_user=_user(raw),
-        remote_password=_secret(raw, "remote_password"),
-        authentication=_authentication(raw),
-        token=_secret(raw, "token"),
-        ssh_private_key=_secret(raw, "ssh_private_key"),
-        ssh_private_key_passphrase=_secret(raw, "ssh_private_key_passphrase"),
-        sshfp=_fingerprint(raw),
+        remote_user=read_user(raw),
+        remote_password=read_secret(raw, "remote_password"),
+        authentication=read_authentication(raw),
+        token=read_secret(raw, "token"),
+        ssh_private_key=read_secret(raw, "ssh_private_key"),
+        ssh_private_key_passphrase=read_secret(raw, "ssh_private_key_passphrase"),
+        sshfp=read_fingerprint(raw),
         source_root=_path(raw.get("source_root"), "source_root") or "",
         destination_root=_path(raw.get("destination_root"), "destination_root") or "",
         src_base=_src_base(raw),
@@ -136,17 +179,44 @@ def parse_spec(raw: Mapping[str, Any]) -> TransferSpec:
         overwrite=word(raw, words.OVERWRITE, "overwrite", "overwrite_policy") or "diff",
         resume_policy=resume,
         file_checksum=word(raw, words.CHECKSUMS, "file_checksum") or "none",
-        follow_links=word(raw, words.LINKS, "symlink_policy") is not False,
+        save_before_overwrite=flag(raw, "save_before_overwrite", "save-before-overwrite"),
+        delete_before_transfer=flag(raw, "delete_before_transfer"),
+        links=word(raw, words.LINKS, "symlink_policy") or "follow",
         skip_special_files=flag(raw, "skip_special_files"),
-        preserve_times=preserve_times,
+        stamps=parse_stamps(raw),
+        include_patterns=read_patterns(raw, INCLUDE),
+        exclude_patterns=read_patterns(raw, EXCLUDE),
+        exclude_newer_than=parse_moment(raw, NEWER),
+        exclude_older_than=parse_moment(raw, OLDER),
+        obfuscate_file_names=flag(raw, "obfuscate_file_names") and direction == "send",
+        protection=parse_protection(raw, direction),
+        aftermath=parse_aftermath(raw),
+        sessions=parse_sessions(raw),
+        count_first=parse_count_first(raw, direction),
         rate_policy=word(raw, words.RATE_POLICIES, "rate_policy") or "fair",
         target_rate_kbps=rate(raw, "target_rate_kbps"),
+        rate_policy_allowed=word(raw, words.RATE_POLICIES, "rate_policy_allowed"),
         target_rate_cap_kbps=rate(raw, "target_rate_cap_kbps"),
-        wants_source_removal=wants_removal,
+        min_rate_kbps=rate(raw, "min_rate_kbps"),
+        min_rate_cap_kbps=rate(raw, "min_rate_cap_kbps"),
         cookie=_cookie(raw),
         title=as_text(raw.get("title"), "title"),
         tags=_tags(raw),
     )
+    _refuse_contradictions(spec)
+    refuse_unsupported(raw, Circumstances(direction, resume, spec.preserve_times))
+    return spec
+
+
+def _refuse_contradictions(spec: TransferSpec) -> None:
+    """Raise InvalidRequest for wishes that are each well-formed but cannot be met together."""
+    check_moments(spec.exclude_newer_than, spec.exclude_older_than)
+    if spec.delete_before_transfer and spec.obfuscate_file_names:
+        raise InvalidRequest(
+            'With "obfuscate_file_names" nothing at the destination has a name of the source, so '
+            '"delete_before_transfer" would delete everything: leave out one of them.',
+            field="delete_before_transfer",
+        )
 
 
 def _host(raw: Mapping[str, Any]) -> str:
@@ -199,55 +269,6 @@ def _base64(text: str, name: str) -> bytes:
         return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
         raise InvalidRequest(f'"{name}" is not valid base64.', field=name) from None
-
-
-def _wants_removal(raw: Mapping[str, Any]) -> bool:
-    """Read the removal fields (section 2.9); `delete_source` overrules the single ones either way."""
-    single = [
-        flag(raw, "remove_after_transfer"),
-        flag(raw, "remove_empty_directories"),
-        flag(raw, "remove_empty_source_dir", "remove_empty_source_directory"),
-    ]
-    whole = as_bool(raw.get("delete_source"), "delete_source")
-    wanted = any(single) if whole is None else whole
-    if wanted and not is_unset(raw.get("move_after_transfer")):
-        raise InvalidRequest(
-            'Source files cannot be both removed and moved: leave out "move_after_transfer".',
-            field="move_after_transfer",
-        )
-    return wanted
-
-
-def _user(raw: Mapping[str, Any]) -> str | None:
-    user = as_text(raw.get("remote_user"), "remote_user", limit=256)
-    if user is not None and not user.isprintable():
-        raise InvalidRequest('"remote_user" contains a character that is not allowed.', field="remote_user")
-    return user
-
-
-def _secret(raw: Mapping[str, Any], name: str) -> SecretStr | None:
-    text = as_text(raw.get(name), name, limit=SECRET_LIMIT)
-    return None if text is None else SecretStr(text)
-
-
-def _authentication(raw: Mapping[str, Any]) -> Authentication:
-    """Settle how to log in (section 2.12): a lone token is meant to be used."""
-    chosen = word(raw, words.AUTHENTICATION, "authentication")
-    has_token = not is_unset(raw.get("token"))
-    if chosen == "token" and not has_token:
-        raise InvalidRequest('"token" is missing: "authentication" is "token".', field="token")
-    if chosen is not None:
-        return chosen
-    other = any(not is_unset(raw.get(name)) for name in ("remote_password", "ssh_private_key"))
-    return "token" if has_token and not other else "password"
-
-
-def _fingerprint(raw: Mapping[str, Any]) -> str | None:
-    name, value = pick(raw, "sshfp", "ssh_fingerprint")
-    text = as_text(value, name)
-    if text is not None and not _FINGERPRINT.fullmatch(text):
-        raise InvalidRequest(f'"{name}" must be a host key fingerprint in hex or base64.', field=name)
-    return text
 
 
 def _cookie(raw: Mapping[str, Any]) -> str | None:

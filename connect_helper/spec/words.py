@@ -13,6 +13,7 @@ from connect_helper.spec.overwrite import Overwrite, Resume
 Direction = Literal["send", "receive"]
 Authentication = Literal["password", "token"]
 RatePolicy = Literal["fixed", "high", "fair", "low"]
+Links = Literal["follow", "copy", "copy+force", "skip"]
 Checksum = Literal["none", "md5", "sha1", "sha-256", "sha-384", "sha-512"]
 
 Word = TypeVar("Word")
@@ -26,7 +27,12 @@ RATE_POLICIES: Final[Mapping[str, RatePolicy]] = {
     "fair": "fair",
     "low": "low",
 }
-LINKS: Final[Mapping[str, bool]] = {"follow": True, "skip": False}
+LINKS: Final[Mapping[str, Links]] = {
+    "follow": "follow",
+    "copy": "copy",
+    "copy+force": "copy+force",
+    "skip": "skip",
+}
 OVERWRITE: Final[Mapping[str, Overwrite]] = {
     "always": "always",
     "none": "none",

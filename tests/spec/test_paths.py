@@ -13,6 +13,7 @@ from connect_helper.spec.paths import (
     UploadPath,
     default_title,
     download_targets,
+    set_names,
     upload_targets,
 )
 from connect_helper.spec.transfer_spec import parse_spec
@@ -127,3 +128,26 @@ def test_an_absolute_destination_must_be_one(make_raw: MakeRaw, root: str) -> No
 )
 def test_a_transfer_has_a_title(make_raw: MakeRaw, fields: dict[str, Any], title: str) -> None:
     assert default_title(parse_spec(make_raw(**fields))) == title
+
+
+@pytest.mark.parametrize(
+    ("fields", "names"),
+    [
+        ({"paths": [{"source": "/d/p"}]}, (("p",),)),
+        ({"source_root": "/r", "paths": [{"source": "d/p/"}, {"source": "/e"}]}, (("p",), ("e",))),
+        ({"paths": [{"source": "/d/p", "destination": "q"}]}, (("p",),)),
+        ({"src_base": "/d", "paths": [{"source": "/d/p/x"}]}, (("p", "x"),)),
+        ({"paths": [{"source": "/", "destination": "q"}]}, ((),)),
+        ({"paths": [{"source": "C:\\d\\p"}]}, (("p",),)),
+    ],
+)
+def test_patterns_look_at_the_names_of_the_source(
+    make_raw: MakeRaw, fields: dict[str, Any], names: tuple[tuple[str, ...], ...]
+) -> None:
+    assert set_names(parse_spec(make_raw(**fields))) == names
+
+
+def test_a_source_outside_of_src_base_has_no_names(make_raw: MakeRaw) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        set_names(parse_spec(make_raw(src_base="/e")))
+    assert caught.value.field == "paths[0].source"

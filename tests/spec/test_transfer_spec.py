@@ -39,6 +39,9 @@ def test_the_smallest_spec_gets_the_documented_defaults(make_raw: MakeRaw) -> No
     assert (spec.overwrite, spec.resume_policy, spec.rate_policy) == ("diff", "sparse_checksum", "fair")
     assert spec.follow_links
     assert spec.ignored == ()
+    assert not spec.aftermath.changes_sources
+    assert (spec.protection.action, spec.sessions.number) == (None, None)
+    assert (spec.include_patterns, spec.exclude_patterns) == ((), ())
     assert [spec.create_dir, spec.preserve_times, spec.wants_source_removal] == [False] * 3
 
 
@@ -85,6 +88,23 @@ def test_a_missing_required_field_is_named(make_raw: MakeRaw, field: str, value:
         ({"tags64": base64.b64encode(b"[1]").decode()}, "tags64"),
         ({"src_base64": "###"}, "src_base64"),
         ({"remove_after_transfer": True, "move_after_transfer": "/done"}, "move_after_transfer"),
+        ({"remove_skipped": True}, "remove_skipped"),
+        ({"multi_session": 10_000}, "multi_session"),
+        ({"multi_session_threshold": -1}, "multi_session_threshold"),
+        ({"precalculate_job_size": "maybe"}, "precalculate_job_size"),
+        ({"min_rate_kbps": -1}, "min_rate_kbps"),
+        ({"min_rate_cap_kbps": "fast"}, "min_rate_cap_kbps"),
+        ({"rate_policy_allowed": "fastest"}, "rate_policy_allowed"),
+        ({"save-before-overwrite": "perhaps"}, "save-before-overwrite"),
+        ({"exclude_newer_than": "yesterday"}, "exclude_newer_than"),
+        ({"exclude_newer_than": 100, "exclude_older_than": 200}, "exclude_older_than"),
+        ({"inclusion_patterns": [{"pattern": "[a"}]}, "inclusion_patterns"),
+        ({"exclude_patterns": "*.tmp"}, "exclude_patterns"),
+        ({"delete_before_transfer": True, "obfuscate_file_names": True}, "delete_before_transfer"),
+        (
+            {"content_protection": "encrypt", "content_protection_passphrase": ""},
+            "content_protection_passphrase",
+        ),
     ],
 )
 def test_a_wrong_field_is_named(make_raw: MakeRaw, fields: dict[str, Any], named: str) -> None:
@@ -270,13 +290,52 @@ def _acting(spec: TransferSpec) -> dict[str, Any]:
         ({"delete_source": "yes"}, True),
         ({"remove_empty_source_directory": 1}, True),
         ({"remove_after_transfer": True, "delete_source": False}, False),
-        ({"remove_skipped": True}, False),
+        ({"remove_skipped": True, "delete_source": False}, False),
     ],
 )
 def test_a_wish_to_remove_sources_is_only_noted(
     make_raw: MakeRaw, fields: dict[str, Any], wanted: bool
 ) -> None:
     assert parse_spec(make_raw(**fields)).wants_source_removal is wanted
+
+
+@pytest.mark.parametrize(
+    ("fields", "both", "only_modification"),
+    [
+        ({}, False, False),
+        ({"preserve_times": True}, True, False),
+        ({"preserve_modification_time": True}, False, True),
+    ],
+)
+def test_which_times_are_kept(
+    make_raw: MakeRaw, fields: dict[str, Any], both: bool, only_modification: bool
+) -> None:
+    spec = parse_spec(make_raw(**fields))
+    assert spec.preserve_times is (both or only_modification)
+    assert spec.stamps.access is both
+
+
+def test_what_is_only_refused_when_it_matters_is_read_all_the_same(make_raw: MakeRaw) -> None:
+    spec = parse_spec(
+        make_raw(
+            direction="receive",
+            save_before_overwrite=True,
+            symlink_policy="skip",
+            obfuscate_file_names=True,
+            multi_session="4",
+            multi_session_threshold=1_000,
+            precalculate_job_size=True,
+            min_rate_kbps=10,
+            min_rate_cap_kbps=20,
+            rate_policy_allowed="high",
+        )
+    )
+    assert spec.save_before_overwrite
+    assert not spec.follow_links
+    assert not spec.obfuscate_file_names  # an upload's field
+    assert (spec.sessions.number, spec.sessions.threshold) == (4, 1_000)
+    assert spec.count_first
+    assert (spec.min_rate_kbps, spec.min_rate_cap_kbps, spec.rate_policy_allowed) == (10, 20, "high")
 
 
 def test_tags_may_come_encoded(make_raw: MakeRaw) -> None:
@@ -296,7 +355,10 @@ def test_a_cookie_object_becomes_json(make_raw: MakeRaw) -> None:
 
 
 def test_no_secret_shows_in_the_repr(make_raw: MakeRaw) -> None:
-    names = ("remote_password", "token", "ssh_private_key", "ssh_private_key_passphrase", "invented")
+    names = (
+        *("remote_password", "token", "ssh_private_key", "ssh_private_key_passphrase", "invented"),
+        "content_protection_passphrase",
+    )
     shown = repr(parse_spec(make_raw(tags={"t": "canary-tag"}, **{name: f"canary-{name}" for name in names})))
     assert "canary" not in shown
 
@@ -318,6 +380,8 @@ JSON = st.recursive(
 )
 KNOWN = sorted(
     {*FIELDS, *NEVER, *WITHOUT_EFFECT, *UNSUPPORTED_FIELDS}
+    | {"exclude_newer_than", "content_protection_password", "save-before-overwrite", "remove_after_transfer"}
+    | {"move_after_transfer", "precalculate_job_size", "preserve_modification_time"}
     | {"overwrite_policy", "resume", "ssh_fingerprint", "src_base64", "tags64", "delete_source"}
 )
 

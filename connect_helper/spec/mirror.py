@@ -1,0 +1,87 @@
+"""What `delete_before_transfer` removes at the destination (transfer spec reference, section 1.3). Pure.
+
+One folder is decided about at a time, from two complete listings, so that a million names never have to be
+in memory. A folder the source has no name for goes with everything in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from connect_helper.errors import UnsafeName
+from connect_helper.spec.names import collision_key, partial_name
+from connect_helper.spec.protection import Action, opened_name, protected_name
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """One entry of a folder."""
+
+    name: bytes
+    folder: bool
+
+
+@dataclass(frozen=True, slots=True)
+class FolderVerdict:
+    """What to do in one folder of the destination, in the order of its listing."""
+
+    delete: tuple[Listed, ...]  # folders with everything in them, links as links
+    descend: tuple[bytes, ...]  # names of folders on both sides, to be compared in the same way
+
+
+def compares(source: Listed, target: Listed) -> bool:
+    """Tell whether a source and what stands at its target are compared at all.
+
+    Both must be folders of the same name: a source that is given a new name finds nothing of its own there.
+    """
+    return source.folder and target.folder and source.name == target.name
+
+
+def surplus(
+    source: Collection[Listed],
+    target: Collection[Listed],
+    *,
+    action: Action | None = None,
+    case_blind: bool = False,
+) -> FolderVerdict:
+    """Compare one folder of the source with the folder of that name at the destination.
+
+    `source` must be the listing as it is, not what patterns and times let through: a file left out of the
+    transfer still exists. What exists on both sides under one name stays, also when one is a file and the
+    other a folder. Unfinished files of names the source has stay, to be continued. `action` is what content
+    protection does to the names of files. `case_blind` is for a destination that takes names in other case
+    or composition for the same.
+    """
+    wanted: dict[bytes, bool] = {}
+    for entry in source:
+        name = entry.name if entry.folder else _stored(entry.name, action)
+        wanted[_key(name, case_blind=case_blind)] = entry.folder
+        if not entry.folder:
+            wanted.setdefault(_key(partial_name(name), case_blind=case_blind), False)
+    delete: list[Listed] = []
+    descend: list[bytes] = []
+    for entry in target:
+        key = _key(entry.name, case_blind=case_blind)
+        if key not in wanted:
+            delete.append(entry)
+        elif entry.folder and wanted[key]:
+            descend.append(entry.name)
+    return FolderVerdict(tuple(delete), tuple(descend))
+
+
+def _stored(name: bytes, action: Action | None) -> bytes:
+    """Return the name a file of the source has at the destination."""
+    if action == "decrypt":
+        return opened_name(name) or name
+    try:
+        return protected_name(name) if action == "encrypt" else name
+    except UnsafeName:  # it cannot be sent; nothing of its name is deleted
+        return name
+
+
+def _key(name: bytes, *, case_blind: bool) -> bytes:
+    if not case_blind:
+        return name
+    text = name.decode("utf-8", "surrogateescape")
+    return collision_key(text).encode("utf-8", "surrogateescape")
