@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -12,19 +11,24 @@ from connect_helper.spec.names import display
 
 STAR: Final = "*"
 STARS: Final = "**"
-_CLASSES: Final[Mapping[str, str]] = {  # POSIX names as they are written inside of a set of `re`
-    "alnum": "a-zA-Z0-9",
-    "alpha": "a-zA-Z",
-    "blank": r" \t",
-    "cntrl": r"\x00-\x1f\x7f",
-    "digit": "0-9",
-    "graph": "!-~",
-    "lower": "a-z",
-    "print": " -~",
-    "punct": "!-/:-@\\[-`{-~",
-    "space": r" \t\n\r\f\v",
-    "upper": "A-Z",
-    "xdigit": "0-9A-Fa-f",
+_Range = tuple[str, str]  # first and last character
+_DIGIT: Final = (("0", "9"),)
+_LOWER: Final = (("a", "z"),)
+_UPPER: Final = (("A", "Z"),)
+_PUNCT: Final = (("!", "/"), (":", "@"), ("[", "`"), ("{", "~"))
+_CLASSES: Final[Mapping[str, tuple[_Range, ...]]] = {  # POSIX names, for ASCII
+    "alnum": _DIGIT + _LOWER + _UPPER,
+    "alpha": _LOWER + _UPPER,
+    "blank": ((" ", " "), ("\t", "\t")),
+    "cntrl": (("\0", "\x1f"), ("\x7f", "\x7f")),
+    "digit": _DIGIT,
+    "graph": (("!", "~"),),
+    "lower": _LOWER,
+    "print": ((" ", "~"),),
+    "punct": _PUNCT,
+    "space": ((" ", " "), ("\t", "\r")),
+    "upper": _UPPER,
+    "xdigit": (("0", "9"), ("A", "F"), ("a", "f")),
 }
 
 
@@ -37,14 +41,19 @@ class Literal:
 
 @dataclass(frozen=True, slots=True)
 class OneOf:
-    """One character of a set; whoever matches keeps "/" away from it."""
+    """One character of a set, or one that is not in it; never "/"."""
 
-    signs: re.Pattern[str]  # matches one character
+    ranges: tuple[_Range, ...]
+    negated: bool = False
+
+    def takes(self, sign: str) -> bool:
+        """Tell whether `sign` is one of them."""
+        return sign != "/" and any(low <= sign <= high for low, high in self.ranges) is not self.negated
 
 
 Token = Literal | OneOf | str  # str: STAR or STARS
 SLASH: Final = Literal("/")
-_ANY: Final = OneOf(re.compile("[^/]", re.DOTALL))
+_ANY: Final = OneOf((), negated=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +71,7 @@ def compile_glob(pattern: str, field: str) -> Glob:
     try:
         tokens = _collapsed(_tokens(pattern))
     except ValueError as error:
-        raise _broken(pattern, field, str(error)) from None
+        raise _broken(pattern, field, display(str(error))) from None
     if not tokens:
         raise _broken(pattern, field, "it is empty")
     folders_only = tokens[-1] == SLASH
@@ -120,21 +129,22 @@ def _set(pattern: str, place: int) -> tuple[OneOf, int]:
     start = place
     negated = pattern[place : place + 1] in ("!", "^")
     place += negated
-    ranges: list[str] = []
+    ranges: list[_Range] = []
     first = True
     while place < len(pattern) and (first or pattern[place] != "]"):
         first = False
         if pattern.startswith("[:", place):
-            piece, place = _class(pattern, place)
+            found, place = _class(pattern, place)
+            ranges.extend(found)
         else:
             piece, place = _range(pattern, place)
-        ranges.append(piece)
+            ranges.append(piece)
     if place >= len(pattern):
         raise ValueError(f'"[{pattern[start : start + 8]}" has no closing "]"')
-    return OneOf(re.compile(f"[{'^' if negated else ''}{''.join(ranges)}]", re.DOTALL)), place + 1
+    return OneOf(tuple(ranges), negated), place + 1
 
 
-def _class(pattern: str, place: int) -> tuple[str, int]:
+def _class(pattern: str, place: int) -> tuple[tuple[_Range, ...], int]:
     end = pattern.find(":]", place + 2)
     name = pattern[place + 2 : end] if end > 0 else pattern[place + 2 :]
     if end < 0 or name not in _CLASSES:
@@ -142,15 +152,15 @@ def _class(pattern: str, place: int) -> tuple[str, int]:
     return _CLASSES[name], end + 2
 
 
-def _range(pattern: str, place: int) -> tuple[str, int]:
+def _range(pattern: str, place: int) -> tuple[_Range, int]:
     """Read one character, or two with "-" between them."""
     low, place = _member(pattern, place)
     if pattern[place : place + 1] != "-" or pattern[place + 1 : place + 2] in ("", "]"):
-        return re.escape(low), place
+        return (low, low), place
     high, place = _member(pattern, place + 1)
     if low > high:
         raise ValueError(f'the range "{low}-{high}" runs backwards')
-    return f"{re.escape(low)}-{re.escape(high)}", place
+    return (low, high), place
 
 
 def _member(pattern: str, place: int) -> tuple[str, int]:

@@ -21,7 +21,6 @@ pattern, however it is built, makes matching slower than the length of the path.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
@@ -33,6 +32,7 @@ from connect_helper.spec.words import pick
 INCLUDE: Final = ("include_patterns", "inclusion_patterns")  # spellings, newest first
 EXCLUDE: Final = ("exclude_patterns", "exclusion_patterns")
 MOST_PATTERNS: Final = 256  # in each list
+MOST_CHARACTERS: Final = 16_384  # in each list; a page must not make its start slow for others
 LONGEST_PATTERN: Final = 1_024  # characters
 _REMEMBERED: Final = 4_096  # folders, and characters; what a hostile tree can make us keep
 
@@ -48,6 +48,11 @@ def read_patterns(raw: Mapping[str, Any], names: tuple[str, ...]) -> tuple[str, 
     if not isinstance(entries, list) or len(entries) > MOST_PATTERNS:
         raise InvalidRequest(f'"{field}" must be a list of at most {MOST_PATTERNS} patterns.', field=field)
     patterns = tuple(_pattern_text(entry, field) for entry in entries)
+    if sum(map(len, patterns)) > MOST_CHARACTERS:
+        raise InvalidRequest(
+            f'The patterns in "{field}" are too long together: at most {MOST_CHARACTERS} characters.',
+            field=field,
+        )
     for pattern in patterns:
         compile_glob(pattern, field)
     return patterns
@@ -88,7 +93,7 @@ class Rules:
         self._at_root = 0
         self._floating = 0  # first bits of patterns that may begin at any name
         self._literals: dict[str, int] = {}  # character: bits of tokens that take it
-        self._sets: list[tuple[re.Pattern[str], int]] = []
+        self._sets: list[tuple[OneOf, int]] = []
         self._stars = 0  # bits of * and **
         self._many = 0  # bits of ** alone
         self._leaps = 0  # bits of "/" in "/**/": the leap over "/**"
@@ -127,7 +132,7 @@ class Rules:
             if isinstance(token, Literal):
                 self._literals[token.sign] = self._literals.get(token.sign, 0) | bit
             elif isinstance(token, OneOf):
-                self._sets.append((token.signs, bit))
+                self._sets.append((token, bit))
             else:
                 self._stars |= bit
                 self._many |= bit if token == STARS else 0
@@ -182,8 +187,8 @@ class Rules:
         bits = self._takers.get(sign)
         if bits is None:
             bits = self._literals.get(sign, 0)
-            for signs, bit in self._sets:
-                bits |= bit if sign != "/" and signs.fullmatch(sign) else 0
+            for one_of, bit in self._sets:
+                bits |= bit if one_of.takes(sign) else 0
             if len(self._takers) > _REMEMBERED:
                 self._takers = {}
             self._takers[sign] = bits

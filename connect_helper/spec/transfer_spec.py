@@ -22,13 +22,8 @@ from connect_helper.spec import words
 from connect_helper.spec.aftermath import Aftermath, parse_aftermath
 from connect_helper.spec.hosts import clean_host
 from connect_helper.spec.lenient import as_int, as_text, is_unset
-from connect_helper.spec.login import (
-    SECRET_LIMIT,
-    read_authentication,
-    read_fingerprint,
-    read_secret,
-    read_user,
-)
+from connect_helper.spec.login import SECRET_LIMIT as SECRET_LIMIT
+from connect_helper.spec.login import read_authentication, read_fingerprint, read_secret, read_user
 from connect_helper.spec.overwrite import Overwrite, Resume
 from connect_helper.spec.patterns import EXCLUDE, INCLUDE, read_patterns
 from connect_helper.spec.protection import Protection, parse_protection

@@ -79,6 +79,14 @@ def matches(pattern: str, path: str) -> bool:
         ("[[:upper:]_-]", "-", True),
         ("[[:punct:]]", "[", True),
         ("[[:punct:]]", "a", False),
+        ("[[:space:]]", "\v", True),
+        ("[[:cntrl:]]", "\x7f", True),
+        ("[[:xdigit:]]", "g", False),
+        ("[[:graph:]]", " ", False),
+        ("[[:print:]]", " ", True),
+        ("[[:alnum:]]", "é", False),
+        ("[[:alpha:]]", "Z", True),
+        ("[[:lower:]]", "Z", False),
         ("[]x]", "]", True),
         ("[!]x]", "]", False),
         ("[a-]", "-", True),
@@ -236,6 +244,13 @@ def test_a_pattern_that_does_not_compile_is_shown(pattern: str, names: tuple[str
             assert f'"{pattern}"' in caught.value.user_message
 
 
+@pytest.mark.parametrize("pattern", ["[[:\x1b[31m:]]", "[z-\udc80\x1b[31m", "[\u202e-a]"])
+def test_the_refusal_shows_a_pattern_without_its_controls(pattern: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        compile_rules([pattern], [])
+    assert caught.value.user_message.isprintable()
+
+
 def test_rules_of_a_plan_are_checked_as_well() -> None:
     with pytest.raises(InvalidRequest, match="empty") as caught:
         compile_rules([""], [])
@@ -252,6 +267,15 @@ def test_what_is_no_list_of_patterns_is_refused(value: Any) -> None:
     with pytest.raises(InvalidRequest) as caught:
         read_patterns({"exclusion_patterns": value}, EXCLUDE)
     assert caught.value.field == "exclusion_patterns"
+
+
+def test_a_page_cannot_make_its_start_slow() -> None:
+    started = time.process_time()
+    for text in ("[a-z]" * 200, "*/" * 500 + "a", "[" + "a" * 1_000 + "]"):
+        read_patterns({"exclude_patterns": [text] * 16}, EXCLUDE)
+        with pytest.raises(InvalidRequest, match="together"):
+            read_patterns({"exclude_patterns": [text] * 256}, EXCLUDE)
+    assert time.process_time() - started < 1.0
 
 
 def test_both_spellings_and_forms_are_read() -> None:
