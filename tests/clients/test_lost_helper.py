@@ -13,8 +13,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.support.official import World
+from tests.support.official import World, sha256_of
 from tests.support.person import AtThePages
+from tests.support.sshd import PasswordServer
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -31,9 +32,18 @@ async def test_an_upload_survives_the_death_of_the_helper(world: World, person: 
     content = os.urandom(4 * MIB)
     source = world.helper.user_home / "long.bin"
     source.write_bytes(content)
-    async with world.page() as page:
+    async with PasswordServer() as server, world.page() as page:
         await asyncio.gather(page.callbacks("showSelectFileDialog", {}, position=0), person.choose(source))
-        spec = world.spec("send", {"source": str(source)}, destination_root=str(world.server.root))
+        spec = {
+            "direction": "send",
+            "remote_host": server.host,
+            "ssh_port": server.port,
+            "remote_user": server.user,
+            "remote_password": server.password,
+            "sshfp": sha256_of(server.host_key_line),
+            "paths": [{"source": str(source)}],
+            "destination_root": "/",
+        }
         request_id = await page.start({**spec, "target_rate_kbps": 8000})
         await person.allow()
         await page.until("id => client.transfer(id)?.info.bytes_written > 500000", request_id)
@@ -43,23 +53,23 @@ async def test_an_upload_survives_the_death_of_the_helper(world: World, person: 
         assert workers
         await world.helper.kill()
         await gone(workers)
-        assert not (world.server.root / "long.bin").exists()
-        partial = partial_size(world.server.root)
+        assert not (server.root / "long.bin").exists()
+        partial = partial_size(server.root)
         assert 0 < partial < len(content)
 
         await world.helper.start()
         await page.open()  # the SDK keeps the app_id of the page
-        shown = await page.status(request_id, "failed")  # the key it logged in with was in memory only
+        shown = await page.status(request_id, "failed")  # the password was in memory only
         assert shown["uuid"] == transfer_id
         assert "sign in" in shown["error_desc"].lower()
-        assert spec["ssh_private_key"].splitlines()[1] not in journal(world.helper.home)
+        assert server.password not in journal(world.helper.home)
 
-        fresh = {"ssh_private_key": spec["ssh_private_key"], "remote_user": spec["remote_user"]}
+        fresh = {"remote_user": server.user, "remote_password": server.password}
         resumed = await page.callbacks("resumeTransfer", transfer_id, fresh)
         assert resumed["value"]["transfer_spec"]["uuid"] == transfer_id
         await page.until("id => client.transfer(id).info.status === 'completed'", request_id)
-    assert (world.server.root / "long.bin").read_bytes() == content
-    assert partial_size(world.server.root) == 0
+        assert (server.root / "long.bin").read_bytes() == content
+        assert partial_size(server.root) == 0
 
 
 def partial_size(folder: Path) -> int:

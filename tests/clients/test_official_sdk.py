@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from tests.support.official import OfficialPage, World
+from tests.support.official import OfficialPage, World, sha256_of
 from tests.support.person import AtThePages
 from tests.support.sshd import PasswordServer, free_port
 
@@ -583,7 +583,7 @@ async def test_a_missing_password_is_asked_for(page: OfficialPage, person: AtThe
             "direction": "receive",
             "remote_host": server.host,
             "ssh_port": server.port,
-            "sshfp": hashlib.sha256(base64.b64decode(server.host_key_line.split()[1])).hexdigest(),
+            "sshfp": sha256_of(server.host_key_line),
             "paths": [{"source": "gift.txt"}],
         }
         request_id = await page.start(spec)
@@ -600,7 +600,7 @@ async def test_a_wrong_password_fails_with_a_reason(page: OfficialPage, person: 
             "ssh_port": server.port,
             "remote_user": server.user,
             "remote_password": "wrong",
-            "sshfp": hashlib.sha256(base64.b64decode(server.host_key_line.split()[1])).hexdigest(),
+            "sshfp": sha256_of(server.host_key_line),
             "paths": [{"source": "gift.txt"}],
         }
         request_id = await page.start(spec)

@@ -144,15 +144,10 @@ class World:
             "ssh_port": self.server.port,
             "remote_user": self.server.user,
             "ssh_private_key": self.server.client_key,
-            "sshfp": self.server_sha256,
+            "sshfp": sha256_of(self.server.host_key_line),
             "paths": list(paths),
             **more,
         }
-
-    @property
-    def server_sha256(self) -> str:
-        """SHA-256 of the server's host key in hex, as `sshfp` has it."""
-        return hashlib.sha256(base64.b64decode(self.server.host_key_line.split()[1])).hexdigest()
 
     @asynccontextmanager
     async def page(self) -> AsyncIterator[OfficialPage]:
@@ -165,6 +160,11 @@ class World:
                 yield opened
             finally:
                 await context.close()
+
+
+def sha256_of(key_line: str) -> str:
+    """SHA-256 of a host key ("type base64") in hex, as `sshfp` has it."""
+    return hashlib.sha256(base64.b64decode(key_line.split()[1])).hexdigest()
 
 
 def _others_hidden(helper: Helper) -> dict[str, str]:
