@@ -28,6 +28,7 @@ from connect_helper.spec.overwrite import (
 )
 from connect_helper.spec.sampling import sparse_ranges
 from connect_helper.transfers.job import TAIL, DownloadJob, Work, digest_algorithm, digest_label
+from connect_helper.transfers.ledger import mark
 from connect_helper.transfers.report import Outcome, Tracker
 from connect_helper.transfers.unfinished import Unfinished, record_maker
 from connect_helper.transports.base import RECORD_BLOCK, BlockHashes, Facts, ReceiveItem
@@ -67,6 +68,8 @@ class Download:
     async def _try(self, folder: TargetFolder, source: Facts, *, resume: bool) -> Outcome:
         self._tracker.resize(source.size)
         there = await self._existing(folder)
+        if there is not None and self._finished_before(source, there):
+            return Outcome("done", "size")
         if there is not None and await self._decide(folder, source, there) is Decision.SKIP:
             return Outcome("skipped")
         partial, offset, hashes = await self._begin(folder, source, resume=resume)
@@ -86,6 +89,11 @@ class Download:
             raise TargetError(f"{path} cannot be written: it is no regular file.")
         # A link is never followed: it counts as different from any file and is replaced itself.
         return Facts("link", -1, there.mtime_ns) if there is not None and there.kind == "link" else there
+
+    def _finished_before(self, source: Facts, there: Facts) -> bool:
+        # With keep_both the finished file stands under another name, beside one of any size.
+        as_left = there.size == source.size or self._policies.existing == "keep_both"
+        return as_left and self._work.ledger.knows(self._mark(source))
 
     async def _decide(self, folder: TargetFolder, source: Facts, there: Facts) -> Decision:
         decision = decide(
@@ -185,7 +193,11 @@ class Download:
         finally:
             self._work.checkpoints.remove(unfinished)
         await asyncio.to_thread(unfinished.drop)
+        await asyncio.to_thread(self._work.ledger.add, self._mark(source))
         return outcome
+
+    def _mark(self, source: Facts) -> bytes:
+        return mark(os.fsencode(self._job.path), source.size, source.mtime_ns)
 
     def _give_up(
         self, folder: TargetFolder, partial: PartialFile, unfinished: Unfinished, error: BaseException

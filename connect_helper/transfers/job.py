@@ -9,6 +9,7 @@ from typing import Final
 
 from connect_helper.errors import ConnectError, TransferError
 from connect_helper.spec.overwrite import Overwrite
+from connect_helper.transfers.ledger import Ledger
 from connect_helper.transfers.plan import LocalRef, Policies, SessionPlan
 from connect_helper.transfers.report import Reporter
 from connect_helper.transfers.unfinished import Checkpoints
@@ -89,10 +90,13 @@ class Work:
     reporter: Reporter
     checkpoints: Checkpoints
     records: RecordStore
+    ledger: Ledger
 
     @classmethod
     def of(cls, plan: SessionPlan, transport: Transport, reporter: Reporter) -> Work:
-        return cls(plan, transport, reporter, Checkpoints(), RecordStore(Path(plan.resume_folder)))
+        folder = Path(plan.resume_folder)
+        ledger = Ledger(folder, plan.transfer_id)
+        return cls(plan, transport, reporter, Checkpoints(), RecordStore(folder), ledger)
 
     @property
     def policies(self) -> Policies:

@@ -109,12 +109,16 @@ class Session:
                     group.create_task(self._watch(transport), name="idle watch"),
                     group.create_task(work.checkpoints.run(), name="checkpoints"),
                 ]
+                whole = False
                 try:
+                    await asyncio.to_thread(work.ledger.open)
                     await self._work(work)
                     await self._set_folder_times(work)
+                    whole = not self._reporter.failed
                 finally:
                     for helper in helpers:
                         helper.cancel()
+                    work.ledger.close(completed=whole)
 
     def _transport(self) -> Transport:
         plan = self._plan

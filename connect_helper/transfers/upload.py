@@ -29,6 +29,7 @@ from connect_helper.spec.overwrite import (
 )
 from connect_helper.spec.sampling import sparse_ranges
 from connect_helper.transfers.job import TAIL, UploadJob, Work, digest_algorithm, digest_label, ends_session
+from connect_helper.transfers.ledger import mark
 from connect_helper.transfers.report import Outcome, Tracker
 from connect_helper.transfers.unfinished import Unfinished, record_maker
 from connect_helper.transports.base import RECORD_BLOCK, BlockHashes, Facts, Proof, SendItem
@@ -75,6 +76,12 @@ class Upload:
         try:
             self._tracker.resize(source.size)
             there = await self._existing()
+            if (
+                there is not None
+                and there.size == source.size
+                and self._work.ledger.knows(self._mark(source))
+            ):
+                return Outcome("done", "size")
             if there is not None and await self._decide(source, there) is Decision.SKIP:
                 return Outcome("skipped")
             if self._folder:
@@ -200,7 +207,12 @@ class Upload:
         finally:
             self._work.checkpoints.remove(unfinished)
         await asyncio.to_thread(unfinished.drop)
+        await asyncio.to_thread(self._work.ledger.add, self._mark(source))
         return outcome
+
+    def _mark(self, source: SourceFile) -> bytes:
+        identity = source.identity
+        return mark(self._job.target, identity.size, identity.mtime_ns, identity.inode)
 
     async def _give_up(self, item: SendItem, unfinished: Unfinished, error: BaseException) -> None:
         if self._policies.resume != "none" and not isinstance(error, AlreadyExists):

@@ -105,6 +105,9 @@ class RecordStore:
                 _remove_partial(record)
             path.unlink(missing_ok=True)
             removed += 1
+        for path in self._folder.glob("*.done"):  # of transfers nobody came back to
+            if path.stat().st_mtime < limit:
+                path.unlink(missing_ok=True)
         return removed
 
 

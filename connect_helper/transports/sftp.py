@@ -199,7 +199,8 @@ class SftpTransport:
         return data[:length]
 
     async def digest(self, path: bytes, algorithm: str, length: int, *, expected: str) -> str:
-        if await program_digest(self._shell, path, algorithm, length) == expected:
+        by_program = await program_digest(self._shell, path, algorithm, length)
+        if by_program and by_program == expected:
             return expected
         facts = await self.facts(path, follow=True)
         if facts is None or facts.size != length:

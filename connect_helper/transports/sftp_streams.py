@@ -18,6 +18,7 @@ from connect_helper.transports.base import Mark, RateLimiter, ReceiveItem, SendI
 from connect_helper.transports.window import Window
 
 DISK_BLOCK: Final = 2 * 1024 * 1024  # bytes read from or written to the disk at once
+DISK_WAIT_S: Final = 0.2  # what arrived is written after this long, however little it is
 
 
 class RemoteFile(Protocol):
@@ -161,7 +162,7 @@ class _DiskReader:
 
 async def receive_blocks(line: Line, file: RemoteFile, item: ReceiveItem) -> None:
     """Fetch `item` from `item.offset` to `item.size` out of `file`, and check that it ends there."""
-    disk = _DiskWriter(item)
+    disk = _DiskWriter(item, line.clock)
     offset = item.offset
     async with _Pipeline(line, line.largest_read) as pipeline:
         while offset < item.size or not pipeline.empty:
@@ -197,8 +198,10 @@ def _changed(item: ReceiveItem) -> SourceChanged:
 class _DiskWriter:
     """Collects blocks and writes and hashes them in large pieces off the loop."""
 
-    def __init__(self, item: ReceiveItem) -> None:
+    def __init__(self, item: ReceiveItem, clock: Callable[[], float]) -> None:
         self._item = item
+        self._clock = clock
+        self._flushed_at = clock()
         self._blocks: list[bytes] = []
         self._amount = 0
         self._offset = item.offset
@@ -206,8 +209,7 @@ class _DiskWriter:
     async def add(self, data: bytes) -> None:
         self._blocks.append(data)
         self._amount += len(data)
-        # Little is written at first, so that a slow or small file shows progress too.
-        if self._amount >= min(DISK_BLOCK, max(len(data), self._offset - self._item.offset)):
+        if self._amount >= DISK_BLOCK or self._clock() - self._flushed_at >= DISK_WAIT_S:
             await self.flush()
 
     async def flush(self) -> None:
@@ -217,6 +219,7 @@ class _DiskWriter:
         self._blocks, self._amount = [], 0
         self._item.done = await asyncio.to_thread(self._write, blocks)
         self._offset += amount
+        self._flushed_at = self._clock()
         self._item.sink(amount)
 
     def _write(self, blocks: list[bytes]) -> Mark:

@@ -366,3 +366,38 @@ async def test_a_partial_file_that_is_a_link_by_now_is_not_written(
     assert target.read_bytes() == content
     assert precious.read_bytes() == b"precious"
     assert partial.is_symlink()
+
+
+@BOTH
+@pytest.mark.parametrize("policies", [{"overwrite": "always"}, {"resume": "none"}, {"existing": "keep_both"}])
+async def test_going_on_does_not_redo_finished_files(
+    direction: str, policies: dict[str, str], sshd: SshServer, near: Path, resume: Path
+) -> None:
+    source, target = (near / "s", sshd.root / "t") if direction == "send" else (sshd.root / "s", near / "t")
+    source.mkdir()
+    target.mkdir()
+    for number in range(10):
+        (source / f"{number}").write_bytes(noise(1_000_000, number))
+    if direction == "receive" and "existing" in policies:
+        (target / "0").write_text("an older file of that name")
+    item = [upload(source, target)] if direction == "send" else [download(source, near, "t")]
+    plan = plan_for(sshd, item, resume, policies=policies, rate_kbps=KBPS)
+    listener = Listener()
+    session = Session(plan, listener)
+    task = asyncio.create_task(session.run())
+    await listener.until(lambda: any(report.state == "done" for report in listener.files().values()))
+    session.stop()
+    await task
+    done = {path: path.stat().st_ino for path in target.iterdir() if path.suffix != ".partial"}
+    again = Listener()
+    assert (await run(plan.model_copy(update={"rate_kbps": None}), again)).outcome == "completed"
+    assert {report.state for report in again.files().values()} == {"done"}
+    assert {path: path.stat().st_ino for path in done} == done
+    assert list(resume.iterdir()) == []
+    names = {path.name for path in target.iterdir() if path.suffix != ".partial"}
+    assert names - {"0 (1)"} == {str(number) for number in range(10)}
+    # As a new transfer it is not the same story: then the policy decides again.
+    if "existing" not in policies:
+        new = plan.model_copy(update={"rate_kbps": None, "transfer_id": "another"})
+        assert (await run(new)).outcome == "completed"
+        assert all(path.stat().st_ino != inode for path, inode in done.items())

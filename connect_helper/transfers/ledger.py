@@ -1,0 +1,78 @@
+"""Which files of one transfer are finished, so that going on after a lost line does not redo them.
+
+A file of 16-byte marks, appended to as files get their final names; a mark says which source content went
+to which target. It is named by the transfer and goes with its completion. All functions block.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+from pathlib import Path
+from typing import Final
+
+_log = logging.getLogger(__name__)
+
+MARK: Final = 16  # bytes
+SUFFIX: Final = ".done"
+
+
+def mark(target: bytes, size: int, mtime_ns: int, inode: int = 0) -> bytes:
+    """The mark of one source content under one target."""
+    text = f"{size} {mtime_ns} {inode} ".encode("ascii")
+    return hashlib.blake2b(text + target, digest_size=MARK).digest()
+
+
+class Ledger:
+    """The finished files of one transfer. Safe to add to from several threads."""
+
+    def __init__(self, folder: Path, transfer_id: str) -> None:
+        # The id may come from a page: it is no file name.
+        name = hashlib.sha256(transfer_id.encode("utf-8", "surrogatepass")).hexdigest()
+        self._path = folder / (name + SUFFIX)
+        self._handle = -1
+        self._known: frozenset[bytes] = frozenset()
+
+    def open(self) -> None:
+        """Read what earlier sessions finished.
+
+        Where that cannot be kept, the transfer goes on without: at worst something is compared again.
+        """
+        try:
+            self._open()
+        except OSError as error:
+            _log.warning("finished files cannot be noted: %s", error)
+
+    def _open(self) -> None:
+        self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0)
+        self._handle = os.open(self._path, flags, 0o600)
+        data = self._path.read_bytes()
+        # A mark cut short by a crash is cut off, or all later ones would be shifted.
+        whole = len(data) - len(data) % MARK
+        os.ftruncate(self._handle, whole)
+        self._known = frozenset(data[at : at + MARK] for at in range(0, whole, MARK))
+
+    def knows(self, one: bytes) -> bool:
+        """Tell whether an earlier session finished this file."""
+        return one in self._known
+
+    def add(self, one: bytes) -> None:
+        """Note that a file has its final name."""
+        if self._handle < 0:
+            return
+        try:
+            os.write(self._handle, one)
+        except OSError as error:
+            _log.warning("a finished file cannot be noted: %s", error)
+
+    def close(self, *, completed: bool) -> None:
+        """End it; a completed transfer needs none any more."""
+        if self._handle < 0:
+            return
+        empty = os.fstat(self._handle).st_size == 0
+        os.close(self._handle)
+        self._handle = -1
+        if completed or empty:
+            self._path.unlink(missing_ok=True)
