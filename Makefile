@@ -31,6 +31,7 @@ check: $(READY_DEV) $(READY_NPM)
 	$(BIN)/mypy connect_helper
 	$(BIN)/lint-imports
 	node_modules/.bin/tsc --project web/sdk
+	node_modules/.bin/tsc --project web/demo
 
 bench: programs $(READY_DEV)
 	$(BIN)/python -m benchmarks.loopback $(BENCH_ARGS)
