@@ -180,6 +180,8 @@ async def connect(
                 raise mismatch from error
             raise _translate(endpoint, error) from error
         except (asyncssh.Error, OSError, TimeoutError) as error:
+            if mismatch is not None:  # stock OpenSSH hangs up when no other type of key is left
+                raise mismatch from error
             raise _translate(endpoint, error) from error
 
 
