@@ -79,6 +79,8 @@ async def _run(folders: Folders, instance: Instance) -> None:
 
 def _say_running(running: Running) -> None:
     record = running.record
+    for warning in running.warnings:
+        typer.echo(f"Warning: {warning}", err=True)
     typer.echo(f"connect-helper {__version__} runs.")
     typer.echo(f"  for pages    {record.pages}")
     typer.echo(f"  its window   {record.window}   (connect-helper open)")

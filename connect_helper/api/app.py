@@ -18,7 +18,7 @@ from connect_helper.api.gate import Gate
 from connect_helper.api.host_key_questions import HostKeyQuestions
 from connect_helper.api.instance import Instance, Record
 from connect_helper.api.ladder import Ladder
-from connect_helper.api.listening import PAGE_PORTS, WINDOW_PORTS, Listener, bind_first_free
+from connect_helper.api.listening import PAGE_PORTS, WINDOW_PORTS, Listener, bind_first_free, describe_holders
 from connect_helper.api.logins import Logins
 from connect_helper.api.parts import PARTS, Parts
 from connect_helper.api.places import Places
@@ -52,6 +52,7 @@ class Running:
 
     record: Record
     windows: Windows
+    warnings: list[str]  # sentences the user should read
 
 
 async def serve(
@@ -112,7 +113,11 @@ async def serve(
             serving = [tasks.create_task(each.run(), name=f"serve {each.sock}") for each in listeners]
             for listener in listeners:
                 await listener.started.wait()
-            ready(Running(record, windows))
+            below = range(PAGE_PORTS.start, page_socket.getsockname()[1])
+            warnings = await asyncio.to_thread(describe_holders, below)
+            for warning in warnings:
+                log.warning("%s", warning)
+            ready(Running(record, windows, warnings))
             await stopping.wait()
             for task in serving:
                 task.cancel()
@@ -139,6 +144,7 @@ def build_parts(
     ladder = Ladder(sites, dialogs, tasks)
     places = Places(sites, preferences)
     starting = Starting(
+        sites=sites,
         ladder=ladder,
         places=places,
         logins=Logins(ladder, dialogs, manager),

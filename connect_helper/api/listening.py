@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
 import re
 import socket
 import sys
@@ -19,6 +20,7 @@ from typing import Final
 
 from aiohttp import web
 
+from connect_helper.api.peers import find_listener, find_program
 from connect_helper.errors import Unavailable
 
 PAGE_PORTS: Final = range(33003, 33023)
@@ -44,6 +46,25 @@ def bind_first_free(ports: Iterable[int], *, fall_back: bool = False) -> socket.
         if sock is not None:
             return sock
     raise Unavailable("All ports the helper may use are taken; end the programs that hold them.")
+
+
+def describe_holders(ports: Iterable[int]) -> list[str]:
+    """Warnings about programs on ports below ours.
+
+    Pages take the lowest port that answers, so whoever sits there gets what pages send, passwords included.
+    """
+    warnings = []
+    for port in ports:
+        holder = find_listener(port)
+        if holder is None:
+            continue
+        if holder.uid != os.getuid():
+            who = f"a program of another account (user id {holder.uid})"
+        else:
+            program = find_program(holder.inode)
+            who = f"{program[0]} (process {program[1]})" if program else "an unknown program"
+        warnings.append(f"Port {port} is held by {who}; pages may talk to it instead of this helper.")
+    return warnings
 
 
 def _bind(port: int) -> socket.socket | None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _PROC = Path("/proc")
+_LISTENING = "0A"  # state of a socket in /proc/net/tcp
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,20 @@ def find_peer(peer: tuple[str, int], own: tuple[str, int]) -> Peer | None:
     for line in table.splitlines()[1:]:
         columns = line.split()
         if columns[1] == local and columns[2] == remote:
+            return Peer(uid=int(columns[7]), inode=int(columns[9]))
+    return None
+
+
+def find_listener(port: int) -> Peer | None:
+    """Who listens on a port of 127.0.0.1 or of all addresses; None when nobody does or nobody tells."""
+    try:
+        table = (_PROC / "net" / "tcp").read_text(encoding="ascii")
+    except OSError:
+        return None
+    addresses = {_kernel_form(("127.0.0.1", port)), _kernel_form(("0.0.0.0", port))}  # noqa: S104 - looked for
+    for line in table.splitlines()[1:]:
+        columns = line.split()
+        if columns[1] in addresses and columns[3] == _LISTENING:
             return Peer(uid=int(columns[7]), inode=int(columns[9]))
     return None
 
