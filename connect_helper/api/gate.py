@@ -68,7 +68,8 @@ class Gate:
         _check_fetch_mode(request)
         if request.method == "OPTIONS":
             return _preflight(request)
-        key = request.headers.get("Origin", "")
+        # Each connection of a local program counts by itself: two of them must not block each other.
+        key = request.headers.get("Origin") or str(request.transport and id(request.transport))
         if not self.rate.allow(key, time.monotonic()):
             raise TooManyRequests("Too many requests; slow down.")
         request[CALLER] = await identify(request)
@@ -165,6 +166,7 @@ def add_headers(request: web.Request, response: web.StreamResponse) -> None:
     origins = request.headers.getall("Origin", [])
     if len(origins) == 1:
         headers["Access-Control-Allow-Origin"] = origins[0]
+    headers["Server"] = "connect-helper"  # and not which Python this is
     headers["Vary"] = "Origin"
     headers["X-Content-Type-Options"] = "nosniff"
     headers["Cache-Control"] = "no-store"

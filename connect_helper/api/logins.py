@@ -11,9 +11,9 @@ from connect_helper.api.callers import Caller
 from connect_helper.api.ladder import Ladder
 from connect_helper.errors import InvalidRequest, Refused
 from connect_helper.picking.base import Asker, CredentialsQuestion
-from connect_helper.spec.lenient import as_text
+from connect_helper.spec.login import read_authentication, read_secret, read_user
 from connect_helper.spec.names import display
-from connect_helper.spec.transfer_spec import SECRET_LIMIT, TransferSpec
+from connect_helper.spec.transfer_spec import TransferSpec
 from connect_helper.transfers.manager import TransferManager
 from connect_helper.transfers.plan import Login
 from connect_helper.transfers.transfer import Transfer
@@ -29,7 +29,7 @@ class Logins:
         self._manager = manager
 
     async def complete(self, caller: Caller, spec: TransferSpec, *, may_ask: bool) -> Login:
-        """The login of a new transfer.
+        """The login of a new transfer; what the spec brings is kept, and only the rest asked for.
 
         Raises InvalidRequest when something is missing and no question may be asked, Refused when the
         user closes the question.
@@ -37,38 +37,47 @@ class Logins:
         login = login_of(spec)
         if login is not None:
             return login
-        if not may_ask:
-            field = missing_field(spec)
-            raise InvalidRequest(f"{field} is missing, and the page allows no question.", field=field)
-        return await self._ask(caller, spec.remote_host, spec.remote_user)
+        known = Login(
+            user=spec.login_user or "",
+            password=spec.remote_password,
+            private_key=spec.ssh_private_key,
+            private_key_passphrase=spec.ssh_private_key_passphrase,
+        )
+        return await self._ask(caller, spec.remote_host, known, may_ask=may_ask)
 
-    async def _ask(self, caller: Caller, host: str, user: str | None) -> Login:
+    async def _ask(self, caller: Caller, host: str, known: Login, *, may_ask: bool) -> Login:
+        if not may_ask:
+            field = "remote_password" if known.user else "remote_user"
+            raise InvalidRequest(f"{field} is missing, and the page allows no question.", field=field)
+        question = CredentialsQuestion(caller.label, f"Sign in to {display(host)}", known.user or None)
         async with self._ladder.dialog(caller):
-            found = await self._asker.ask_credentials(
-                CredentialsQuestion(
-                    caller=caller.label,
-                    heading=f"Sign in to {display(host)}",
-                    user=user or None,
-                )
-            )
+            found = await self._asker.ask_credentials(question)
         if found is None or not found.user:
             raise Refused("Nobody signed in, so the transfer does not run.")
-        return Login(user=found.user, password=SecretStr(found.secret))
+        password = SecretStr(found.secret) if found.secret else known.password
+        return known.model_copy(update={"user": found.user, "password": password})
 
     async def for_resume(
-        self, caller: Caller, transfer: Transfer, changes: Mapping[str, Any]
+        self, caller: Caller, transfer: Transfer, changes: Mapping[str, Any], *, may_ask: bool
     ) -> Login | None:
-        """The login to go on with; None means the one the transfer had. Asks when that one is gone."""
-        user = as_text(changes.get("remote_user"), "remote_user") or transfer.user
-        token = as_text(changes.get("token"), "token", limit=SECRET_LIMIT)
-        password = as_text(changes.get("remote_password"), "remote_password", limit=SECRET_LIMIT)
-        if token and changes.get("authentication") != "password":
-            return Login(user=user, token=SecretStr(token))
-        if password:
-            return Login(user=user, password=SecretStr(password))
-        if not self._manager.needs_login(transfer.id):
-            return None
-        return await self._ask(caller, transfer.host, user)
+        """The login to go on with; None means the one the transfer had.
+
+        Fields of the request replace those of that login; when its secrets are gone and the request brings
+        none, the user is asked. Raises InvalidRequest naming a field, Refused.
+        """
+        kept = self._manager.login_of(transfer.id)
+        user = read_user(changes) or (kept.user if kept else transfer.user)
+        token = read_secret(changes, "token")
+        password = read_secret(changes, "remote_password")
+        key = read_secret(changes, "ssh_private_key")
+        if token is not None and read_authentication(changes) == "token":
+            return Login(user=user, token=token)
+        if password is not None or key is not None:
+            passphrase = read_secret(changes, "ssh_private_key_passphrase")
+            return Login(user=user, password=password, private_key=key, private_key_passphrase=passphrase)
+        if kept is None:
+            return await self._ask(caller, transfer.host, Login(user=user), may_ask=may_ask)
+        return None if kept.user == user else kept.model_copy(update={"user": user})
 
 
 def missing_field(spec: TransferSpec) -> str:

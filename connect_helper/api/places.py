@@ -79,6 +79,12 @@ class Places:
             ) from error
         return LocalRef(path=str(real), device=facts.st_dev, inode=facts.st_ino)
 
+    def still_granted(self, scope: Scope, items: Sequence[Item]) -> None:
+        """Check the sources of an upload anew. Raises NotGranted when the user took one back."""
+        for item in items:
+            if isinstance(item, Upload):
+                self.granted(scope, full_path(item.source))
+
     async def describe(self, items: Sequence[Item]) -> str:
         """ "3 files, 1.2 GB" as the question to the user says it; folders are not walked for it."""
         if all(isinstance(item, Download) for item in items):

@@ -19,14 +19,27 @@ from connect_helper.api.ladder import HostQuestion, Ladder
 from connect_helper.api.logins import credentials_of, login_of, missing_field
 from connect_helper.api.starting import Starting
 from connect_helper.consent.limits import CallRate
-from connect_helper.errors import AuthFailed, ConnectRefused, ConnectTimedOut, InvalidRequest, TooManyRequests
+from connect_helper.errors import (
+    AuthFailed,
+    ConnectRefused,
+    ConnectTimedOut,
+    HostNotFound,
+    InvalidRequest,
+    TooManyRequests,
+)
 from connect_helper.spec.hosts import clean_host
 from connect_helper.spec.lenient import as_int, as_text
 from connect_helper.spec.transfer_spec import DEFAULT_SSH_PORT, parse_spec
 from connect_helper.transports.host_keys import KnownKeys
 from connect_helper.transports.ssh_connection import Endpoint, connect
 
-_LONGEST_WAIT_S = 60
+_LONGEST_WAIT_S = 60.0
+_SHORTEST_WAIT_S = 0.1
+# What a login needs of a transfer spec: pages pass any part of one.
+_LOGIN_FIELDS = (
+    *("remote_host", "ssh_port", "remote_user", "remote_password", "authentication", "token"),
+    *("ssh_private_key", "ssh_private_key_passphrase", "sshfp", "ssh_fingerprint"),
+)
 
 
 class Probing:
@@ -43,7 +56,7 @@ class Probing:
         """Connect and hang up. Raises HostNotFound, ConnectRefused, ConnectTimedOut, Refused."""
         host = clean_host(as_text(body.get("remote_host"), "remote_host") or "", "remote_host")
         port = as_int(body.get("ssh_port"), "ssh_port", maximum=65_535) or DEFAULT_SSH_PORT
-        limit_s = as_int(body.get("timeout_sec"), "timeout_sec", maximum=_LONGEST_WAIT_S) or 3
+        limit_s = _wait(body.get("timeout_sec"))
         heading = f"Allow {caller.label} to test the connection to {host}?"
         question = HostQuestion(host, port, heading, (f"Server: {host}, port {port}",))
         addresses = await self._ladder.allow_host(caller, question)
@@ -54,7 +67,8 @@ class Probing:
 
         Raises AuthFailed, ConnectError, HostKeyChanged, Refused; TooManyRequests after five wrong ones.
         """
-        spec = parse_spec({"paths": [{"source": "."}], **body, "direction": "receive"})
+        wanted = {name: body[name] for name in _LOGIN_FIELDS if name in body}
+        spec = parse_spec({**wanted, "direction": "receive", "paths": [{"source": "login"}]})
         login = login_of(spec)
         if login is None:
             field = missing_field(spec)
@@ -82,21 +96,32 @@ class Probing:
         await connected.connection.wait_closed()
 
 
+def _wait(value: object) -> float:
+    """`timeout_sec` within bounds; 3 seconds when it is missing or no number."""
+    try:
+        seconds = float(value) if isinstance(value, (int, float, str)) and value else 3.0
+    except ValueError:
+        seconds = 3.0
+    return min(max(seconds, _SHORTEST_WAIT_S), _LONGEST_WAIT_S)
+
+
 async def _reach(host: str, port: int, addresses: tuple[str, ...], limit_s: float) -> None:
+    """Try the addresses in turn, all within one limit."""
     refused = False
-    for address in addresses:
-        try:
-            async with asyncio.timeout(limit_s):
-                _, writer = await asyncio.open_connection(address, port)
-        except TimeoutError:
-            continue
-        except OSError:
-            refused = True
-            continue
-        writer.close()
-        with suppress(OSError):
-            await writer.wait_closed()
-        return
+    try:
+        async with asyncio.timeout(limit_s):
+            for address in addresses:
+                try:
+                    _, writer = await asyncio.open_connection(address, port)
+                except OSError:
+                    refused = True
+                    continue
+                writer.close()
+                with suppress(OSError):
+                    await writer.wait_closed()
+                return
+    except TimeoutError:
+        raise ConnectTimedOut(f"{host} did not answer on port {port} within {limit_s:g} seconds.") from None
     if refused:
         raise ConnectRefused(f"{host} does not accept connections on port {port}. Check host and port.")
-    raise ConnectTimedOut(f"{host} did not answer on port {port} within {limit_s:g} seconds.")
+    raise HostNotFound(f"No address is known for {host}; check the name.")

@@ -41,6 +41,7 @@ class Sites:
         self._grants = GrantTable()
         self._hosts = self._load()
         self._limits = PromptLimits()
+        self._agreed: dict[str, str] = {}  # transfer id: origin
         self._listeners: list[Callable[[], None]] = []
 
     def _load(self) -> HostTrust:
@@ -73,6 +74,7 @@ class Sites:
 
     def revoke_host(self, origin: str, host: str, port: int) -> None:
         self._hosts.forget(origin, host, port)
+        self._disagree(origin)
         self._save()
 
     def _save(self) -> None:
@@ -90,6 +92,19 @@ class Sites:
     def note_refusal(self, origin: str) -> None:
         self._limits.refused(origin, time.monotonic())
         self._changed()
+
+    # Agreements --------------------------------------------------------------------------------
+
+    def note_agreement(self, origin: str, transfer_id: str) -> None:
+        """The user agreed to this transfer, in this run of the helper."""
+        self._agreed[transfer_id] = origin
+
+    def agreed_to(self, transfer_id: str) -> bool:
+        """Whether the user agreed to the transfer and has not taken it back since."""
+        return transfer_id in self._agreed
+
+    def _disagree(self, origin: str) -> None:
+        self._agreed = {one: owner for one, owner in self._agreed.items() if owner != origin}
 
     # Grants ------------------------------------------------------------------------------------
 
@@ -119,6 +134,7 @@ class Sites:
             _unpin(grant)
         self._limits.accepted(origin)
         self._hosts.forget_origin(origin)
+        self._disagree(origin)
         self._save()
 
     def overview(self) -> list[SiteView]:

@@ -18,15 +18,18 @@ from connect_helper.api.callers import Caller
 from connect_helper.api.ladder import HostQuestion, Ladder
 from connect_helper.api.logins import Logins
 from connect_helper.api.places import Places
+from connect_helper.api.sites import Sites
 from connect_helper.picking.base import Question
 from connect_helper.settings import Folders, PreferencesStore
 from connect_helper.spec.echo import echo
-from connect_helper.spec.lenient import as_int
+from connect_helper.spec.lenient import as_bool, as_text
+from connect_helper.spec.login import read_user
 from connect_helper.spec.paths import default_title
 from connect_helper.spec.rates import effective_rate_kbps
 from connect_helper.spec.transfer_spec import TransferSpec, parse_spec
+from connect_helper.spec.words import AUTHENTICATION, word
 from connect_helper.transfers.manager import TransferManager
-from connect_helper.transfers.plan import HostKeys, Item, Policies, Server, SessionPlan
+from connect_helper.transfers.plan import HostKeys, Item, Login, Policies, Server, SessionPlan
 from connect_helper.transfers.requests import StartRequest
 from connect_helper.transfers.state import Move, next_status
 from connect_helper.transfers.transfer import Owner, Transfer
@@ -35,7 +38,6 @@ from connect_helper.transports.known_hosts import KnownHosts
 log = logging.getLogger(__name__)
 
 RESUME_FOLDER = "resume"
-_ECHOED_CHANGES = ("cookie", "authentication", "remote_user")  # of a resume; the secrets are not echoed
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,7 @@ class Starting:
     def __init__(
         self,
         *,
+        sites: Sites,
         ladder: Ladder,
         places: Places,
         logins: Logins,
@@ -64,6 +67,7 @@ class Starting:
         preferences: PreferencesStore,
         folders: Folders,
     ) -> None:
+        self._sites = sites
         self._ladder = ladder
         self._places = places
         self._logins = logins
@@ -88,7 +92,9 @@ class Starting:
             spec = parse_spec(call.spec)
             request = await self._settle(caller, owner, call, spec)
             # From here on the transfer exists, whether or not the page is still there to hear of it.
-            return await self._manager.submit(request)
+            transfer = await self._manager.submit(request)
+            self._sites.note_agreement(caller.origin, transfer.id)
+            return transfer
 
     def _one_at_a_time(self, owner: Owner, request_id: str) -> AbstractAsyncContextManager[None]:
         if not request_id:
@@ -99,26 +105,22 @@ class Starting:
         self, caller: Caller, owner: Owner, call: StartCall, spec: TransferSpec
     ) -> StartRequest:
         """Everything between a valid spec and the queue."""
-        retry_for_s = _retry_for(spec)
         items, explorer_path = await self._items(caller, call, spec)
-        question = await self._host_question(caller, spec, items)
-        addresses = await self._ladder.allow_host(caller, question)
-        login = await self._logins.complete(caller, spec, may_ask=call.allow_dialogs)
-        policies = await self._policies(caller, call, spec, items)
         if spec.ignored:
             log.info("ignored fields of a spec of %s: %s", caller.origin, ", ".join(spec.ignored))
         plan = SessionPlan(
             transfer_id="",
             direction=spec.direction,
-            server=Server(host=spec.remote_host, port=spec.ssh_port, addresses=addresses),
-            login=login,
+            server=Server(host=spec.remote_host, port=spec.ssh_port, addresses=()),
+            login=Login(user=""),
             host_keys=await self.host_keys(spec),
             items=items,
             destination=spec.destination_root if spec.direction == "send" else "",
-            policies=policies,
+            policies=_policies(spec),
             rate_kbps=effective_rate_kbps(spec),
             resume_folder=self._resume_folder,
         )
+        plan = await self._ask_all(caller, call, spec, plan)
         return StartRequest(
             owner=owner,
             request_id=call.request_id,
@@ -129,7 +131,6 @@ class Starting:
             plan=plan,
             explorer_path=explorer_path,
             note="Source files were kept." if spec.wants_source_removal else "",
-            retry_for_s=retry_for_s,
         )
 
     async def _items(
@@ -140,39 +141,36 @@ class Starting:
             return self._places.uploads(scope, spec)
         return await self._places.downloads(scope, spec, absolute=call.absolute_destination)
 
-    async def _host_question(
-        self, caller: Caller, spec: TransferSpec, items: tuple[Item, ...]
-    ) -> HostQuestion:
-        what = await self._places.describe(items)
-        if spec.direction == "send":
-            heading = f"Allow {caller.label} to upload {what} to {spec.remote_host}?"
-        else:
-            heading = f"Allow {caller.label} to download {what} from {spec.remote_host}?"
-        details = [f"Server: {spec.remote_host}, port {spec.ssh_port}"]
-        if spec.direction == "receive":
-            details.append(f"Into: {self._places.shown_destination(items)}")
-            if self._preferences.current.existing_files == "replace" and spec.overwrite != "none":
-                details.append("Files of the same name are replaced.")
-        elif spec.overwrite != "none":
-            details.append("Files of the same name on the server are replaced.")
-        return HostQuestion(spec.remote_host, spec.ssh_port, heading, tuple(details))
+    async def _ask_all(
+        self, caller: Caller, call: StartCall, spec: TransferSpec, plan: SessionPlan
+    ) -> SessionPlan:
+        """Every question to the user, and the plan with its answers."""
+        addresses = await self._ladder.allow_host(caller, await self._question(caller, plan))
+        login = await self._logins.complete(caller, spec, may_ask=call.allow_dialogs)
+        policies = plan.policies
+        if spec.direction == "receive" and await self._keep_both(
+            caller, plan.items, may_ask=call.allow_dialogs
+        ):
+            policies = policies.model_copy(update={"existing": "keep_both"})
+        server = plan.server.model_copy(update={"addresses": addresses})
+        return plan.model_copy(update={"server": server, "login": login, "policies": policies})
 
-    async def _policies(
-        self, caller: Caller, call: StartCall, spec: TransferSpec, items: tuple[Item, ...]
-    ) -> Policies:
-        keep_both = False
-        if spec.direction == "receive":
-            keep_both = await self._keep_both(caller, items, may_ask=call.allow_dialogs)
-        return Policies(
-            overwrite=spec.overwrite,
-            resume=spec.resume_policy,
-            existing="keep_both" if keep_both else "replace",
-            create_dir=spec.create_dir,
-            preserve_times=spec.preserve_times,
-            follow_links=spec.follow_links,
-            skip_special_files=spec.skip_special_files,
-            checksum=spec.file_checksum,
-        )
+    async def _question(self, caller: Caller, plan: SessionPlan) -> HostQuestion:
+        """The L3 question about a plan: who, what, where, and what becomes of files of the same name."""
+        what = await self._places.describe(plan.items)
+        host, port = plan.server.host, plan.server.port
+        details = [f"Server: {host}, port {port}"]
+        replaces = plan.policies.overwrite != "none"
+        if plan.direction == "send":
+            heading = f"Allow {caller.label} to upload {what} to {host}?"
+            if replaces:
+                details.append("Files of the same name on the server are replaced.")
+        else:
+            heading = f"Allow {caller.label} to download {what} from {host}?"
+            details.append(f"Into: {self._places.shown_destination(plan.items)}")
+            if replaces and self._preferences.current.existing_files == "replace":
+                details.append("Files of the same name are replaced.")
+        return HostQuestion(host, port, heading, tuple(details))
 
     async def _keep_both(self, caller: Caller, items: tuple[Item, ...], *, may_ask: bool) -> bool:
         """What the user prefers when a download meets a file of its name; may ask."""
@@ -203,20 +201,41 @@ class Starting:
         return HostKeys(trusted=trusted, revoked=revoked, sshfp=spec.sshfp)
 
     async def resume(self, caller: Caller, transfer: Transfer, changes: Mapping[str, Any]) -> Transfer:
-        """Go on with a stopped or failed transfer, with fresh secrets when the page brings them.
+        """Go on with a stopped or failed transfer, with fresh login data when the page brings it.
 
-        The yes the transfer was started with covers its resumption. Raises WrongState, InvalidRequest,
-        Refused when the user does not sign in.
+        The yes of its start holds until the user takes it back or the helper ends; then it is asked for
+        again. Raises WrongState, InvalidRequest, NotGranted when a source was taken back, Refused.
         """
         next_status(transfer.status, Move.RESUME)  # before anything is asked
-        login = await self._logins.for_resume(caller, transfer, changes)
-        news = {field: changes[field] for field in _ECHOED_CHANGES if changes.get(field)}
+        plan = self._manager.plan_of(transfer.id)
+        if self._sites.agreed_to(transfer.id):
+            self._places.still_granted(caller.scope(transfer.owner.app_id), plan.items)
+        else:
+            await self._ladder.allow_host(caller, await self._question(caller, plan))
+            self._sites.note_agreement(caller.origin, transfer.id)
+        may_ask = as_bool(transfer.settings.get("allow_dialogs"), "allow_dialogs") is not False
+        login = await self._logins.for_resume(caller, transfer, changes, may_ask=may_ask)
+        news = _echoed_changes(changes)
         return await self._manager.resume(transfer.id, login=login, spec={**transfer.spec, **news})
 
 
-def _retry_for(spec: TransferSpec) -> float | None:
-    """`tags.aspera.xfer_retry`: for how many seconds retries make sense; None without a limit."""
-    aspera = spec.tags.get("aspera")
-    wanted = aspera.get("xfer_retry") if isinstance(aspera, Mapping) else None
-    seconds = as_int(wanted, "xfer_retry")
-    return float(seconds) if seconds else None
+def _policies(spec: TransferSpec) -> Policies:
+    return Policies(
+        overwrite=spec.overwrite,
+        resume=spec.resume_policy,
+        create_dir=spec.create_dir,
+        preserve_times=spec.preserve_times,
+        follow_links=spec.follow_links,
+        skip_special_files=spec.skip_special_files,
+        checksum=spec.file_checksum,
+    )
+
+
+def _echoed_changes(changes: Mapping[str, Any]) -> dict[str, str]:
+    """What of a resume request pages may see again; its secrets are not."""
+    read = {
+        "remote_user": read_user(changes),
+        "authentication": word(changes, AUTHENTICATION, "authentication"),
+        "cookie": as_text(changes.get("cookie"), "cookie"),
+    }
+    return {name: value for name, value in read.items() if value is not None}

@@ -11,7 +11,8 @@ from pydantic import SecretStr
 
 from connect_helper.api.bodies import read_object
 from connect_helper.api.ui_views import GROUPS, Facts, counts_view, transfer_details, transfer_view
-from connect_helper.errors import InvalidRequest, NotFound
+from connect_helper.errors import InvalidRequest, NotFound, WrongState
+from connect_helper.spec.rates import rate_cap_kbps, rate_locked
 from connect_helper.transfers.manager import TransferManager
 from connect_helper.transfers.plan import Login
 from connect_helper.transfers.transfer import Transfer
@@ -117,6 +118,11 @@ class TransferPages:
         rate = (await read_object(request)).get("rate_kbps")
         if rate is not None and (type(rate) is not int or rate not in _RATE_RANGE_KBPS):
             raise InvalidRequest("Choose a rate from 0.008 to 100,000 Mbit/s.", field="rate_kbps")
+        if rate_locked(transfer.spec):
+            raise WrongState("The site that started this transfer has fixed its rate.")
+        cap = rate_cap_kbps(transfer.spec)
+        if cap is not None and (rate is None or rate > cap):
+            raise InvalidRequest(f"The site allows at most {cap / 1000:g} Mbit/s.", field="rate_kbps")
         changed = await self._manager.set_rate(transfer.id, rate, {"target_rate_kbps": rate or 0})
         return self._answer(changed)
 

@@ -15,6 +15,7 @@ from connect_helper.consent.grants import Grant
 from connect_helper.errors import InvalidRequest
 from connect_helper.settings import Preferences, PreferencesStore
 from connect_helper.spec.names import display
+from connect_helper.spec.rates import rate_locked
 from connect_helper.transfers.messages import FileReport
 from connect_helper.transfers.plan import Overwrite, Resume, SessionPlan
 from connect_helper.transfers.state import ACTIVE, TRANSITIONS, Move, Status
@@ -136,7 +137,9 @@ def _possible(transfer: Transfer, facts: Facts) -> list[str]:
     known = TRANSITIONS[transfer.status]
     possible = []
     if transfer.status in ACTIVE or transfer.status is Status.QUEUED:
-        possible += ["stop", "rate"]
+        possible.append("stop")
+        if not rate_locked(transfer.spec):
+            possible.append("rate")
     if Move.RESUME in known:
         sign_in = facts.needs_login or transfer.error == "auth_failed"
         possible.append("sign_in" if sign_in else "resume")

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from connect_helper.spec.lenient import as_bool
+from connect_helper.spec.lenient import as_bool, as_int
 from connect_helper.spec.transfer_spec import TransferSpec
-from connect_helper.spec.words import RATE_POLICIES, RatePolicy, pick, rate, word
+from connect_helper.spec.words import RATE_LIMIT, RATE_POLICIES, RatePolicy, pick, rate, word
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +37,18 @@ def parse_rates(changes: Mapping[str, Any]) -> RateChange:
     """
     return RateChange(
         rate_policy=word(changes, RATE_POLICIES, "rate_policy"),
-        target_rate_kbps=rate(changes, "target_rate_kbps"),
-        min_rate_kbps=rate(changes, "min_rate_kbps"),
-        target_rate_cap_kbps=rate(changes, "target_rate_cap_kbps"),
+        target_rate_kbps=_changed_rate(changes, "target_rate_kbps"),
+        min_rate_kbps=_changed_rate(changes, "min_rate_kbps"),
+        target_rate_cap_kbps=_changed_rate(changes, "target_rate_cap_kbps"),
         lock_rate_policy=_lock(changes, "lock_rate_policy", "lock_policy"),
         lock_target_rate=_lock(changes, "lock_target_rate_kbps", "lock_target_rate"),
         lock_min_rate=_lock(changes, "lock_min_rate_kbps", "lock_min_rate"),
     )
+
+
+def _changed_rate(changes: Mapping[str, Any], name: str) -> int | None:
+    """0 is a change too: it lifts the limit."""
+    return as_int(changes.get(name), name, maximum=RATE_LIMIT)
 
 
 def effective_rate_kbps(spec: TransferSpec) -> int | None:
@@ -62,6 +67,11 @@ def requested_rate_kbps(fields: Mapping[str, Any]) -> int | None:
 def rate_locked(fields: Mapping[str, Any]) -> bool:
     """Tell whether the spec (as it came or echoed) keeps the user from changing the target rate."""
     return _lock(fields, "lock_target_rate_kbps", "lock_target_rate") is True
+
+
+def rate_cap_kbps(fields: Mapping[str, Any]) -> int | None:
+    """Return the highest target rate the user may choose; None: any."""
+    return rate(fields, "target_rate_cap_kbps")
 
 
 def _lowest(*limits: int | None) -> int | None:

@@ -153,6 +153,7 @@ def parse_spec(raw: Mapping[str, Any]) -> TransferSpec:
     resume = word(raw, words.RESUME, "resume_policy", "resume", "resume_level", "resume_check")
     resume = resume or "sparse_checksum"
     words.check_cipher(raw)
+    words.check_locks(raw)
     spec = TransferSpec(
         direction=direction,
         remote_host=_host(raw),

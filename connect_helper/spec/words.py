@@ -99,6 +99,12 @@ def rate(raw: Mapping[str, Any], name: str) -> int | None:
     return as_int(raw.get(name), name, maximum=RATE_LIMIT) or None
 
 
+def check_locks(raw: Mapping[str, Any]) -> None:
+    """Raise InvalidRequest when a lock of the user's controls is neither on nor off."""
+    for name in ("rate_policy", "policy", "target_rate", "target_rate_kbps", "min_rate", "min_rate_kbps"):
+        as_bool(raw.get(f"lock_{name}"), f"lock_{name}")
+
+
 def check_cipher(raw: Mapping[str, Any]) -> None:
     """Raise InvalidRequest when `cipher` is none that any client knows."""
     text = as_text(raw.get("cipher"), "cipher")

@@ -16,7 +16,7 @@ from connect_helper.errors import NotFound, Unavailable
 from connect_helper.transfers.clock import Clock
 from connect_helper.transfers.entry import Entry
 from connect_helper.transfers.journal import REMOVALS_KEPT, Journal, Loaded
-from connect_helper.transfers.state import Move, Status, next_status
+from connect_helper.transfers.state import FINAL, Move, Status, next_status
 from connect_helper.transfers.subscriptions import Subscribers
 from connect_helper.transfers.transfer import Owner, Transfer
 
@@ -73,14 +73,23 @@ class TransferList:
             self._claimed.add(transfer_id)
         return not taken
 
-    def find(self, transfer_id: str, owner: Owner | None) -> Entry:
-        """Find by id, else the newest by xfer_id; with `owner`, only among theirs. Raises NotFound."""
-        entry = self._entries.get(transfer_id)
-        if entry is not None and owner in (None, entry.transfer.owner):
-            return entry
+    def find(self, transfer_id: str, owner: Owner | None, *, exact_first: bool = False) -> Entry:
+        """Find by id or xfer_id; with `owner`, only among theirs. Raises NotFound.
+
+        A page may use an xfer_id again: one that still goes on is meant before one that has ended, and
+        the newest among equals. `exact_first` means the one with that id in any case, as for removing.
+        """
+        exact = self._entries.get(transfer_id)
+        if exact is not None and owner in (None, exact.transfer.owner):
+            if exact_first or exact.transfer.status not in FINAL:
+                return exact
+        else:
+            exact = None
         for entry in reversed(self._entries.values()):
             if entry.transfer.xfer_id == transfer_id and owner in (None, entry.transfer.owner):
                 return entry
+        if exact is not None:
+            return exact
         raise NotFound(NO_SUCH_TRANSFER, internal_message=f"unknown transfer {transfer_id!r}")
 
     def was_removed(self, transfer_id: str, owner: Owner | None) -> bool:

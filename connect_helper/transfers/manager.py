@@ -175,6 +175,10 @@ class TransferManager:
         """Tell whether `resume` needs a `login`, since the secrets are gone. Raises NotFound."""
         return self._list.find(transfer_id, None).login is None
 
+    def login_of(self, transfer_id: str) -> Login | None:
+        """Return the login it has in memory; None when that is gone. Raises NotFound."""
+        return self._list.find(transfer_id, None).login
+
     def plan_of(self, transfer_id: str) -> SessionPlan:
         """Return the SessionPlan without secrets, as it would run now. Raises NotFound."""
         return self._list.find(transfer_id, None).plan
@@ -229,7 +233,7 @@ class TransferManager:
     async def remove(self, transfer_id: str, *, owner: Owner | None = None) -> None:
         """Take it off the list, stopping it first. Once more is no error. Raises NotFound."""
         try:
-            entry = self._list.find(transfer_id, owner)
+            entry = self._list.find(transfer_id, owner, exact_first=True)
         except NotFound:
             if self._list.was_removed(transfer_id, owner):
                 return

@@ -164,11 +164,15 @@ async def test_filters_reach_the_dialog(face: Face) -> None:
     filters = [{"filter_name": "Images", "extensions": ["png", "jpg"]}]
     await face.post("/connect/windows/select-open-file-dialog/", {"allowedFileTypes": filters})
     assert face.person.dialogs[0].filters[0].extensions == ("png", "jpg")
-    status, answer = await face.post(
-        "/connect/windows/select-open-file-dialog/", {"allowedFileTypes": [{"extensions": "png"}]}
-    )
-    assert status == 400
-    assert is_error(answer, 400)
+
+
+@pytest.mark.parametrize(
+    "filters", ["", None, {}, 7, [], [7], [{"extensions": "png"}], [{"filter_name": "x"}]]
+)
+async def test_a_filter_that_cannot_be_read_still_shows_a_dialog(face: Face, filters: Any) -> None:
+    status, _ = await face.post("/connect/windows/select-open-file-dialog/", {"allowedFileTypes": filters})
+    assert status == 200
+    assert face.person.dialogs[0].filters == ()
 
 
 @pytest.mark.parametrize("kind", ["open-file", "open-folder", "save-file"])
@@ -312,6 +316,14 @@ async def test_a_dropped_folder_is_looked_for_in_a_folder_dialog(face: Face) -> 
     assert face.person.dialogs[0].kind == "open-folder"
 
 
+@pytest.mark.parametrize("size", [-1, 1.5, "many", None])
+async def test_a_drop_with_an_odd_size_is_still_asked_about(face: Face, size: Any) -> None:
+    dropped = [{"name": "a.txt", "size": size}, *({"name": f"{n}", "size": n} for n in range(1500))]
+    status, _ = await face.post("/connect/file/dropped-files", {"dataTransfer": {"files": dropped}})
+    assert status == 200
+    assert "1498 more" in face.person.dialogs[0].title
+
+
 async def test_sec_12_drops_come_once_in_five_seconds_and_are_always_answered(face: Face) -> None:
     body = {"dataTransfer": {"files": [{"name": "a", "size": 1}]}}
     for _ in range(3):
@@ -376,6 +388,13 @@ async def test_activity_without_app_id_is_404(face: Face) -> None:
     assert is_error(answer, 404)
 
 
-async def test_activity_takes_the_token_as_text(face: Face) -> None:
-    status, _ = await face.post("/connect/transfers/activity", {"iteration_token": "17"}, app_id=APP)
+@pytest.mark.parametrize("token", ["17", 17, -1, 2**60, "none", None, 1.5])
+async def test_activity_takes_any_token(face: Face, token: Any) -> None:
+    status, _ = await face.post("/connect/transfers/activity", {"iteration_token": token}, app_id=APP)
     assert status == 200
+
+
+@pytest.mark.parametrize("wait", [1.5, "2.5", 3600, 0, "soon", None])
+async def test_any_time_limit_of_a_port_test_is_taken(face: Face, listening: int, wait: Any) -> None:
+    body = {"remote_host": "127.0.0.1", "ssh_port": listening, "timeout_sec": wait}
+    assert await face.post("/connect/info/ports", body) == (200, {})

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from connect_helper.picking.base import Answer, Credentials
-from tests.api.conftest import Face
+from tests.api.conftest import APP, Face
 
 HOST = "127.0.0.1"
 CLOSED_PORT = 1
@@ -330,3 +330,94 @@ async def test_a_refused_port_ends_as_failed_with_a_sentence(face: Face, granted
     assert "refused" in info["error_desc"]
     assert info["end_time"]
     assert info["files"] == []
+
+
+async def test_unset_settings_of_a_spec_fall_back_to_those_of_the_call(face: Face, granted: str) -> None:
+    status, answer = await face.start(upload(granted), app_id=APP, back_link="")
+    assert status == 200
+    entry = {"transfer_spec": upload(granted), "aspera_connect_settings": {"app_id": None}}
+    status, answer = await face.post("/connect/transfers/start", {"transfer_specs": [entry]})
+    assert status == 200
+    assert answer["transfer_specs"][0]["aspera_connect_settings"]["app_id"] == APP
+
+
+async def test_what_clients_take_for_a_failure_is_not_echoed(face: Face, granted: str) -> None:
+    spec = upload(granted, error={"user_message": "boo"}, failure="boo", tags={"aspera": {"error": "boo"}})
+    status, answer = await face.start(spec)
+    assert status == 200
+    assert "boo" not in str(answer["transfer_specs"][0]["tags"])
+    assert not {"error", "failure"} & set(answer["transfer_specs"][0]["transfer_spec"])
+
+
+async def test_a_key_without_a_user_asks_for_the_user_and_keeps_the_key(face: Face, granted: str) -> None:
+    spec = upload(granted, ssh_private_key="-----BEGIN OPENSSH PRIVATE KEY-----")
+    del spec["remote_user"], spec["remote_password"]
+    face.person.credentials = Credentials("ann", "")
+    _, answer = await face.start(spec)
+    uuid = answer["transfer_specs"][0]["uuid"]
+    login = face.parts.manager.login_of(uuid)
+    assert login is not None
+    assert login.user == "ann"
+    assert login.private_key is not None
+
+
+async def test_an_xfer_id_used_again_means_the_newest_transfer(face: Face, granted: str) -> None:
+    spec = upload(granted, tags={"aspera": {"xfer_id": "XID-1"}})
+    _, first = await face.start(spec)
+    await face.until(first["transfer_specs"][0]["uuid"], "failed")
+    _, second = await face.start(spec)
+    new = second["transfer_specs"][0]["uuid"]
+    assert new != first["transfer_specs"][0]["uuid"] == "XID-1"
+    _, told = await face.post("/connect/transfers/info/XID-1")
+    assert told["transfer_info"]["uuid"] == new
+    await face.post("/connect/transfers/remove/XID-1")
+    assert [one.id for one in face.parts.manager.all()] == [new]
+
+
+async def test_sec_08_consent_that_was_taken_back_is_asked_for_again(face: Face, granted: str) -> None:
+    _, answer = await face.start(upload(granted))
+    uuid = answer["transfer_specs"][0]["uuid"]
+    await face.until(uuid, "failed")
+    assert (await face.post(f"/connect/transfers/resume/{uuid}"))[0] == 200
+    await face.until(uuid, "failed")
+    assert len(face.person.questions) == 1  # the yes of the start still holds
+    face.parts.sites.revoke_origin("https://portal.example")
+    face.person.answer = Answer(accepted=False)
+    status, _ = await face.post(f"/connect/transfers/resume/{uuid}")
+    assert status == 403
+    assert len(face.person.questions) == 2
+
+
+async def test_a_source_taken_back_is_not_sent_again(face: Face, granted: str) -> None:
+    _, answer = await face.start(upload(granted))
+    uuid = answer["transfer_specs"][0]["uuid"]
+    await face.until(uuid, "failed")
+    (site,) = face.parts.sites.overview()
+    face.parts.sites.revoke_grant(site.grants[0].id)
+    status, answer = await face.post(f"/connect/transfers/resume/{uuid}")
+    assert (status, answer["error"]["user_message"]) == (403, "Choose the file again.")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"authentication": {"error": "x"}}, {"cookie": ["c"]}, {"remote_user": "a\nb"}, {"token": 1.5}],
+)
+async def test_a_resume_with_a_wrong_field_is_refused(
+    face: Face, granted: str, changes: dict[str, Any]
+) -> None:
+    _, answer = await face.start(upload(granted))
+    uuid = answer["transfer_specs"][0]["uuid"]
+    await face.until(uuid, "failed")
+    assert (await face.post(f"/connect/transfers/resume/{uuid}", changes))[0] == 400
+
+
+async def test_a_resume_with_another_user_keeps_the_secret(face: Face, granted: str) -> None:
+    _, answer = await face.start(upload(granted))
+    uuid = answer["transfer_specs"][0]["uuid"]
+    await face.until(uuid, "failed")
+    _, told = await face.post(f"/connect/transfers/resume/{uuid}", {"remote_user": "bob"})
+    assert told["transfer_spec"]["transfer_spec"]["remote_user"] == "bob"
+    login = face.parts.manager.login_of(uuid)
+    assert login is not None
+    assert login.user == "bob"
+    assert login.password is not None

@@ -287,3 +287,26 @@ async def test_the_list_and_its_token_survive_a_restart(
         assert after["iteration_token"] >= before["iteration_token"]
         status, _ = await face.post("/connect/file/checksum/", {"path": source})
         assert status == 403  # grants end with the program
+
+
+async def test_sec_29_a_transfer_with_a_key_goes_on_after_a_restart_when_the_page_brings_the_key(
+    folders: Folders,
+    sshd: SshServer,
+    film: Path,
+    start_face: Callable[[Folders], AbstractAsyncContextManager[Face]],
+) -> None:
+    async with start_face(folders) as face:
+        (source,) = await face.choose(film)
+        _, answer = await face.start(spec_for(sshd, "send", source, target_rate_kbps=2000))
+        uuid = answer["transfer_specs"][0]["uuid"]
+        await face.until(uuid, "running")
+    async with start_face(folders) as face:
+        info = await face.until(uuid, "failed")
+        assert "sign in again" in info["error_desc"]
+        resumed = await face.post(f"/connect/transfers/resume/{uuid}", {"ssh_private_key": sshd.client_key})
+        assert resumed[0] == 200
+        assert any("upload" in question.heading for question in face.person.questions)
+        assert face.person.sign_ins == []
+        await face.post(f"/connect/transfers/modify/{uuid}", {"target_rate_kbps": 0})
+        assert (await face.until(uuid, "completed", "failed"))["status"] == "completed"
+        assert digest(sshd.root / "film.mov") == digest(film)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any
 
 from aiohttp import web
 
@@ -21,8 +21,6 @@ from connect_helper.spec.lenient import as_bool, as_int, as_text
 from connect_helper.spec.names import page_text
 
 log = logging.getLogger(__name__)
-
-_DROPPED_LIMIT: Final = 1000  # entries of one drop
 
 
 async def select_open_file(request: web.Request) -> web.Response:
@@ -56,21 +54,21 @@ async def _select(request: web.Request, kind: DialogKind) -> web.Response:
 
 
 def read_filters(value: Any) -> tuple[FileFilter, ...]:
-    """FileFilters of section 8: `[{"filter_name": "Images", "extensions": ["png"]}]`; "" means none."""
-    if value is None or value == "":
-        return ()
-    if not isinstance(value, list):
-        raise InvalidRequest("allowedFileTypes must be a list of filters.", field="allowedFileTypes")
-    return tuple(_filter(entry) for entry in value)
+    """FileFilters of section 8: `[{"filter_name": "Images", "extensions": ["png"]}]`.
+
+    A filter is a convenience: one that cannot be read shows everything rather than no dialog.
+    """
+    entries = value if isinstance(value, list) else []
+    filters = (_filter(entry) for entry in entries if isinstance(entry, Mapping))
+    return tuple(entry for entry in filters if entry.extensions)
 
 
-def _filter(entry: Any) -> FileFilter:
-    if not isinstance(entry, Mapping):
-        raise InvalidRequest("A filter must be an object.", field="allowedFileTypes")
-    extensions = entry.get("extensions")
-    if not isinstance(extensions, list) or not all(isinstance(item, str) for item in extensions):
-        raise InvalidRequest("extensions must be a list of texts.", field="allowedFileTypes")
-    return FileFilter(as_text(entry.get("filter_name"), "filter_name") or "", tuple(extensions))
+def _filter(entry: Mapping[str, Any]) -> FileFilter:
+    name, extensions = entry.get("filter_name"), entry.get("extensions")
+    listed = extensions if isinstance(extensions, list) else []
+    return FileFilter(
+        name if isinstance(name, str) else "", tuple(item for item in listed if isinstance(item, str))
+    )
 
 
 def data_transfer(picked: Sequence[Picked]) -> JsonObject:
@@ -118,8 +116,6 @@ def _dropped(body: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     entries = holder.get("files") if isinstance(holder, Mapping) else None
     if not isinstance(entries, list) or not all(isinstance(entry, Mapping) for entry in entries):
         raise InvalidRequest("dataTransfer.files must be a list of objects.", field="dataTransfer")
-    if len(entries) > _DROPPED_LIMIT:
-        raise InvalidRequest(f"At most {_DROPPED_LIMIT} files in one drop.", field="dataTransfer")
     return entries
 
 
@@ -130,7 +126,7 @@ async def _find_dropped(
         return []
     parts = request.app[PARTS]
     parts.ladder.may_report_drop(caller)
-    names = [as_text(entry.get("name"), "name") or "" for entry in dropped]
+    names = [name if isinstance(name := entry.get("name"), str) else "" for entry in dropped]
     shown = ", ".join(page_text(name, 40) for name in names[:3])
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
     dialog = DialogRequest(
@@ -146,9 +142,9 @@ async def _find_dropped(
 
 def _looks_like_folder(entry: Mapping[str, Any]) -> bool:
     """Browsers give folders no type, and 0 or a block size as size; names with an ending are files."""
-    size = as_int(entry.get("size"), "size") or 0
-    name = as_text(entry.get("name"), "name") or ""
-    return not entry.get("type") and size % 4096 == 0 and "." not in name.strip(".")
+    size, name = entry.get("size"), entry.get("name")
+    block = not size or (isinstance(size, int) and size % 4096 == 0)
+    return not entry.get("type") and block and isinstance(name, str) and "." not in name.strip(".")
 
 
 async def read_as_array_buffer(request: web.Request) -> web.Response:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from connect_helper.errors import InvalidRequest
-from connect_helper.spec.lenient import as_bool, as_text
+from connect_helper.spec.lenient import as_bool, as_text, is_unset
 
 FIELD = "aspera_connect_settings"
 
@@ -31,7 +31,8 @@ def read_settings(body: Mapping[str, Any], per_spec: Mapping[str, Any] | None = 
 
     Raises InvalidRequest when a field has a type nothing can be made of.
     """
-    raw = {**_object(body.get(FIELD)), **_object((per_spec or {}).get(FIELD))}
+    own = _object((per_spec or {}).get(FIELD))
+    raw = {**_object(body.get(FIELD)), **{name: value for name, value in own.items() if not is_unset(value)}}
     return ConnectSettings(
         app_id=as_text(raw.get("app_id"), "app_id") or "",
         request_id=as_text(raw.get("request_id"), "request_id") or "",

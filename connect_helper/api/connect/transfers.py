@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from aiohttp import web
 
@@ -17,6 +17,8 @@ from connect_helper.errors import InvalidRequest, NotFound
 from connect_helper.spec.lenient import as_int
 from connect_helper.spec.rates import parse_rates, requested_rate_kbps
 from connect_helper.transfers.transfer import Owner, Transfer
+
+_LOCKS: Final = ("lock_target_rate", "lock_min_rate")
 
 
 async def start(request: web.Request) -> web.Response:
@@ -58,9 +60,17 @@ async def activity(request: web.Request) -> web.Response:
     settings = read_settings(body)
     if not settings.app_id:
         raise NotFound("The app_id is missing.")
-    token = as_int(body.get("iteration_token"), "iteration_token", maximum=2**53) or 0
+    token = _token(body.get("iteration_token"))
     owner = Owner(caller.origin, settings.app_id)
     return web.json_response(views.activity(*request.app[PARTS].manager.changes(owner, token)))
+
+
+def _token(value: Any) -> int:
+    """The caller's token; one we cannot have given out asks for everything (open point 7 of section 7)."""
+    try:
+        return as_int(value, "iteration_token", maximum=2**53) or 0
+    except InvalidRequest:
+        return 0
 
 
 async def info(request: web.Request) -> web.Response:
@@ -72,8 +82,11 @@ async def modify(request: web.Request) -> web.Response:
     """Change the rates of a waiting or running transfer; answers the changed fields."""
     transfer, body = await _own_transfer(request)
     fields = parse_rates(body).as_connect_fields()
-    limit = requested_rate_kbps({**transfer.spec, **fields})
-    await request.app[PARTS].manager.set_rate(transfer.id, limit, fields)
+    # The other spelling of a lock must not outlive the change.
+    kept = {f"{name}_kbps": value for name, value in fields.items() if name in _LOCKS}
+    changes = fields | {name: value for name, value in kept.items() if name in transfer.spec}
+    limit = requested_rate_kbps({**transfer.spec, **changes})
+    await request.app[PARTS].manager.set_rate(transfer.id, limit, changes)
     return web.json_response(fields)
 
 

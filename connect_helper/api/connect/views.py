@@ -14,7 +14,7 @@ from connect_helper.transfers.transfer import Transfer
 
 def transfer_info(transfer: Transfer) -> dict[str, Any]:
     """One complete TransferInfo. Leaves out `files` and `paths` when the start call asked for that."""
-    spec = dict(transfer.spec)
+    spec = _without_errors(transfer.spec)
     if as_bool(transfer.settings.get("return_paths"), "return_paths") is False:
         spec.pop("paths", None)
     info: dict[str, Any] = {
@@ -23,7 +23,7 @@ def transfer_info(transfer: Transfer) -> dict[str, Any]:
         "start_time": local_time(transfer.start_time),
         "end_time": local_time(transfer.end_time),
         "modify_time": local_time(transfer.modify_time),
-        "aspera_connect_settings": dict(transfer.settings),
+        "aspera_connect_settings": _without_errors(transfer.settings),
         "transfer_spec": spec,
         "status": transfer.status.value,
         "previous_status": transfer.previous_status.value if transfer.previous_status else "",
@@ -58,10 +58,15 @@ def start_entry(transfer: Transfer) -> dict[str, Any]:
     aspera = tags.get("aspera", {}) if isinstance(tags, Mapping) else {}
     return {
         "uuid": transfer.id,
-        "aspera_connect_settings": dict(transfer.settings),
-        "tags": {"aspera": dict(aspera)},
-        "transfer_spec": dict(transfer.spec),
+        "aspera_connect_settings": _without_errors(transfer.settings),
+        "tags": {"aspera": _without_errors(aspera)},
+        "transfer_spec": _without_errors(transfer.spec),
     }
+
+
+def _without_errors(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Unknown fields of a page go back to it, but clients take these names for a failed call (section 4)."""
+    return {name: value for name, value in fields.items() if name not in ("error", "failure")}
 
 
 def activity(token: int, transfers: Iterable[Transfer]) -> dict[str, Any]:
