@@ -15,6 +15,7 @@ import pytest_asyncio
 from playwright.async_api import Browser, Page
 
 from tests.support.browser import launch
+from tests.support.official import SDK
 from tests.support.sdk_site import DROPPED, SILENT, ScriptedHelper, serve_page, silent_port
 from tests.support.sshd import free_port
 
@@ -428,16 +429,160 @@ async def test_versions_are_compared_over_the_parts_both_have(
     assert await page.evaluate("([a, b]) => AW4.Utils.versionLessThan(a, b)", [version, other]) is less
 
 
-async def test_the_bar_says_what_to_do_and_leaves_when_the_helper_is_there(page: Page) -> None:
-    async def bars() -> int:
-        count: int = await page.evaluate(
-            "[...document.body.children].filter((one) => getComputedStyle(one).position === 'fixed').length"
-        )
-        return count
+async def test_a_body_the_helper_would_not_take_is_refused_in_the_page(page: Page) -> None:
+    def start(count: int, letter: str) -> str:
+        path = json.dumps({"source": f"/home/ana/{letter * 80}"}, ensure_ascii=False)
+        return f"connect.startTransferPromise({{ paths: Array({count}).fill({path}) }})"
 
-    await page.evaluate("window.installer = new AW4.ConnectInstaller(); installer.showLaunching(50)")
-    assert await bars() == 1
+    helper = ScriptedHelper(answers={"transfers/start": {"transfer_specs": [{"uuid": "u1"}]}})
+    async with helper.on() as port:
+        await connect(page, [port])
+        await running(page)
+        many = await outcome(page, start(20_000, "a"))
+        wide = await outcome(page, start(6_000, "ø"))  # below a million characters, above a million bytes
+        fitting = await outcome(page, start(6_000, "a"))
+        heard = await page.evaluate(
+            """() => new Promise((error) => connect.startTransfer(
+                 { paths: Array(20000).fill({ source: "/home/ana/" + "a".repeat(80) }) }, {}, { error }))"""
+        )
+    for refused in (many["error"], wide["error"], heard):
+        assert refused["error"]["code"] == -1
+        assert "Choose a folder" in refused["error"]["user_message"]
+    assert fitting == {"value": {"transfer_specs": [{"uuid": "u1"}]}}
+    assert len(helper.requests("transfers/start")) == 1
+
+
+BARS = "[...document.body.children].filter((one) => getComputedStyle(one).position === 'fixed').length"
+
+# The bar's shadow root is closed to the page; this hands it out to the test.
+SPY = """() => {
+  const attach = Element.prototype.attachShadow;
+  Element.prototype.attachShadow = function (options) {
+    return window.shadow = attach.call(this, options);
+  };
+  window.words = () => shadow.querySelector("span").textContent;
+  window.press = (label) =>
+    [...shadow.querySelectorAll("button")].find((one) => one.textContent === label).click();
+  window.installer = new AW4.ConnectInstaller({ sdkLocation: "/get/" });
+}"""
+
+
+async def test_the_bar_says_what_to_do_and_leaves_when_the_helper_is_there(page: Page) -> None:
+    await page.evaluate(SPY)
+    await page.evaluate("installer.showLaunching(20)")
+    await page.wait_for_function(f"{BARS} === 1", timeout=WAIT_MS)
+    assert "Starting" in await page.evaluate("words()")
     await page.evaluate("installer.connected(0)")
-    await page.wait_for_function("document.body.children.length === 1", timeout=WAIT_MS)
+    await page.wait_for_function(f"{BARS} === 0", timeout=WAIT_MS)
     await page.evaluate("new AW4.ConnectInstaller({ style: 'none' }).showDownload()")
-    assert await bars() == 0
+    assert await page.evaluate(BARS) == 0
+
+
+async def test_no_bar_flashes_up_when_the_helper_is_found_at_once(page: Page) -> None:
+    await page.evaluate(SPY)
+    await page.evaluate("installer.showLaunching(30); installer.connected()")
+    await outcome(page, "new Promise((resolve) => setTimeout(resolve, 120))")
+    assert await page.evaluate(BARS) == 0
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        ("showDownload", "not running"),
+        ("showInstall", "Once connect-helper is installed"),
+        ("showRetry", "not running"),
+        ("showUpdate", "too old"),
+        ("showExtensionInstall", "no browser extension"),
+        ("startExtensionInstall", "no browser extension"),
+        ("showUnsupportedBrowser", "Chrome, Edge or Firefox"),
+    ],
+)
+async def test_each_bar_pages_know_says_what_is_so_here(page: Page, call: str, words: str) -> None:
+    await page.evaluate(SPY)
+    await page.evaluate("installer.showPrevious()")
+    assert await page.evaluate(BARS) == 0  # there was none before
+    await page.evaluate(f"installer.{call}()")
+    assert words in await page.evaluate("words()")
+    await page.evaluate("press('Close')")
+    assert await page.evaluate(BARS) == 0
+    await page.evaluate("installer.showPrevious()")
+    assert words in await page.evaluate("words()")
+    assert await page.evaluate(BARS) == 1
+    assert len(page.context.pages) == 1  # no store was opened
+
+
+async def test_listeners_hear_of_the_bar_and_of_its_buttons(page: Page) -> None:
+    await page.evaluate(SPY)
+    await page.evaluate(
+        """() => {
+             window.heard = [];
+             const { EVENT_TYPE } = AW4.ConnectInstaller;
+             installer.addEventListener((event) => heard.push(event));
+             installer.addActivityListener(EVENT_TYPE.CONNECT_BAR_EVENT, (activity) => heard.push(activity));
+             installer.addActivityListener("another", () => heard.push("wrong"));
+             installer.showDownload();
+             installer.showRetry();
+             press("Start it");
+             press("Close");
+           }"""
+    )
+    names = await page.evaluate(
+        """() => {
+             const { EVENT, ACTIVITY_EVENT } = AW4.ConnectInstaller;
+             return [ACTIVITY_EVENT.CONNECT_BAR_VISIBLE, ACTIVITY_EVENT.CLICKED_RETRY, EVENT.RETRY,
+                     ACTIVITY_EVENT.CONNECT_BAR_REMOVED, EVENT.IFRAME_REMOVED];
+           }"""
+    )
+    assert await page.evaluate("heard") == names
+    assert all(names)
+    assert await page.evaluate("launches") == 1
+
+
+async def test_pages_that_ask_for_an_extension_or_an_installer_get_an_answer(page: Page) -> None:
+    await page.evaluate(SPY)
+    assert await outcome(page, "installer.isExtensionInstalled(500)") == {"value": False}
+    told = await page.evaluate(
+        """() => new Promise((resolve) => installer.isExtensionInstalled(500, {
+             success: () => resolve("success"), timedout: () => resolve("timedout") }))"""
+    )
+    assert told == "timedout"
+    assert await page.evaluate("installer.doesBrowserNeedExtensionStore()") is False
+    assert await page.evaluate("installer.getExtensionStoreLink()") == ""
+    assert await page.evaluate("AW4.ConnectInstaller.supportsInstallingExtensions") is False
+    entry = await page.evaluate("new Promise((resolve) => installer.installationJSON(resolve))")
+    assert entry["platform"]["os"] in ("win64", "macOS", "linux")
+    (link,) = entry["links"]
+    assert link["hrefAbsolute"] == await page.evaluate("location.origin") + "/get"
+    bare = "new Promise((resolve) => new AW4.ConnectInstaller().installationJSON(resolve))"
+    assert (await page.evaluate(bare))["links"] == []
+
+
+async def test_everything_of_the_official_script_is_there_under_its_name(
+    page: Page, one_browser: Browser
+) -> None:
+    names = """() => {
+      const of = (value) => {
+        const found = new Set();
+        const end = [null, Object.prototype, Function.prototype];
+        for (let at = value; !end.includes(at); at = Object.getPrototypeOf(at))
+          for (const name of Object.getOwnPropertyNames(at)) found.add(name + ": " + typeof value[name]);
+        return [...found];
+      };
+      const { Connect, ConnectInstaller, Logger, Utils } = AW4;
+      const parts = { AW4, Connect, ConnectInstaller, Logger, Utils, connect: new Connect(),
+                      installer: new ConnectInstaller(), browser: Utils.BROWSER };
+      return Object.entries(parts).flatMap(([part, value]) => of(value).map((name) => part + "." + name));
+    }"""
+    ours = set(await page.evaluate(names))
+    context = await one_browser.new_context()
+    official = await context.new_page()
+    await official.goto(page.url + "connect.js")  # any document of an origin that has local storage
+    await official.add_script_tag(path=SDK)
+    wanted = set(await official.evaluate(names))
+    constants = """() => [AW4.Connect.STATUS, AW4.Connect.EVENT, AW4.Connect.TRANSFER_STATUS,
+      AW4.Connect.HTTP_METHOD, AW4.ConnectInstaller.EVENT, AW4.ConnectInstaller.ACTIVITY_EVENT,
+      AW4.ConnectInstaller.EVENT_TYPE]"""
+    assert await page.evaluate(constants) == await official.evaluate(constants)
+    await context.close()
+    assert len(wanted) > 60
+    assert wanted - ours == set()

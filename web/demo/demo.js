@@ -13,7 +13,7 @@ const speed = /** @type {HTMLSelectElement} */ (element("speed"));
 const { STATUS } = AW4.Connect;
 
 const ASKING_MS = 800; // an answer that takes longer waits for the user
-const NO_LIMIT_KBPS = 10_000_000;
+const NO_LIMIT_KBPS = 0; // as modifyTransfer takes it
 
 /** @type {Record<string, string>} */
 const HELPER_WORDS = {

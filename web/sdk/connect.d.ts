@@ -39,7 +39,10 @@ declare namespace AW4 {
     dragDropEnabled?: boolean;
     /** Milliseconds between two looks at the transfers. Default: 2000, and 500 while one of them is active. */
     pollingTime?: number;
-    /** Proves that the page's author can read the user's files; sent with every request when given. */
+    /**
+     * Sent along with every POST when given. By itself it grants nothing: a page's files come from dialogs
+     * and drops whether it is there or not.
+     */
     authorizationKey?: string;
     /** Only HTTP to 127.0.0.1 exists here, so "extension" means the same as "http". */
     connectMethod?: "http" | "extension" | "";
@@ -360,22 +363,87 @@ declare namespace AW4 {
 
   type PreferencesPage = "general" | "transfers" | "bandwidth" | "network" | "security";
 
+  /** What `installationJSON` tells. The page's `sdkLocation` is the one link, if there is one. */
+  interface Installation {
+    title: string;
+    platform: { os: "win64" | "macOS" | "linux" | "unsupported" };
+    /** "": which versions there are is known at that address only. */
+    version: string;
+    updated: string;
+    links: { title: string; type: string; href: string; hrefAbsolute: string; hreflang: string; rel: string }[];
+  }
+
   /** A bar at the top of the page that says what to do when the helper is not there. */
   class ConnectInstaller {
+    /**
+     * @param options `style: "none"` shows no bar, for pages with words of their own; `sdkLocation` is where
+     *   the page's users get the helper.
+     */
     constructor(options?: { sdkLocation?: string; style?: "carbon" | "none" });
-    /** The helper is being started. With a time-out in ms, `showDownload` follows when nothing else came. */
+
+    /** What listeners may hear. This bar has two buttons, so it is RETRY or IFRAME_REMOVED. */
+    static readonly EVENT: {
+      readonly DOWNLOAD_CONNECT: string;
+      readonly REFRESH_PAGE: string;
+      readonly IFRAME_REMOVED: string;
+      readonly IFRAME_LOADED: string;
+      readonly TROUBLESHOOT: string;
+      readonly CONTINUE: string;
+      readonly RESIZE: string;
+      readonly RETRY: string;
+      readonly EXTENSION_INSTALL: string;
+      readonly DOWNLOAD_EXTENSION: string;
+    };
+    /** What listeners of activities may hear: CONNECT_BAR_VISIBLE, CONNECT_BAR_REMOVED or CLICKED_RETRY. */
+    static readonly ACTIVITY_EVENT: {
+      readonly CONNECT_BAR_VISIBLE: string;
+      readonly CLICKED_INSTALL_EXTENSION: string;
+      readonly CLICKED_ENABLE_EXTENSION: string;
+      readonly CLICKED_INSTALL_ADDON: string;
+      readonly CLICKED_DOWNLOAD_APP: string;
+      readonly CLICKED_INSTALL_APP: string;
+      readonly CLICKED_TROUBLESHOOT: string;
+      readonly CLICKED_DOWNLOAD_INDICATOR: string;
+      readonly DOWNLOAD_INDICATOR_VISIBLE: string;
+      readonly CLICKED_HOW_LINK: string;
+      readonly CONNECT_BAR_REMOVED: string;
+      readonly CLICKED_RETRY: string;
+    };
+    static readonly EVENT_TYPE: { readonly CONNECT_BAR_EVENT: "connect_bar_event" };
+    /** Pages set it; it changes nothing, since there is no extension to install. */
+    static supportsInstallingExtensions: boolean;
+
+    /** The helper is being started: says so after `timeout` ms (default 3500), unless it was found before. */
     showLaunching(timeout?: number): void;
     /** The helper was not found. */
     showDownload(): void;
+    /** The helper was fetched and waits to be installed. */
     showInstall(): void;
     showRetry(): void;
     /** The helper is too old. */
     showUpdate(): void;
+    /** Says that no extension is needed. */
+    showExtensionInstall(): void;
+    showUnsupportedBrowser(): void;
+    /** Shows the last bar again, if there was one. */
+    showPrevious(): void;
     /** The helper is there; the bar leaves after `timeout` ms (default 2000). */
     connected(timeout?: number): void;
     dismiss(): void;
     /** Called with "retry" or "removeiframe" when the user presses the bar's buttons. */
     addEventListener(listener: (event: string) => void): void;
+    /** Called when the bar comes, goes, or is asked to start the helper; see ACTIVITY_EVENT. */
+    addActivityListener(type: "connect_bar_event", listener: (activity: string) => void): void;
+    /** The helper is reached without an extension: always `timedout`, or false. */
+    isExtensionInstalled(timeout: number, callbacks: { success?(): void; timedout?(): void }): void;
+    isExtensionInstalled(timeout?: number): Promise<boolean>;
+    /** Always false. */
+    doesBrowserNeedExtensionStore(): boolean;
+    /** Always "". */
+    getExtensionStoreLink(): string;
+    /** There is none to install: says so in the bar. */
+    startExtensionInstall(): void;
+    installationJSON(callback: (entry: Installation) => void): void;
   }
 
   const Logger: {

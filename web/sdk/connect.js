@@ -55,6 +55,7 @@
   const VERSION_PAUSE = 1000;
   const POLL_IDLE = 2000;
   const POLL_BUSY = 500;
+  const BODY_LIMIT = 1024 * 1024; // bytes; the helper takes no more in one request
   const APP_ID_KEY = "connect-app-id"; // local storage, shared with other scripts of this kind
   const MIN_VERSION_KEY = "aspera-min-version";
   const LOG_LEVEL_KEY = "aspera-log-level";
@@ -257,6 +258,13 @@
     new Promise((resolve) => window.addEventListener("pageshow", resolve, { once: true }));
 
   const STOPPED = "The page stopped its session with the helper.";
+  const TOO_LARGE =
+    "This is more than the helper takes in one request (1 MiB, about 10,000 paths). " +
+    "Choose a folder instead of the files in it, or start several transfers.";
+
+  /** No character takes more than three bytes, so most texts need not be encoded. @param {string} text */
+  const tooLarge = (text) =>
+    text.length * 3 > BODY_LIMIT && new TextEncoder().encode(text).length > BODY_LIMIT;
 
   /** The line to the helper: finds it, sends requests, keeps them when the line is down. */
   class Line {
@@ -314,6 +322,7 @@
           return reject(failure("There is no session with the helper: call initSession or start first."));
         }
         const text = body === undefined ? undefined : JSON.stringify(body);
+        if (text !== undefined && tooLarge(text)) return reject(failure(TOO_LARGE));
         this.#deliver({ method, path, body: text, resolve, reject });
       });
     }
@@ -1065,65 +1074,210 @@
       padding: .3rem .8rem; cursor: pointer; }
     button:focus-visible { outline: 2px solid #84adff; outline-offset: 2px; }`;
 
+  const INSTALLER_EVENT = Object.freeze({
+    DOWNLOAD_CONNECT: "downloadconnect",
+    REFRESH_PAGE: "refresh",
+    IFRAME_REMOVED: "removeiframe",
+    IFRAME_LOADED: "iframeloaded",
+    TROUBLESHOOT: "troubleshoot",
+    CONTINUE: "continue",
+    RESIZE: "px",
+    RETRY: "retry",
+    EXTENSION_INSTALL: "extension_install",
+    DOWNLOAD_EXTENSION: "download_extension",
+  });
+  const ACTIVITY_EVENT = Object.freeze({
+    CONNECT_BAR_VISIBLE: "connect_bar_visible",
+    CLICKED_INSTALL_EXTENSION: "clicked_install_extension",
+    CLICKED_ENABLE_EXTENSION: "clicked_enable_extension",
+    CLICKED_INSTALL_ADDON: "clicked_install_addon",
+    CLICKED_DOWNLOAD_APP: "clicked_download_app",
+    CLICKED_INSTALL_APP: "clicked_install_app",
+    CLICKED_TROUBLESHOOT: "clicked_troubleshoot",
+    CLICKED_DOWNLOAD_INDICATOR: "clicked_download_indicator",
+    DOWNLOAD_INDICATOR_VISIBLE: "download_indicator_visible",
+    CLICKED_HOW_LINK: "clicked_how_link",
+    CONNECT_BAR_REMOVED: "connect_bar_removed",
+    CLICKED_RETRY: "mitigate_with_tab",
+  });
+  const EVENT_TYPE = Object.freeze(/** @type {const} */ ({ CONNECT_BAR_EVENT: "connect_bar_event" }));
+
+  const LAUNCHING_WAIT = 3500; // ms; a helper that runs is found sooner, and no bar flashes up
+  const CONNECTED_WAIT = 2000; // ms
+
+  const GOES_ON = "this page goes on by itself.";
+  const BAR_WORDS = {
+    launching: "Starting the transfer helper on this computer …",
+    download: `The transfer helper is not running. Start connect-helper on this computer; ${GOES_ON}`,
+    install: `Once connect-helper is installed on this computer, start it; ${GOES_ON}`,
+    update:
+      "The transfer helper on this computer is too old for this page. " +
+      "Install its newest version and start it again.",
+    extension: `connect-helper needs no browser extension. Start it on this computer; ${GOES_ON}`,
+    browser: "This browser cannot reach the transfer helper. Open this page in Chrome, Edge or Firefox.",
+    running: "The transfer helper is there.",
+  };
+  const STARTABLE = new Set(["download", "install", "extension"]); // bars with a button that starts the helper
+
+  /** The system's name as lists of installers have it. @returns {AW4.Installation["platform"]["os"]} */
+  function platformName() {
+    const { platform, userAgent } = navigator;
+    if (/Win/.test(platform)) return "win64";
+    if (/CrOS/.test(userAgent)) return "unsupported";
+    if (/Mac/.test(platform)) return "macOS";
+    return /Linux/.test(platform) ? "linux" : "unsupported";
+  }
+
   class ConnectInstaller {
+    static EVENT = INSTALLER_EVENT;
+    static ACTIVITY_EVENT = ACTIVITY_EVENT;
+    static EVENT_TYPE = EVENT_TYPE;
+    static supportsInstallingExtensions = false; // pages set it; there is no extension to install
+
     /** @type {HTMLElement | undefined} */
     #bar;
+    /** @type {keyof typeof BAR_WORDS | undefined} */
+    #last;
     #timer = 0;
     #silent;
+    #sdkLocation;
     /** @type {((event: string) => void)[]} */
     #listeners = [];
+    /** @type {((activity: string) => void)[]} */
+    #activityListeners = [];
 
     /** @param {{ style?: "carbon" | "none", sdkLocation?: string }} [options] */
     constructor(options) {
       this.#silent = options?.style === "none"; // the page shows its own words
+      this.#sdkLocation = getFullURI(options?.sdkLocation) ?? "";
       bindMethods(this);
     }
 
-    /** @param {number} [timeout]  ms */
+    // What the bar says
+
+    /** @param {number} [timeout]  ms until the bar shows, unless the helper is found before */
     showLaunching(timeout) {
-      this.#say("Starting the transfer helper on this computer …");
-      if (timeout) this.#timer = window.setTimeout(() => this.showDownload(), timeout);
+      clearTimeout(this.#timer);
+      this.#timer = window.setTimeout(() => this.#show("launching"), timeout ?? LAUNCHING_WAIT);
     }
 
     showDownload() {
-      const words = "The transfer helper is not running. Start connect-helper on this computer;";
-      this.#say(`${words} this page goes on by itself.`, true);
+      this.#show("download");
     }
 
     showInstall() {
-      this.showDownload();
+      this.#show("install");
     }
 
     showRetry() {
-      this.showDownload();
+      this.#show("download");
     }
 
     showUpdate() {
-      const words = "The transfer helper on this computer is too old for this page.";
-      this.#say(`${words} Install its newest version and start it again.`);
+      this.#show("update");
+    }
+
+    showExtensionInstall() {
+      this.#show("extension");
+    }
+
+    showUnsupportedBrowser() {
+      this.#show("browser");
+    }
+
+    /** The last bar again; nothing when there was none. */
+    showPrevious() {
+      if (this.#last) this.#show(this.#last);
     }
 
     /** @param {number} [timeout]  ms */
     connected(timeout) {
+      clearTimeout(this.#timer);
       if (!this.#bar) return;
-      this.#say("The transfer helper is there.");
-      this.#timer = window.setTimeout(() => this.dismiss(), timeout ?? 2000);
+      this.#draw("running");
+      this.#timer = window.setTimeout(() => this.dismiss(), timeout ?? CONNECTED_WAIT);
     }
 
     dismiss() {
       clearTimeout(this.#timer);
-      this.#bar?.remove();
+      if (!this.#bar) return;
+      this.#bar.remove();
       this.#bar = undefined;
+      this.#note(ACTIVITY_EVENT.CONNECT_BAR_REMOVED);
     }
+
+    // Who hears of it
 
     /** @param {(event: string) => void} listener */
     addEventListener(listener) {
-      this.#listeners.push(listener);
+      if (typeof listener === "function") this.#listeners.push(listener);
     }
 
-    #say(/** @type {string} */ message, retry = false) {
-      this.dismiss();
-      if (this.#silent) return;
+    /** @param {string} type @param {(activity: string) => void} listener */
+    addActivityListener(type, listener) {
+      const known = type === EVENT_TYPE.CONNECT_BAR_EVENT && typeof listener === "function";
+      if (known) this.#activityListeners.push(listener);
+    }
+
+    #note(/** @type {string} */ activity) {
+      for (const listener of [...this.#activityListeners]) told(listener, activity);
+    }
+
+    // What pages ask of extensions and installers
+
+    /**
+     * Never: this script reaches the helper without an extension.
+     * @param {number} [_timeout]  ms; the answer needs no wait
+     * @param {{ success?(): void, timedout?(): void }} [callbacks]
+     * @returns {any}
+     */
+    isExtensionInstalled(_timeout, callbacks) {
+      const answer = Promise.resolve(false);
+      if (!callbacks) return answer;
+      void answer.then(() => callbacks.timedout?.());
+      return undefined;
+    }
+
+    doesBrowserNeedExtensionStore() {
+      return false;
+    }
+
+    getExtensionStoreLink() {
+      return "";
+    }
+
+    startExtensionInstall() {
+      this.#show("extension");
+    }
+
+    /** @param {(entry: AW4.Installation) => void} callback */
+    installationJSON(callback) {
+      if (typeof callback !== "function") return;
+      const href = this.#sdkLocation;
+      const link = { title: "connect-helper", type: "text/html", hreflang: "en", rel: "enclosure" };
+      const entry = {
+        title: "connect-helper",
+        platform: { os: platformName() },
+        version: "",
+        updated: "",
+        links: href ? [{ ...link, href, hrefAbsolute: href }] : [],
+      };
+      queueMicrotask(() => callback(entry));
+    }
+
+    // The bar itself
+
+    #show(/** @type {keyof typeof BAR_WORDS} */ kind) {
+      clearTimeout(this.#timer);
+      this.#last = kind;
+      if (this.#silent) return Logger.debug("No bar, as the page wishes:", BAR_WORDS[kind]);
+      const fresh = !this.#bar;
+      this.#draw(kind);
+      if (fresh) this.#note(ACTIVITY_EVENT.CONNECT_BAR_VISIBLE);
+    }
+
+    #draw(/** @type {keyof typeof BAR_WORDS} */ kind) {
+      this.#bar?.remove();
       this.#bar = document.createElement("div");
       const root = this.#bar.attachShadow({ mode: "closed" });
       const sheet = new CSSStyleSheet();
@@ -1132,13 +1286,18 @@
       const row = document.createElement("div");
       row.setAttribute("role", "status");
       const text = document.createElement("span");
-      text.textContent = message;
+      text.textContent = BAR_WORDS[kind];
       row.append(text);
-      if (retry) row.append(this.#button("Start it", "retry", () => launchConnect()));
-      row.append(this.#button("Close", "removeiframe", () => this.dismiss()));
+      if (STARTABLE.has(kind)) row.append(this.#button("Start it", INSTALLER_EVENT.RETRY, this.#retry));
+      row.append(this.#button("Close", INSTALLER_EVENT.IFRAME_REMOVED, this.dismiss));
       root.append(row);
-      document.body.append(this.#bar);
+      (document.body ?? document.documentElement).append(this.#bar);
     }
+
+    #retry = () => {
+      this.#note(ACTIVITY_EVENT.CLICKED_RETRY);
+      launchConnect();
+    };
 
     #button(/** @type {string} */ label, /** @type {string} */ event, /** @type {() => void} */ act) {
       const button = document.createElement("button");
@@ -1146,9 +1305,18 @@
       button.textContent = label;
       button.addEventListener("click", () => {
         act();
-        for (const listener of this.#listeners) listener(event);
+        for (const listener of [...this.#listeners]) told(listener, event);
       });
       return button;
+    }
+  }
+
+  /** As `call`, for listeners of the bar. @param {(word: string) => void} listener @param {string} word */
+  function told(listener, word) {
+    try {
+      listener(word);
+    } catch (error) {
+      reportError(error);
     }
   }
 
