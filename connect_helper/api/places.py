@@ -18,6 +18,7 @@ from connect_helper.transfers.plan import Download, Item, LocalRef, Upload
 
 CHOOSE_AGAIN = "Choose the file again."
 CHOOSE_FOLDER = "Choose a folder."
+_NAMES_SHOWN = 3
 
 
 class Places:
@@ -96,6 +97,13 @@ class Places:
             return f"{count} items"
         sources = [full_path(item.source) for item in items if isinstance(item, Upload)]
         return await asyncio.to_thread(_count, sources)
+
+    def shown_names(self, items: Sequence[Item]) -> str:
+        """Names of what is sent, the first few, safe to show."""
+        names = [Path(full_path(item.source)).name for item in items if isinstance(item, Upload)]
+        shown = ", ".join(display(name, 60) for name in names[:_NAMES_SHOWN])
+        more = len(names) - _NAMES_SHOWN
+        return f"{shown} and {more} more" if more > 0 else shown
 
     def shown_destination(self, items: Sequence[Item]) -> str:
         """The local folder downloads go to, safe to show."""

@@ -163,6 +163,7 @@ class Starting:
         replaces = plan.policies.overwrite != "none"
         if plan.direction == "send":
             heading = f"Allow {caller.label} to upload {what} to {host}?"
+            details.insert(0, self._places.shown_names(plan.items))
             if replaces:
                 details.append("Files of the same name on the server are replaced.")
         else:

@@ -170,6 +170,7 @@ async def test_the_question_says_who_what_and_where(face: Face, granted: str) ->
     await face.start(upload(granted))
     (question,) = face.person.questions
     assert question.heading == "Allow https://portal.example to upload 1 file (4.0 kB) to 127.0.0.1?"
+    assert question.details[0] == "film.mov"
     assert any("port 1" in line for line in question.details)
     assert any("this computer itself" in line for line in question.details)
     assert question.remember
