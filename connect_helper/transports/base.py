@@ -123,7 +123,7 @@ class LocalSource(Protocol):
 class LocalTarget(Protocol):
     """An open local partial file that is being received. Calls block: run them in a thread."""
 
-    def write(self, offset: int, data: list[bytes]) -> None:
+    def write(self, offset: int, data: Sequence[bytes | memoryview]) -> None:
         """Write the blocks one after the other. Raises DiskFull, TargetError."""
         ...
 

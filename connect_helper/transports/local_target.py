@@ -209,7 +209,7 @@ class PartialFile:
     def size(self) -> int:
         return os.fstat(self._handle).st_size
 
-    def write(self, offset: int, data: list[bytes]) -> None:
+    def write(self, offset: int, data: Sequence[bytes | memoryview]) -> None:
         todo = [memoryview(block) for block in data]
         try:
             while todo:

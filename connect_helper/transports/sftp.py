@@ -16,7 +16,6 @@ from types import TracebackType
 from typing import Final, TypeVar
 
 import asyncssh
-from asyncssh.sftp import start_sftp_client
 
 from connect_helper.errors import (
     AlreadyExists,
@@ -39,20 +38,20 @@ from connect_helper.transports.base import (
 )
 from connect_helper.transports.error_map import Side, remote_error
 from connect_helper.transports.host_keys import AskHostKey, KnownKeys
+from connect_helper.transports.pipe import Data
 from connect_helper.transports.sftp_digest import program_digest
 from connect_helper.transports.sftp_scan import facts_of, scan
 from connect_helper.transports.sftp_streams import Line, receive_blocks, send_blocks
+from connect_helper.transports.sftp_wire import Name, SftpWire, data_of, done
 from connect_helper.transports.ssh_connection import Credentials, Endpoint, connect
 
 _log = logging.getLogger(__name__)
 
-CHANNEL_WINDOW: Final = 16 * 1024 * 1024  # bytes the server may send before we confirm
-CHANNEL_PACKET: Final = 256 * 1024
 REQUESTS: Final = 160  # of all files together, each of at most LARGEST_BLOCK
 LARGEST_BLOCK: Final = 256 * 1024
 UNKNOWN_LIMIT: Final = 32 * 1024  # what every server has to take (draft 02, section 3)
 CLOSE_LIMIT_S: Final = 5.0
-DIRECT: Final = 0  # block size for asyncssh: one call, one request
+OPEN_LIMIT_S: Final = 30.0
 
 _T = TypeVar("_T")
 _WRITE: Final = asyncssh.FXF_WRITE | asyncssh.FXF_CREAT
@@ -89,7 +88,8 @@ class SftpTransport:
         self._connection = self._shell = connected.connection
         self._address = connected.address
         try:
-            self._client = await self._open_client(connected.connection)
+            async with asyncio.timeout(OPEN_LIMIT_S):
+                self._wire = await SftpWire.open(connected.connection)
         except (asyncssh.Error, OSError, TimeoutError) as error:
             connected.connection.abort()
             raise TargetError(
@@ -99,25 +99,15 @@ class SftpTransport:
         except BaseException:
             connected.connection.abort()
             raise
-        limits = self._client.limits
+        limits = self._wire.limits
         self._line = Line(
-            min(limits.max_read_len or UNKNOWN_LIMIT, LARGEST_BLOCK),
-            min(limits.max_write_len or UNKNOWN_LIMIT, LARGEST_BLOCK),
+            min(limits.read or UNKNOWN_LIMIT, LARGEST_BLOCK),
+            min(limits.write or UNKNOWN_LIMIT, LARGEST_BLOCK),
             asyncio.Semaphore(REQUESTS),
             self._limiter,
             time.monotonic,
         )
         return self
-
-    async def _open_client(self, connection: asyncssh.SSHClientConnection) -> asyncssh.SFTPClient:
-        # Opened by hand for the sake of the window: the library's own is 2 MiB, little for a long line.
-        async with asyncio.timeout(30):
-            writer, reader, _ = await connection.open_session(
-                subsystem="sftp", encoding=None, window=CHANNEL_WINDOW, max_pktsize=CHANNEL_PACKET
-            )
-            return await start_sftp_client(
-                connection, asyncio.get_running_loop(), "replace", reader, writer, "utf-8", "strict", 3
-            )
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -159,25 +149,23 @@ class SftpTransport:
     # Questions about the far side ----------------------------------------------------------------
 
     async def facts(self, path: bytes, *, follow: bool = False) -> Facts | None:
-        call = self._client.stat(path) if follow else self._client.lstat(path)
+        call = self._wire.stat(path, follow=follow)
         attrs = await self._call(_none_if_missing(call), "source", path)
         return None if attrs is None else facts_of(attrs)
 
     async def real_path(self, path: bytes) -> bytes:
         """The path with every link resolved by the server."""
-        return await self._call(self._client.realpath(path), "source", path)
+        return await self._call(self._wire.real_path(path), "source", path)
 
-    async def list_folder(self, path: bytes) -> AsyncIterator[asyncssh.SFTPName]:
+    async def list_folder(self, path: bytes) -> AsyncIterator[Name]:
         """The entries of a folder, with the names as bytes."""
-        names = self._client.scandir(path)
+        handle = await self._call(self._wire.open_folder(path), "source", path)
         try:
-            while True:
-                name = await self._call(anext(names, None), "source", path)
-                if name is None:
-                    return
-                yield name
+            while names := await self._call(self._wire.read_folder(handle), "source", path):
+                for name in names:
+                    yield name
         finally:
-            await names.aclose()  # type: ignore[attr-defined] # it is an async generator
+            await self._close_quietly(handle, path)
 
     def scan(self, source: bytes, *, follow_links: bool) -> AsyncGenerator[Entry, None]:
         return scan(self, source, follow_links=follow_links)
@@ -217,7 +205,7 @@ class SftpTransport:
         item.done = item.hashes.mark()
         async with self._open(item.partial, flags, "target") as file:
             if not item.exclusive:
-                await self._call(file.handle.truncate(item.offset), "target", item.partial)
+                await self._call(self._wire.resize(file.handle, item.offset), "target", item.partial)
             try:
                 await send_blocks(self._line, file, item)
                 await self._sync(file)
@@ -226,7 +214,7 @@ class SftpTransport:
 
     async def _sync(self, file: _RemoteFile) -> None:
         try:
-            await self._call(file.handle.fsync(), "target", file.path)
+            await self._call(self._wire.fsync(file.handle), "target", file.path)
         except TargetError as error:
             if not isinstance(error.__cause__, asyncssh.SFTPOpUnsupported):
                 raise
@@ -237,10 +225,10 @@ class SftpTransport:
             return error
         folder = item.partial.rpartition(b"/")[0] or (b"/" if item.partial.startswith(b"/") else b".")
         try:
-            space = await self._call(self._client.statvfs(folder), "target", folder)
+            space = await self._call(self._wire.space(folder), "target", folder)
         except TargetError:
             return error  # it cannot say
-        free = (space.bavail or 0) * (space.frsize or 0)
+        free = space.free
         missing = item.source.size - item.done.offset
         if free >= min(missing, LARGEST_BLOCK):
             return error
@@ -258,13 +246,13 @@ class SftpTransport:
             await self._unchanged(file, item)
 
     async def _unchanged(self, file: _RemoteFile, item: ReceiveItem) -> None:
-        facts = facts_of(await self._call(file.handle.stat(), "source", item.path))
+        facts = facts_of(await self._call(self._wire.fstat(file.handle), "source", item.path))
         if (facts.size, facts.mtime_ns) != (item.size, item.mtime_ns):
             raise SourceChanged(f"{display(item.path)} changed on the server while it was read; start again.")
 
     @asynccontextmanager
     async def _open(self, path: bytes, flags: int, side: Side) -> AsyncIterator[_RemoteFile]:
-        opening = self._client.open(path, flags, encoding=None, block_size=DIRECT)
+        opening = self._wire.open_file(path, flags)
         try:
             handle = await self._call(opening, side, path)
         except TargetError as error:
@@ -282,12 +270,12 @@ class SftpTransport:
             await self._close_quietly(handle, path)
             raise
         else:
-            await self._call(handle.close(), side, path)
+            await self._call(self._wire.close(handle), side, path)
 
-    async def _close_quietly(self, handle: asyncssh.SFTPClientFile, path: bytes) -> None:
+    async def _close_quietly(self, handle: bytes, path: bytes) -> None:
         try:
             async with asyncio.timeout(CLOSE_LIMIT_S):
-                await handle.close()
+                await self._wire.close(handle)
         except (TimeoutError, asyncssh.Error, OSError) as error:
             _log.info("closing %s: %s", display(path), error)
 
@@ -322,14 +310,14 @@ class SftpTransport:
 
     async def _make_one(self, path: bytes) -> None:
         try:
-            await self._call(self._client.mkdir(path), "target", path)
+            await self._call(self._wire.mkdir(path), "target", path)
         except TargetError:
             facts = await self.facts(path, follow=True)  # somebody else may have been quicker
             if facts is None or facts.kind != "folder":
                 raise
 
     async def truncate(self, path: bytes, length: int) -> None:
-        await self._call(self._client.truncate(path, length), "target", path)
+        await self._call(self._wire.truncate(path, length), "target", path)
 
     async def publish(self, partial: bytes, target: bytes, how: Publish) -> None:
         there = await self.facts(target)
@@ -340,30 +328,29 @@ class SftpTransport:
         if how == "fresh":
             # Version 3 demands that a plain rename fails on an existing name.
             try:
-                await self._call(self._client.rename(partial, target), "target", target)
+                await self._call(self._wire.rename(partial, target), "target", target)
             except TargetError as error:
                 if await self.facts(target) is None:
                     raise
                 raise AlreadyExists(f"{display(target)} exists already on the server.") from error
             return
         try:
-            await self._call(self._client.posix_rename(partial, target), "target", target)
+            await self._call(self._wire.posix_rename(partial, target), "target", target)
         except TargetError as error:
             if not isinstance(error.__cause__, asyncssh.SFTPOpUnsupported):
                 raise
             if there is not None:
                 await self.remove(target)
-            await self._call(self._client.rename(partial, target), "target", target)
+            await self._call(self._wire.rename(partial, target), "target", target)
 
     async def set_times(self, path: bytes, mtime_ns: int) -> None:
-        seconds = mtime_ns / 1_000_000_000
         try:
-            await self._call(self._client.utime(path, (seconds, seconds)), "target", path)
+            await self._call(self._wire.set_times(path, mtime_ns // 1_000_000_000), "target", path)
         except TargetError as error:
             _log.info("%s keeps its own time: %s", display(path), error.internal_message)
 
     async def remove(self, path: bytes) -> None:
-        await self._call(_none_if_missing(self._client.remove(path)), "target", path)
+        await self._call(_none_if_missing(self._wire.remove(path)), "target", path)
 
 
 async def _none_if_missing(call: Awaitable[_T]) -> _T | None:
@@ -376,24 +363,28 @@ async def _none_if_missing(call: Awaitable[_T]) -> _T | None:
 class _RemoteFile:
     """An open file of the server, each call one request."""
 
-    def __init__(
-        self, transport: SftpTransport, handle: asyncssh.SFTPClientFile, path: bytes, side: Side
-    ) -> None:
+    def __init__(self, transport: SftpTransport, handle: bytes, path: bytes, side: Side) -> None:
         self._transport = transport
         self.handle = handle
         self.path = path
         self._side: Side = side
 
-    async def read(self, offset: int, length: int) -> bytes:
+    async def read(self, offset: int, length: int) -> Data:
         """Up to `length` bytes; none at the end of the file."""
-        return await self._transport._call(self.handle.read(length, offset), self._side, self.path)
+        return await self._transport._call(self._read(offset, length), self._side, self.path)
 
-    async def write(self, offset: int, data: bytes) -> None:
-        await self._transport._call(self.handle.write(data, offset), self._side, self.path)
+    async def _read(self, offset: int, length: int) -> Data:
+        return data_of(await self._transport._wire.start_read(self.handle, offset, length))
+
+    async def write(self, offset: int, data: Data) -> None:
+        await self._transport._call(self._write(offset, data), self._side, self.path)
+
+    async def _write(self, offset: int, data: Data) -> None:
+        done(await self._transport._wire.start_write(self.handle, offset, data))
 
 
 class _Nowhere:
     """A target for bytes that are only hashed."""
 
-    def write(self, offset: int, data: list[bytes]) -> None:
+    def write(self, offset: int, data: Sequence[bytes | memoryview]) -> None:
         pass

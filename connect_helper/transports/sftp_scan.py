@@ -11,18 +11,12 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-import asyncssh
-
 from connect_helper.errors import LinkSkipped, SourceMissing, SpecialFile, TransferError, UnsafeName
 from connect_helper.spec.names import display, safe_component
 from connect_helper.transports.base import Entry, Facts, Kind
+from connect_helper.transports.sftp_wire import Attrs, Name
 
 DEPTH_LIMIT: Final = 100
-_KINDS: Final = {
-    asyncssh.FILEXFER_TYPE_REGULAR: "file",
-    asyncssh.FILEXFER_TYPE_DIRECTORY: "folder",
-    asyncssh.FILEXFER_TYPE_SYMLINK: "link",
-}
 
 
 class Lister(Protocol):
@@ -32,20 +26,17 @@ class Lister(Protocol):
 
     async def real_path(self, path: bytes) -> bytes: ...
 
-    def list_folder(self, path: bytes) -> AsyncIterator[asyncssh.SFTPName]: ...
+    def list_folder(self, path: bytes) -> AsyncIterator[Name]: ...
 
 
-def facts_of(attrs: asyncssh.SFTPAttrs) -> Facts:
+def facts_of(attrs: Attrs) -> Facts:
     """Facts from SFTP attributes; version 3 tells the kind by the mode only."""
     kind: Kind = "special"
-    if attrs.permissions is not None and stat.S_IFMT(attrs.permissions):
-        mode = attrs.permissions
+    mode = attrs.permissions or 0
+    if stat.S_IFMT(mode):
         kind = "file" if stat.S_ISREG(mode) else "folder" if stat.S_ISDIR(mode) else "special"
         kind = "link" if stat.S_ISLNK(mode) else kind
-    else:
-        kind = _KINDS.get(attrs.type, "special")  # type: ignore[assignment] # the table's values are kinds
-    mtime_ns = (attrs.mtime or 0) * 1_000_000_000 + (attrs.mtime_ns or 0)
-    return Facts(kind, attrs.size or 0, mtime_ns)
+    return Facts(kind, attrs.size or 0, (attrs.mtime or 0) * 1_000_000_000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +78,7 @@ async def _content(
     try:
         yield Entry(folder.path, folder.below, facts)
         async for name in lister.list_folder(folder.path):
-            raw = name.filename if isinstance(name.filename, bytes) else name.filename.encode()
+            raw = name.filename
             if raw in (b".", b".."):
                 continue
             yield await _entry(lister, folder, raw, name.attrs, root, follow_links)
@@ -101,7 +92,7 @@ async def _entry(
     lister: Lister,
     folder: _Folder,
     raw: bytes,
-    attrs: asyncssh.SFTPAttrs,
+    attrs: Attrs,
     root: bytes,
     follow_links: bool,
 ) -> Entry | _Folder:

@@ -15,6 +15,7 @@ from typing import Any, Final, Protocol
 from connect_helper.errors import ContentError, SourceChanged
 from connect_helper.spec.names import display
 from connect_helper.transports.base import Mark, RateLimiter, ReceiveItem, SendItem
+from connect_helper.transports.pipe import Data
 from connect_helper.transports.window import Window
 
 DISK_BLOCK: Final = 2 * 1024 * 1024  # bytes read from or written to the disk at once
@@ -24,9 +25,9 @@ DISK_WAIT_S: Final = 0.2  # what arrived is written after this long, however lit
 class RemoteFile(Protocol):
     """An open file on the server; errors are ours already."""
 
-    async def read(self, offset: int, length: int) -> bytes: ...
+    async def read(self, offset: int, length: int) -> Data: ...
 
-    async def write(self, offset: int, data: bytes) -> None: ...
+    async def write(self, offset: int, data: Data) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,15 +140,16 @@ class _DiskReader:
     def __init__(self, item: SendItem) -> None:
         self._item = item
         self._offset = item.offset
-        self._piece = b""
+        self._piece = memoryview(b"")
         self._used = 0
         self.mark: Mark | None = None
 
-    async def next_block(self, length: int) -> bytes:
+    async def next_block(self, length: int) -> memoryview:
         self.mark = None
         if self._used == len(self._piece):
             wanted = min(DISK_BLOCK, self._item.source.size - self._offset)
-            self._piece, self.mark = await asyncio.to_thread(self._read, wanted)
+            piece, self.mark = await asyncio.to_thread(self._read, wanted)
+            self._piece = memoryview(piece)
             self._offset += wanted
             self._used = 0
         block = self._piece[self._used : self._used + length]
@@ -178,14 +180,14 @@ async def receive_blocks(line: Line, file: RemoteFile, item: ReceiveItem) -> Non
         raise _changed(item)
 
 
-async def _read_whole(file: RemoteFile, item: ReceiveItem, offset: int, length: int) -> bytes:
+async def _read_whole(file: RemoteFile, item: ReceiveItem, offset: int, length: int) -> Data:
     """`length` bytes at `offset`: a server may answer with fewer and has to be asked again."""
     data = await file.read(offset, length)
     while len(data) < length:
         more = await file.read(offset + len(data), length - len(data))
         if not more:
             raise _changed(item)
-        data += more
+        data = b"".join((data, more))
     if len(data) > length:
         raise ContentError(f"The server sent more of {display(item.path)} than it was asked for.")
     return data
@@ -202,11 +204,11 @@ class _DiskWriter:
         self._item = item
         self._clock = clock
         self._flushed_at = clock()
-        self._blocks: list[bytes] = []
+        self._blocks: list[Data] = []
         self._amount = 0
         self._offset = item.offset
 
-    async def add(self, data: bytes) -> None:
+    async def add(self, data: Data) -> None:
         self._blocks.append(data)
         self._amount += len(data)
         if self._amount >= DISK_BLOCK or self._clock() - self._flushed_at >= DISK_WAIT_S:
@@ -222,7 +224,7 @@ class _DiskWriter:
         self._flushed_at = self._clock()
         self._item.sink(amount)
 
-    def _write(self, blocks: list[bytes]) -> Mark:
+    def _write(self, blocks: list[Data]) -> Mark:
         self._item.target.write(self._offset, blocks)
         for block in blocks:
             self._item.hashes.feed(block)

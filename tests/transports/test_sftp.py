@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
 from pathlib import Path
 
 import asyncssh
@@ -18,30 +17,12 @@ from connect_helper.errors import (
     TargetIsFolder,
     TargetNotFolder,
 )
-from connect_helper.transports.base import BlockHashes, ReceiveItem, SendItem
-from connect_helper.transports.host_keys import KnownKeys
-from connect_helper.transports.rate import TokenBucket
-from connect_helper.transports.sftp import SftpTransport
-from connect_helper.transports.ssh_connection import Credentials, Endpoint
+from connect_helper.transports.base import BlockHashes, ReceiveItem
 from tests.support.sessions import noise
 from tests.support.sshd import PasswordServer, SshServer
+from tests.support.transports import Memory, open_transport, sending
 
 PLAIN = "/usr/lib/openssh/sftp-server -P posix-rename,fsync,statvfs,fstatvfs,limits,lsetstat"
-
-
-@asynccontextmanager
-async def open_transport(server: SshServer | PasswordServer) -> AsyncIterator[SftpTransport]:
-    async def never(key: str, fingerprint: str) -> bool:
-        raise AssertionError("the key is known")
-
-    if isinstance(server, SshServer):
-        login = Credentials(server.user, private_key=server.client_key)
-    else:
-        login = Credentials(server.user, password=server.password)
-    endpoint = Endpoint("h.example", server.port, ("127.0.0.1",))
-    known = KnownKeys(trusted=(server.host_key_line,))
-    async with SftpTransport(endpoint, login, known, never, TokenBucket(None)) as transport:
-        yield transport
 
 
 @pytest.fixture(scope="module", params=["stock", "without extensions"])
@@ -50,32 +31,6 @@ def sshd(request: pytest.FixtureRequest) -> Iterator[SshServer]:
         pytest.fail(f"{PLAIN.split()[0]} is needed: install the OpenSSH server")
     with SshServer(sftp="" if request.param == "stock" else PLAIN) as server:
         yield server
-
-
-class Memory:
-    """A local file in memory, as source and as target."""
-
-    def __init__(self, content: bytes = b"") -> None:
-        self.content = bytearray(content)
-
-    @property
-    def size(self) -> int:
-        return len(self.content)
-
-    def read(self, offset: int, length: int) -> bytes:
-        return bytes(self.content[offset : offset + length])
-
-    def check(self) -> None:
-        return None
-
-    def write(self, offset: int, data: list[bytes]) -> None:
-        assert offset == len(self.content)
-        self.content += b"".join(data)
-
-
-def sending(content: bytes, partial: bytes, *, exclusive: bool = True) -> tuple[SendItem, list[int]]:
-    counts: list[int] = []
-    return SendItem(Memory(content), partial, 0, BlockHashes("sha256"), counts.append, exclusive), counts
 
 
 @pytest.mark.parametrize("size", [0, 1, 32_768, 261_120, 261_121, 3_000_000])

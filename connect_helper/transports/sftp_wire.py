@@ -1,0 +1,390 @@
+"""SFTP version 3 requests over one channel, any number of them on their way.
+
+Protocol: draft-ietf-secsh-filexfer-02, and of OpenSSH's extensions limits, posix-rename, fsync and
+statvfs (its PROTOCOL file, section 4). Lean on purpose: a request is a few bytes and one future, the data of
+a write goes out from where it lies, the data of a read comes in as it was decrypted. Paths are bytes.
+Failures come as the SSH library's SFTP errors, which `error_map` knows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import asyncssh
+from asyncssh.packet import PacketDecodeError, SSHPacket
+
+from connect_helper.transports.pipe import Data, Pipe, open_pipe
+
+_log = logging.getLogger(__name__)
+
+INIT, VERSION, OPEN, CLOSE, READ, WRITE, LSTAT, FSTAT, SETSTAT, FSETSTAT = 1, 2, 3, 4, 5, 6, 7, 8, 9, 10
+OPENDIR, READDIR, REMOVE, MKDIR, REALPATH, STAT, RENAME = 11, 12, 13, 14, 16, 17, 18
+RMDIR: Final = 15
+STATUS, HANDLE, DATA, NAME, ATTRS = 101, 102, 103, 104, 105
+EXTENDED, EXTENDED_REPLY = 200, 201
+LARGEST_PACKET: Final = 4 * 1024 * 1024 + 1024  # bytes; no honest answer is larger
+LARGEST_HANDLE: Final = 256  # bytes (section 6.2)
+WINDOW: Final = 32 * 1024 * 1024  # bytes the server may send before we confirm
+PACKET: Final = 256 * 1024
+_SIZE, _IDS, _MODE, _TIMES, _MORE = 1, 2, 4, 8, 0x80000000
+
+_HEAD: Final = struct.Struct(">IBI")
+_READ: Final = struct.Struct(">QI")
+_Q: Final = struct.Struct(">Q")
+_I: Final = struct.Struct(">I")
+
+
+@dataclass(frozen=True, slots=True)
+class Attrs:
+    """What a server says about a file; None where it says nothing. Times in whole seconds."""
+
+    size: int | None = None
+    permissions: int | None = None
+    mtime: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Name:
+    """One entry of a folder."""
+
+    filename: bytes
+    attrs: Attrs
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What the server takes in one request, in bytes; 0 where it does not say."""
+
+    read: int = 0
+    write: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """Free space where a file lies, in bytes, for an ordinary user."""
+
+    free: int
+
+
+class SftpWire:
+    """One SFTP session. Open it with `open`; `on_answer` is called for each answer of the server."""
+
+    def __init__(self) -> None:
+        self._pipe: Pipe | None = None
+        self._pending: dict[int, asyncio.Future[tuple[int, Data]]] = {}
+        self._greeting: asyncio.Future[Data] = asyncio.get_running_loop().create_future()
+        self._last = 0
+        self._input = _Packets(self._packet)
+        self._lost: Exception | None = None
+        self._extensions: dict[bytes, bytes] = {}
+        self.limits = Limits()
+        self.on_answer: Callable[[], None] = lambda: None
+
+    @classmethod
+    async def open(cls, connection: asyncssh.SSHClientConnection, *, lean: bool = True) -> SftpWire:
+        """Start SFTP on a connection. Raises asyncssh.Error, OSError."""
+        wire = cls()
+        wire._pipe = await open_pipe(
+            connection, wire, subsystem="sftp", window=WINDOW, packet=PACKET, lean=lean
+        )
+        wire._pipe.send(_I.pack(5), bytes((INIT,)), _I.pack(3))
+        wire._greet(await wire._greeting)
+        if b"limits@openssh.com" in wire._extensions:
+            wire.limits = await wire._ask_limits()
+        return wire
+
+    def _greet(self, body: Data) -> None:
+        packet = SSHPacket(bytes(body))
+        try:
+            version = packet.get_uint32()
+            while packet:
+                name = packet.get_string()
+                self._extensions[name] = packet.get_string()
+        except PacketDecodeError as error:
+            raise asyncssh.SFTPBadMessage(str(error)) from None
+        if version != 3:
+            raise asyncssh.SFTPBadMessage(f"the server speaks version {version}")
+
+    async def _ask_limits(self) -> Limits:
+        try:
+            packet = await self._extended(b"limits@openssh.com", b"")
+            packet.get_uint64()
+            return Limits(packet.get_uint64(), packet.get_uint64())
+        except (asyncssh.SFTPError, PacketDecodeError) as error:
+            _log.info("the server does not tell its limits: %s", error)
+            return Limits()
+
+    @property
+    def owed(self) -> int:
+        """Answers the server owes."""
+        return len(self._pending)
+
+    @property
+    def waiting(self) -> int:
+        """Bytes that have not left for the server."""
+        return self._pipe.waiting if self._pipe is not None else 0
+
+    # What arrives ----------------------------------------------------------------------------------
+
+    def received(self, data: Data) -> None:
+        try:
+            self._input.feed(data)
+        except asyncssh.SFTPError as error:
+            self.lost(error)
+
+    def lost(self, reason: Exception | None) -> None:
+        if self._lost is None:
+            self._lost = asyncssh.SFTPConnectionLost(str(reason or "the connection was closed"))
+        if not self._greeting.done():
+            self._greeting.set_exception(self._lost)
+        pending, self._pending = self._pending, {}
+        for answer in pending.values():
+            if not answer.done():
+                answer.set_exception(self._lost)
+
+    def _packet(self, body: Data) -> None:
+        kind = body[0]
+        if kind == VERSION and not self._greeting.done():
+            self._greeting.set_result(body[1:])
+            return
+        if len(body) < 5:
+            raise asyncssh.SFTPBadMessage("an answer is too short")
+        answer = self._pending.pop(int.from_bytes(body[1:5], "big"), None)
+        if answer is None:
+            raise asyncssh.SFTPBadMessage("an answer belongs to no request")
+        self.on_answer()
+        if not answer.done():
+            answer.set_result((kind, body[5:]))
+
+    # Requests --------------------------------------------------------------------------------------
+
+    def ask(self, kind: int, *parts: Data) -> asyncio.Future[tuple[int, Data]]:
+        """Send a request at once; its answer comes as kind and body. Raises SFTPConnectionLost."""
+        answer: asyncio.Future[tuple[int, Data]] = asyncio.get_running_loop().create_future()
+        if self._lost is not None or self._pipe is None:
+            raise self._lost or asyncssh.SFTPNoConnection("not connected")
+        self._last = number = (self._last + 1) & 0xFFFFFFFF
+        self._pending[number] = answer
+        length = 5
+        for part in parts:
+            length += len(part)
+        self._pipe.send(_HEAD.pack(length, kind, number), *parts)
+        return answer
+
+    async def _done(self, kind: int, *parts: Data) -> None:
+        done(await self.ask(kind, *parts))
+
+    async def _extended(self, name: bytes, body: bytes) -> SSHPacket:
+        answer = await self.ask(EXTENDED, _string(name), body)
+        return SSHPacket(bytes(_body(answer, EXTENDED_REPLY)))
+
+    def _offers(self, name: bytes) -> None:
+        if name not in self._extensions:
+            raise asyncssh.SFTPOpUnsupported(f"{name.decode()} is not supported")
+
+    async def stat(self, path: bytes, *, follow: bool) -> Attrs:
+        return _attrs_of(_body(await self.ask(STAT if follow else LSTAT, _string(path)), ATTRS))
+
+    async def fstat(self, handle: bytes) -> Attrs:
+        return _attrs_of(_body(await self.ask(FSTAT, _string(handle)), ATTRS))
+
+    async def open_file(self, path: bytes, flags: int) -> bytes:
+        """The handle of a file. `flags` are asyncssh.FXF_*."""
+        return handle_of(await self.ask(OPEN, *opening(path, flags)))
+
+    async def close(self, handle: bytes) -> None:
+        await self._done(CLOSE, _string(handle))
+
+    def start_read(self, handle: bytes, offset: int, length: int) -> asyncio.Future[tuple[int, Data]]:
+        return self.ask(READ, _string(handle), _READ.pack(offset, length))
+
+    def start_write(self, handle: bytes, offset: int, data: Data) -> asyncio.Future[tuple[int, Data]]:
+        return self.ask(WRITE, _string(handle), _READ.pack(offset, len(data)), data)
+
+    async def fsync(self, handle: bytes) -> None:
+        self._offers(b"fsync@openssh.com")
+        await self._done(EXTENDED, _string(b"fsync@openssh.com"), _string(handle))
+
+    async def resize(self, handle: bytes, size: int) -> None:
+        await self._done(FSETSTAT, _string(handle), _I.pack(_SIZE), _Q.pack(size))
+
+    async def truncate(self, path: bytes, size: int) -> None:
+        await self._done(SETSTAT, _string(path), _I.pack(_SIZE), _Q.pack(size))
+
+    async def set_times(self, path: bytes, seconds: int) -> None:
+        time = _I.pack(min(max(seconds, 0), 0xFFFFFFFF))
+        await self._done(SETSTAT, _string(path), _I.pack(_TIMES), time, time)
+
+    async def mkdir(self, path: bytes) -> None:
+        await self._done(MKDIR, _string(path), _I.pack(0))
+
+    async def remove(self, path: bytes) -> None:
+        await self._done(REMOVE, _string(path))
+
+    async def rmdir(self, path: bytes) -> None:
+        await self._done(RMDIR, _string(path))
+
+    async def rename(self, old: bytes, new: bytes) -> None:
+        await self._done(RENAME, _string(old), _string(new))
+
+    async def posix_rename(self, old: bytes, new: bytes) -> None:
+        self._offers(b"posix-rename@openssh.com")
+        await self._done(EXTENDED, _string(b"posix-rename@openssh.com"), _string(old), _string(new))
+
+    async def real_path(self, path: bytes) -> bytes:
+        names = _names_of(_body(await self.ask(REALPATH, _string(path)), NAME))
+        if len(names) != 1:
+            raise asyncssh.SFTPBadMessage("a path has one name")
+        return names[0].filename
+
+    async def space(self, path: bytes) -> Space:
+        self._offers(b"statvfs@openssh.com")
+        packet = await self._extended(b"statvfs@openssh.com", _string(path))
+        try:
+            fields = [packet.get_uint64() for _ in range(5)]
+        except PacketDecodeError as error:
+            raise asyncssh.SFTPBadMessage(str(error)) from None
+        return Space(fields[1] * fields[4])
+
+    async def open_folder(self, path: bytes) -> bytes:
+        return handle_of(await self.ask(OPENDIR, _string(path)))
+
+    async def read_folder(self, handle: bytes) -> list[Name]:
+        """The next entries; [] at the end."""
+        try:
+            return _names_of(_body(await self.ask(READDIR, _string(handle)), NAME))
+        except asyncssh.SFTPEOFError:
+            return []
+
+
+class _Packets:
+    """Cuts a byte stream into SFTP packets, joining only those that came in several pieces."""
+
+    def __init__(self, whole: Callable[[Data], None]) -> None:
+        self._whole = whole
+        self._head = b""
+        self._missing = 0
+        self._pieces: list[memoryview] = []
+
+    def feed(self, data: Data) -> None:
+        view = memoryview(data)
+        while view:
+            if not self._missing:
+                view = self._begin(view)
+                continue
+            piece = view[: self._missing]
+            view = view[len(piece) :]
+            self._missing -= len(piece)
+            if self._missing:
+                self._pieces.append(piece)
+            elif not self._pieces:
+                self._whole(piece)
+            else:
+                pieces, self._pieces = [*self._pieces, piece], []
+                self._whole(memoryview(b"".join(pieces)))
+
+    def _begin(self, view: memoryview) -> memoryview:
+        wanted = 4 - len(self._head)
+        self._head += view[:wanted]
+        if len(self._head) == 4:
+            self._missing = int.from_bytes(self._head, "big")
+            self._head = b""
+            if not 1 <= self._missing <= LARGEST_PACKET:
+                raise asyncssh.SFTPBadMessage(f"an answer of {self._missing} bytes")
+        return view[wanted:]
+
+
+def done(answer: tuple[int, Data]) -> None:
+    """Check that a request was done. Raises asyncssh.SFTPError."""
+    kind, body = answer
+    if kind != STATUS:
+        raise asyncssh.SFTPBadMessage(f"an answer of kind {kind}")
+    if body[:4] != b"\0\0\0\0":
+        raise _error_of(body)
+
+
+def data_of(answer: tuple[int, Data]) -> Data:
+    """The bytes read; none at the end of the file. Raises asyncssh.SFTPError."""
+    try:
+        body = _body(answer, DATA)
+    except asyncssh.SFTPEOFError:
+        return b""
+    if int.from_bytes(body[:4], "big") != len(body) - 4:
+        raise asyncssh.SFTPBadMessage("data of another length than announced")
+    return body[4:]
+
+
+def handle_of(answer: tuple[int, Data]) -> bytes:
+    """The handle of a file or folder that was opened. Raises asyncssh.SFTPError."""
+    body = _body(answer, HANDLE)
+    handle = bytes(body[4:])
+    if len(handle) != int.from_bytes(body[:4], "big") or len(handle) > LARGEST_HANDLE:
+        raise asyncssh.SFTPBadMessage("a handle of another length than announced")
+    return handle
+
+
+def opening(path: bytes, flags: int) -> tuple[bytes, ...]:
+    """The body of an OPEN request."""
+    return _string(path), struct.pack(">II", flags, 0)
+
+
+def _string(data: bytes) -> bytes:
+    return _I.pack(len(data)) + data
+
+
+def _body(answer: tuple[int, Data], wanted: int) -> Data:
+    kind, body = answer
+    if kind == wanted:
+        return body
+    if kind == STATUS:
+        raise _error_of(body)
+    raise asyncssh.SFTPBadMessage(f"an answer of kind {kind}")
+
+
+def _error_of(body: Data) -> asyncssh.SFTPError:
+    try:
+        error = asyncssh.SFTPError.construct(SSHPacket(bytes(body)), "replace")
+    except PacketDecodeError as failure:
+        return asyncssh.SFTPBadMessage(str(failure))
+    return error or asyncssh.SFTPBadMessage("success where an answer was due")
+
+
+def _attrs_of(body: Data) -> Attrs:
+    try:
+        return _attrs(SSHPacket(bytes(body)))
+    except PacketDecodeError as error:
+        raise asyncssh.SFTPBadMessage(str(error)) from None
+
+
+def _attrs(packet: SSHPacket) -> Attrs:
+    flags = packet.get_uint32()
+    size = packet.get_uint64() if flags & _SIZE else None
+    if flags & _IDS:
+        packet.get_uint64()  # user and group
+    mode = packet.get_uint32() if flags & _MODE else None
+    mtime = None
+    if flags & _TIMES:
+        packet.get_uint32()
+        mtime = packet.get_uint32()
+    if flags & _MORE:
+        for _ in range(packet.get_uint32()):
+            packet.get_string()
+            packet.get_string()
+    return Attrs(size, mode, mtime)
+
+
+def _names_of(body: Data) -> list[Name]:
+    packet, names = SSHPacket(bytes(body)), []
+    try:
+        for _ in range(packet.get_uint32()):
+            filename = packet.get_string()
+            packet.get_string()  # the line `ls -l` would show
+            names.append(Name(filename, _attrs(packet)))
+    except PacketDecodeError as error:
+        raise asyncssh.SFTPBadMessage(str(error)) from None
+    return names
