@@ -9,19 +9,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import time
 import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Final
-from weakref import WeakKeyDictionary
+from weakref import WeakSet
 
 from aiohttp import HttpVersion11, web
 from aiohttp.typedefs import Middleware
 
 from connect_helper.api.callers import CALLER, identify
-from connect_helper.api.peers import find_peer
+from connect_helper.api.peers import require_own_account
 from connect_helper.consent.limits import CallRate
 from connect_helper.errors import ConnectHelperError, InvalidRequest, Refused, TooManyRequests
 
@@ -32,7 +31,6 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 # Public files of ours that a page may load with a plain <script> tag; they hold no state.
 PUBLIC_PREFIX: Final = "/sdk/"
 _FETCH_MODES: Final = frozenset({"cors", "websocket"})
-_OWN_UID: Final = os.getuid() if hasattr(os, "getuid") else None
 
 
 @dataclass(slots=True)
@@ -41,7 +39,7 @@ class Gate:
 
     port: int = 0
     rate: CallRate[str] = field(default_factory=lambda: CallRate(per_second=20, burst=60))
-    _accounts: WeakKeyDictionary[asyncio.Transport, int] = field(default_factory=WeakKeyDictionary)
+    _checked: WeakSet[asyncio.Transport] = field(default_factory=WeakSet)
 
     def middlewares(self) -> list[Middleware]:
         """Outermost first."""
@@ -78,14 +76,9 @@ class Gate:
     async def _check_account(self, request: web.Request) -> None:
         """Once a connection: its other end must be of our own account, where the kernel tells."""
         transport = request.transport
-        if _OWN_UID is None or transport is None:
-            return
-        if transport not in self._accounts:
-            own, other = transport.get_extra_info("sockname"), transport.get_extra_info("peername")
-            peer = await asyncio.to_thread(find_peer, other, own) if own and other else None
-            self._accounts[transport] = peer.uid if peer is not None else _OWN_UID
-        if self._accounts[transport] != _OWN_UID:
-            raise Refused("This helper belongs to another user of this computer.")
+        if transport is not None and transport not in self._checked:
+            await require_own_account(transport)
+            self._checked.add(transport)
 
 
 def _check_fetch_mode(request: web.Request) -> None:

@@ -26,6 +26,7 @@ from connect_helper.errors import Unavailable
 PAGE_PORTS: Final = range(33003, 33023)
 WINDOW_PORTS: Final = range(33030, 33040)
 CONNECTION_LIMIT: Final = 256
+REFUSED_LIMIT: Final = 64  # connections above the limit that are waiting for their answer
 FIRST_REQUEST_LIMIT_S: Final = 10.0
 IDLE_LIMIT_S: Final = 90.0  # above aiohttp's own keep-alive limit, which ends idle connections first
 _ORIGIN: Final = re.compile(rb"\r\n[Oo]rigin:[ \t]*([!-~]{1,300})[ \t]*\r\n")
@@ -102,6 +103,7 @@ class Listener:
     app: web.Application
     sock: socket.socket
     started: asyncio.Event = field(default_factory=asyncio.Event)
+    _refused: set[_TooMany] = field(default_factory=set)
     _lives: dict[asyncio.BaseProtocol, _Life] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -138,7 +140,7 @@ class Listener:
 
     def _admit(self, server: web.Server) -> asyncio.BaseProtocol:
         if len(server.connections) >= CONNECTION_LIMIT:
-            return _TooMany()
+            return _TooMany(self._refused)
         protocol = server()
         self._lives[protocol] = _Life()
         return protocol
@@ -158,9 +160,15 @@ class Listener:
 class _TooMany(asyncio.Protocol):
     """Answers 429 to a connection above the limit, with the header that lets a page read it."""
 
+    def __init__(self, others: set[_TooMany]) -> None:
+        self._others = others
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)  # noqa: S101 - a stream server's transport
         self._transport = transport
+        if len(self._others) >= REFUSED_LIMIT:
+            transport.abort()
+        self._others.add(self)
         self._head = b""
         self._limit = asyncio.get_running_loop().call_later(FIRST_REQUEST_LIMIT_S, transport.abort)
 
@@ -183,3 +191,4 @@ class _TooMany(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._limit.cancel()
+        self._others.discard(self)

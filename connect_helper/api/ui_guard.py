@@ -7,10 +7,8 @@ control key; neither is a cookie.
 
 from __future__ import annotations
 
-import asyncio
 import hmac
 import logging
-import os
 import uuid
 from typing import Final
 
@@ -18,7 +16,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from connect_helper.api.gate import Gate
-from connect_helper.api.peers import find_peer
+from connect_helper.api.peers import require_own_account
 from connect_helper.api.ui_session import SignedOut, WindowSessions
 from connect_helper.errors import ConnectHelperError, InvalidRequest, Refused, TooManyRequests
 
@@ -81,10 +79,10 @@ class Guard:
         if request.path.startswith(_API) or request.method not in {"GET", "HEAD"}:
             _refuse_foreign(request)
         if request.path.startswith(_CONTROL):
-            await _require_own_account(request)
+            await require_own_account(request.transport)
             self._require_control_key(request)
         elif request.path == _SESSION:
-            await _require_own_account(request)
+            await require_own_account(request.transport)
         elif request.path.startswith(_API):
             self._sessions.require(_bearer(request))
         return await handler(request)
@@ -123,17 +121,6 @@ def _refuse_foreign(request: web.Request) -> None:
     site = request.headers.get("Sec-Fetch-Site", "same-origin")
     if any(origin != own for origin in origins) or len(origins) > 1 or site != "same-origin":
         raise Refused("Only the helper's own window may call this address.")
-
-
-async def _require_own_account(request: web.Request) -> None:
-    """Where the kernel tells: a code seen in a list of processes is of no use to another account."""
-    transport = request.transport
-    if transport is None or not hasattr(os, "getuid"):
-        return
-    own, other = transport.get_extra_info("sockname"), transport.get_extra_info("peername")
-    peer = await asyncio.to_thread(find_peer, other, own)
-    if peer is not None and peer.uid != os.getuid():
-        raise Refused("This helper belongs to another user of this computer.")
 
 
 @web.middleware
