@@ -75,11 +75,12 @@ def judge(known: KnownKeys, line: str) -> Verdict:
     blob = _blob(line)
     if any(_blob(revoked) == blob for revoked in known.revoked):
         return Verdict.REVOKED
+    # What the user once accepted comes first: a page's fingerprint must not talk a changed key through.
+    if known.trusted and not any(_blob(trusted) == blob for trusted in known.trusted):
+        return Verdict.CHANGED
     if known.sshfp is not None:
         return Verdict.TRUSTED if matches_fingerprint(blob, known.sshfp) else Verdict.MISMATCH
-    if any(_blob(trusted) == blob for trusted in known.trusted):
-        return Verdict.TRUSTED
-    return Verdict.CHANGED if known.trusted else Verdict.UNKNOWN
+    return Verdict.TRUSTED if known.trusted else Verdict.UNKNOWN
 
 
 def matches_fingerprint(blob: bytes, sshfp: str) -> bool:

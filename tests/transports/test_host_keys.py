@@ -79,6 +79,9 @@ def test_anything_else_matches_nothing(sshfp: str) -> None:
         (KnownKeys(trusted=(LINE,), revoked=(LINE,)), Verdict.REVOKED),
         (KnownKeys(revoked=(LINE,), sshfp=SHA256.hex()), Verdict.REVOKED),
         (KnownKeys(trusted=("nonsense",)), Verdict.CHANGED),
+        # A page's fingerprint does not talk a changed key through, nor replace a known one.
+        (KnownKeys(trusted=(OTHER,), sshfp=SHA256.hex()), Verdict.CHANGED),
+        (KnownKeys(trusted=(LINE,), sshfp=SHA256.hex()), Verdict.TRUSTED),
     ],
 )
 def test_every_case_has_its_verdict(known: KnownKeys, verdict: Verdict) -> None:
