@@ -222,6 +222,8 @@ def _log_to(folders: Folders, *, debug: bool) -> None:
     # These log what they carry: names from the other side, and at DEBUG far more.
     for name in ("asyncssh", "aiohttp.access", "asyncio"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    # It quotes the headers of requests it cannot read; those are answered with 400 and no more.
+    logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL + 1)
 
 
 def _warn_of_root() -> None:

@@ -41,6 +41,7 @@ class Choosing:
         """
         async with self._ladder.dialog(caller):
             paths = await self._picker.pick(request)
+        self._ladder.note_dialog(caller, cancelled=not paths)
         picked = await asyncio.to_thread(look_at, paths, save=request.kind == "save-file")
         try:
             self._refuse_whole_worlds(picked)

@@ -10,6 +10,7 @@ import json
 import os
 import secrets
 import sys
+import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Final
@@ -55,15 +56,18 @@ class Instance:
 
     def __enter__(self) -> Instance:
         lock = (self._run / _LOCK).open("a+", encoding="utf-8")
-        try:
-            _lock(lock)
-        except OSError:
-            lock.close()
-            found = read_record(self._run)
-            where = f" at {found.pages}" if found else ""
-            raise AlreadyRunning(f"connect-helper runs already{where}.") from None
-        self._lock = lock
-        return self
+        for patience_s in (0.05, 0.1, 0.2, 0.0):  # `running_record` of another process holds it for a moment
+            try:
+                _lock(lock)
+            except OSError:
+                time.sleep(patience_s)
+            else:
+                self._lock = lock
+                return self
+        lock.close()
+        found = read_record(self._run)
+        where = f" at {found.pages}" if found else ""
+        raise AlreadyRunning(f"connect-helper runs already{where}.")
 
     def record(self, pages: str, window: str) -> Record:
         """Write the records; returns what was written."""

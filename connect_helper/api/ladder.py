@@ -23,11 +23,14 @@ from dataclasses import dataclass
 from connect_helper.api.addresses import describe_nearness, resolve
 from connect_helper.api.callers import Caller
 from connect_helper.api.sites import Sites
-from connect_helper.consent.limits import Spacing
+from connect_helper.consent.limits import CallRate, Spacing
 from connect_helper.errors import ConnectHelperError, HostNotFound, Refused, TooManyRequests
 from connect_helper.picking.base import Answer, Asker, Question
 
 OPEN_QUESTIONS = 4  # per origin, dialogs included
+OPEN_OF_STRANGERS = 8  # of all origins together that the user never gave anything
+CANCELLED_DIALOGS = 3
+ORIGINS_COUNTED = 1_000
 WINDOW_SPACING_S = 2.0
 DRAG_SPACING_S = 2.0
 DROP_SPACING_S = 5.0
@@ -53,14 +56,25 @@ class Ladder:
         self._asker = asker
         self._tasks = tasks
         self._windows: Spacing[str] = Spacing(WINDOW_SPACING_S)
+        self._window_budget: CallRate[str] = CallRate(per_second=1 / 30, burst=10)
+        self._strangers: Spacing[str] = Spacing(WINDOW_SPACING_S)
+        self._cancelled: Counter[str] = Counter()
         self._drags: Spacing[str] = Spacing(DRAG_SPACING_S)
         self._drops: Spacing[str] = Spacing(DROP_SPACING_S)
         self._open: Counter[str] = Counter()
         self._shared: dict[tuple[str, HostQuestion], _Shared] = {}
 
     def may_show_window(self, caller: Caller) -> None:
-        """L1. Raises TooManyRequests when this origin had a window of ours shown just now."""
-        if not self._windows.allow(caller.origin, time.monotonic()):
+        """L1. Raises TooManyRequests when a window of ours was shown to this origin just now, or too often.
+
+        All origins the user never gave anything share one spacing: a page can invent any number of them.
+        """
+        now = time.monotonic()
+        if (
+            not self._windows.allow(caller.origin, now)
+            or not self._window_budget.allow(caller.origin, now)
+            or not (self._sites.has_history(caller.origin) or self._strangers.allow("", now))
+        ):
             raise TooManyRequests("A window was opened just now; wait a moment.", retry_after=2)
 
     def may_watch_drags(self, caller: Caller) -> None:
@@ -81,7 +95,9 @@ class Ladder:
         """
         if self._sites.is_muted(caller.origin):
             raise Refused(_REFUSAL)
-        if self._open[caller.origin] >= OPEN_QUESTIONS:
+        strangers = sum(count for origin, count in self._open.items() if not self._sites.has_history(origin))
+        crowded = strangers >= OPEN_OF_STRANGERS and not self._sites.has_history(caller.origin)
+        if crowded or self._open[caller.origin] >= OPEN_QUESTIONS:
             raise TooManyRequests("Answer the questions that are open first.", retry_after=5)
         self._open[caller.origin] += 1
         try:
@@ -91,6 +107,17 @@ class Ladder:
             if not self._open[caller.origin]:
                 del self._open[caller.origin]
 
+    def note_dialog(self, caller: Caller, *, cancelled: bool) -> None:
+        """Every third dialog in a row that the user cancels counts as a refusal of the origin."""
+        if not cancelled:
+            del self._cancelled[caller.origin]
+            return
+        self._cancelled[caller.origin] += 1
+        if self._cancelled[caller.origin] % CANCELLED_DIALOGS == 0:
+            self._sites.note_refusal(caller.origin)
+        if len(self._cancelled) > ORIGINS_COUNTED:
+            self._cancelled.clear()
+
     async def allow_host(self, caller: Caller, question: HostQuestion) -> tuple[str, ...]:
         """L3: return the addresses to use, once the user (now, or by a remembered yes) has agreed.
 
@@ -98,12 +125,14 @@ class Ladder:
         private address; no answer is given before the user's. Raises Refused, TooManyRequests,
         Unavailable, HostNotFound.
         """
-        known = self._sites.knows_host(caller.origin, question.host, question.port)
-        if known:
-            return await resolve(question.host, question.port)
+        if self._sites.knows_host(caller.origin, question.host, question.port):
+            addresses = await resolve(question.host, question.port)
+            near = bool(describe_nearness(addresses))
+            if self._sites.knows_host(caller.origin, question.host, question.port, near=near):
+                return addresses
         async with self.dialog(caller):
             missing: HostNotFound | None = None
-            addresses: tuple[str, ...] = ()
+            addresses = ()
             try:
                 addresses = await resolve(question.host, question.port)
             except HostNotFound as error:
@@ -160,7 +189,8 @@ class Ladder:
             return answer
         self._sites.note_acceptance(caller.origin)
         if answer.remember and caller.may_be_remembered:
-            self._sites.remember_host(caller.origin, question.host, question.port)
+            near = bool(nearness)
+            self._sites.remember_host(caller.origin, question.host, question.port, near=near)
         return answer
 
 

@@ -65,11 +65,17 @@ class Sites:
 
     # Hosts -------------------------------------------------------------------------------------
 
-    def knows_host(self, origin: str, host: str, port: int) -> bool:
-        return self._hosts.knows(origin, host, port)
+    def knows_host(self, origin: str, host: str, port: int, *, near: bool = False) -> bool:
+        return self._hosts.knows(origin, host, port, near=near)
 
-    def remember_host(self, origin: str, host: str, port: int) -> None:
-        if self._hosts.remember(origin, host, port, now=time.time()):
+    def has_history(self, origin: str) -> bool:
+        """Whether the user ever gave this origin anything that still stands."""
+        return bool(self._grants.of_origin(origin)) or any(
+            host.origin == origin for host in self._hosts.all()
+        )
+
+    def remember_host(self, origin: str, host: str, port: int, *, near: bool) -> None:
+        if self._hosts.remember(origin, host, port, now=time.time(), near=near):
             self._save()
 
     def revoke_host(self, origin: str, host: str, port: int) -> None:

@@ -7,6 +7,7 @@ grants, and nothing is asked about a spec that would be refused anyway.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
@@ -171,7 +172,10 @@ class Starting:
             details.append(f"Into: {self._places.shown_destination(plan.items)}")
             if replaces and self._preferences.current.existing_files == "replace":
                 details.append("Files of the same name are replaced.")
-        return HostQuestion(host, port, heading, tuple(details))
+        # One yes must not start another transfer whose question only reads the same.
+        what_exactly = plan.model_dump_json(include={"items", "destination", "policies"})
+        key = hashlib.sha256(what_exactly.encode("utf-8", "surrogatepass")).hexdigest()
+        return HostQuestion(host, port, heading, tuple(details), key)
 
     async def _keep_both(self, caller: Caller, items: tuple[Item, ...], *, may_ask: bool) -> bool:
         """What the user prefers when a download meets a file of its name; may ask."""

@@ -7,7 +7,7 @@ Keeping it on disk is the caller's work.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from connect_helper.consent.origins import WebOrigin
@@ -22,6 +22,7 @@ class TrustedHost:
     host: str  # lower case
     port: int
     since: float  # seconds since the epoch
+    near: bool = False  # the user was told that it is at a private or loopback address
 
 
 class HostTrust:
@@ -30,18 +31,23 @@ class HostTrust:
     def __init__(self, trusted: Iterable[TrustedHost] = ()) -> None:
         self._trusted = {(one.origin, one.host, one.port): one for one in trusted}
 
-    def remember(self, origin: str, host: str, port: int, *, now: float) -> bool:
-        """Remember a yes; `now` in seconds since the epoch.
+    def remember(self, origin: str, host: str, port: int, *, now: float, near: bool = False) -> bool:
+        """Remember a yes; `now` in seconds since the epoch, `near` as in `TrustedHost`.
 
         Returns False, remembering nothing, for an origin others can speak for (http beyond loopback).
         """
         if not _may_be_remembered(origin):
             return False
-        self._trusted[origin, host.lower(), port] = TrustedHost(origin, host.lower(), port, now)
+        self._trusted[origin, host.lower(), port] = TrustedHost(origin, host.lower(), port, now, near)
         return True
 
-    def knows(self, origin: str, host: str, port: int) -> bool:
-        return (origin, host.lower(), port) in self._trusted
+    def knows(self, origin: str, host: str, port: int, *, near: bool = False) -> bool:
+        """Tell whether the user need not be asked; `near`: the name leads to a private address now.
+
+        A yes to a public server is none to whatever its name leads to later.
+        """
+        found = self._trusted.get((origin, host.lower(), port))
+        return found is not None and (found.near or not near)
 
     def forget(self, origin: str, host: str, port: int) -> bool:
         """Forget one answer; tell whether there was one."""
@@ -58,11 +64,8 @@ class HostTrust:
         return list(self._trusted.values())
 
     def to_json(self) -> list[dict[str, Any]]:
-        """Return [{"origin": "https://a.example", "host": "b.example", "port": 22, "since": 1.0}, ...]."""
-        return [
-            {"origin": one.origin, "host": one.host, "port": one.port, "since": one.since}
-            for one in self._trusted.values()
-        ]
+        """Return [{"origin": "https://a.example", "host": "b.example", "port": 22, "since", "near"}, ...]."""
+        return [asdict(one) for one in self._trusted.values()]
 
     @classmethod
     def from_json(cls, data: Any) -> HostTrust:
@@ -81,7 +84,7 @@ def _entry(data: Any) -> TrustedHost | None:
         return None
     if not isinstance(since, (int, float)) or isinstance(since, bool):
         return None
-    return TrustedHost(origin, host.lower(), port, float(since))
+    return TrustedHost(origin, host.lower(), port, float(since), data.get("near") is True)
 
 
 def _may_be_remembered(origin: str) -> bool:

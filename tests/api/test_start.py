@@ -422,3 +422,65 @@ async def test_a_resume_with_another_user_keeps_the_secret(face: Face, granted: 
     assert login is not None
     assert login.user == "bob"
     assert login.password is not None
+
+
+async def test_sec_22_a_remembered_public_server_that_turns_private_is_asked_about(
+    face: Face, granted: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    where = "8.8.8.8"
+
+    async def resolve(host: str, port: int) -> tuple[str, ...]:
+        return (where,)
+
+    monkeypatch.setattr("connect_helper.api.ladder.resolve", resolve)
+    face.person.answer = Answer(accepted=True, remember=True)
+    spec = upload(granted, remote_host="files.example")
+    for _ in range(2):
+        await face.start(spec)
+    assert len(face.person.questions) == 1
+    where = "192.168.1.1"
+    for _ in range(2):
+        await face.start(spec)
+    assert len(face.person.questions) == 2
+    assert any("private address" in line for line in face.person.questions[1].details)
+
+
+async def test_sec_08_one_yes_starts_one_transfer(face: Face) -> None:
+    face.person.free.clear()
+    specs = [{**download(), "paths": [{"source": f"/d{n}/report.pdf"}]} for n in range(3)]
+    calls = [asyncio.create_task(face.start(spec)) for spec in specs]
+    await asyncio.wait(calls, timeout=1)
+    assert len(face.person.questions) == 3
+    face.person.free.set()
+    await asyncio.gather(*calls)
+
+
+async def test_dialogs_that_are_cancelled_again_and_again_end_the_dialogs(face: Face) -> None:
+    statuses = [(await face.post("/connect/windows/select-open-file-dialog/"))[0] for _ in range(11)]
+    assert statuses == [200] * 9 + [403] * 2
+
+
+async def test_invented_origins_do_not_crowd_out_a_site_the_user_knows(face: Face, granted: str) -> None:
+    face.person.free.clear()
+    calls = [
+        asyncio.create_task(
+            face.post("/connect/windows/select-open-file-dialog/", origin=f"https://{n}.evil.example")
+        )
+        for n in range(20)
+    ]
+    done, waiting = await asyncio.wait(calls, timeout=2)
+    assert len(waiting) == 8
+    assert {call.result()[0] for call in done} == {429}
+    known = asyncio.create_task(face.post("/connect/windows/select-open-file-dialog/"))
+    assert not (await asyncio.wait([known], timeout=1))[0]
+    face.person.free.set()
+    assert (await known)[0] == 200
+    await asyncio.gather(*calls)
+
+
+async def test_invented_origins_do_not_open_window_after_window(face: Face) -> None:
+    answers = [
+        await face.get("/connect/windows/about", origin=f"https://{n}.evil.example") for n in range(30)
+    ]
+    assert sum(status == 200 for status, _ in answers) <= 3
+    assert len(face.opened) <= 3
