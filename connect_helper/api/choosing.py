@@ -61,8 +61,9 @@ class Choosing:
 
 def whole_folder_rule(folders: Folders) -> FolderRule:
     """The rule of this machine: which folders no page gets as a whole, and why."""
-    own = tuple(str(path) for path in (folders.config, folders.state, folders.run))
-    home = str(Path.home())
+    # Resolved, as picked paths are: on some systems /home is a link.
+    own = tuple(os.path.realpath(path) for path in (folders.config, folders.state, folders.run, folders.logs))
+    home = os.path.realpath(Path.home())
     return lambda path: refused_folder(path, home=home, own=own, windows=os.name == "nt")
 
 
