@@ -219,6 +219,7 @@ class SourceMissing(SourceError):
     """The source is gone."""
 
     code = "source_missing"
+    http_status = 404
     error_code = 4
 
 
@@ -226,12 +227,14 @@ class SourceChanged(SourceError):
     """The source is no longer what was chosen, or changed while it was read."""
 
     code = "source_changed"
+    http_status = 409
 
 
 class SourceDenied(SourceError):
     """No permission to read the source."""
 
     code = "source_denied"
+    http_status = 403
     error_code = 5
 
 
@@ -239,6 +242,7 @@ class SpecialFile(SourceError):
     """A device, pipe or socket."""
 
     code = "special_file"
+    http_status = 403
     error_code = 21
 
 
@@ -246,6 +250,7 @@ class LinkSkipped(SourceError):
     """A symbolic link that is not followed."""
 
     code = "link"
+    http_status = 403
     error_code = 21
 
 

@@ -12,6 +12,7 @@ from aiohttp import web
 from connect_helper.api.bodies import JsonObject, read_object
 from connect_helper.api.callers import Caller, caller_of
 from connect_helper.api.connect.settings import read_settings
+from connect_helper.api.content_answer import send_content
 from connect_helper.api.parts import PARTS
 from connect_helper.consent.origins import Scope
 from connect_helper.errors import InvalidRequest, RequestError
@@ -147,17 +148,17 @@ def _looks_like_folder(entry: Mapping[str, Any]) -> bool:
     return not entry.get("type") and block and isinstance(name, str) and "." not in name.strip(".")
 
 
-async def read_as_array_buffer(request: web.Request) -> web.Response:
+async def read_as_array_buffer(request: web.Request) -> web.StreamResponse:
     scope, body = await _read_request(request)
-    content = await request.app[PARTS].reading.whole(scope, _path(body))
-    return web.json_response({"type": content.type, "data": content.data})
+    async with request.app[PARTS].reading.content(scope, _path(body)) as content:
+        return await send_content(request, content)
 
 
-async def read_chunk_as_array_buffer(request: web.Request) -> web.Response:
+async def read_chunk_as_array_buffer(request: web.Request) -> web.StreamResponse:
     scope, body = await _read_request(request)
     offset, size = _required_number(body, "offset"), _required_number(body, "chunkSize")
-    content = await request.app[PARTS].reading.chunk(scope, _path(body), offset, size)
-    return web.json_response({"type": content.type, "data": content.data})
+    async with request.app[PARTS].reading.content(scope, _path(body), offset, size) as content:
+        return await send_content(request, content)
 
 
 async def checksum(request: web.Request) -> web.Response:

@@ -1,0 +1,66 @@
+"""Answering with the content of a file: `{"type": "image/png", "data": "<base64>"}`, sent as it is read."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import logging
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Final
+
+from aiohttp import web
+
+from connect_helper.api.gate import add_headers
+from connect_helper.api.reading import Content
+from connect_helper.errors import ConnectHelperError
+
+log = logging.getLogger(__name__)
+
+_TAIL: Final = b'"}'
+STALLED_S: Final = 60.0  # a page that takes nothing of its answer for this long does not want it
+
+
+async def send_content(request: web.Request, content: Content) -> web.StreamResponse:
+    """Send the answer; raises as `Content.blocks` while nothing of it is sent.
+
+    What fails later can no longer be told: the connection is cut short of the announced length, which
+    pages see as a failed request rather than as a shorter file.
+    """
+    async with aclosing(_pieces(content)) as pieces:
+        first = await anext(pieces)
+        response = web.StreamResponse()
+        response.content_type, response.charset = "application/json", "utf-8"
+        response.content_length = len(_head(content)) + (content.length + 2) // 3 * 4 + len(_TAIL)
+        add_headers(request, response)  # later would be too late for the gate to add them
+        try:
+            await response.prepare(request)
+            await _write(response, first)
+            async for piece in pieces:
+                await _write(response, piece)
+            await response.write_eof()
+        except (ConnectHelperError, OSError, TimeoutError) as error:
+            log.info("an answer with a file's content was cut off: %s", type(error).__name__)
+            if request.transport is not None:
+                request.transport.abort()
+    return response
+
+
+def _head(content: Content) -> bytes:
+    return f'{{"type": {json.dumps(content.type)}, "data": "'.encode()
+
+
+async def _pieces(content: Content) -> AsyncGenerator[bytes, None]:
+    """The JSON text; the first piece holds the first block, so that most failures come before an answer."""
+    before = _head(content)
+    async with aclosing(content.blocks()) as blocks:
+        async for block in blocks:
+            yield before + base64.b64encode(block)
+            before = b""
+    yield before + _TAIL
+
+
+async def _write(response: web.StreamResponse, piece: bytes) -> None:
+    async with asyncio.timeout(STALLED_S):
+        await response.write(piece)
