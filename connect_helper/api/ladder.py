@@ -20,12 +20,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from connect_helper.api.addresses import describe_nearness, resolve
+from connect_helper.api.addresses import describe_nearness
 from connect_helper.api.callers import Caller
 from connect_helper.api.sites import Sites
 from connect_helper.consent.limits import CallRate, Spacing
 from connect_helper.errors import ConnectHelperError, HostNotFound, Refused, TooManyRequests
 from connect_helper.picking.base import Answer, Asker, Question
+from connect_helper.transports.resolving import resolve
 
 OPEN_QUESTIONS = 4  # per origin, dialogs included
 OPEN_OF_STRANGERS = 8  # of all origins together that the user never gave anything

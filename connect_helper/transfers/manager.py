@@ -81,7 +81,6 @@ class TransferManager:
             questions=questions,
             preferences=preferences,
             clock=self._clock,
-            spawn=self._spawn,
         )
         self._queue = Queue(runner, preferences, self._spawn)
 

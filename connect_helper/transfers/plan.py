@@ -106,3 +106,10 @@ class SessionPlan(_Plain):
     policies: Policies = Policies()
     rate_kbps: int | None = None  # kbit/s of 1000 bit; None: no limit
     resume_folder: str  # where resume records of partial files are kept, 0700
+
+
+def trusting(plan: SessionPlan, key: str) -> SessionPlan:
+    """Return `plan` with one more key ("type base64") of its server trusted."""
+    keys = plan.host_keys
+    known = keys.model_copy(update={"trusted": (*keys.trusted, key)})
+    return plan.model_copy(update={"host_keys": known})

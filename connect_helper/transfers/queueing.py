@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 from connect_helper.settings import Preferences, PreferencesStore
 from connect_helper.transfers.entry import Entry, Wish
 from connect_helper.transfers.plan import Item, SessionPlan, Upload
-from connect_helper.transfers.runner import Runner, Spawn
+from connect_helper.transfers.runner import Runner
 from connect_helper.transfers.state import Status
+
+Spawn = Callable[[Coroutine[Any, Any, None], str], asyncio.Task[None]]
 
 
 class Queue:

@@ -4,27 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
 from connect_helper.errors import ConnectHelperError, ConnectionLost
 from connect_helper.settings import PreferencesStore
 from connect_helper.transfers.clock import Clock
+from connect_helper.transfers.conversation import STOP_S, Conversation
 from connect_helper.transfers.entry import Entry, Wish
 from connect_helper.transfers.listing import TransferList
 from connect_helper.transfers.messages import (
-    Answer,
     Connected,
     Ended,
     Event,
     FileReport,
     Progress,
     Question,
-    Start,
     Stop,
     Totals,
 )
-from connect_helper.transfers.plan import Login
+from connect_helper.transfers.plan import Login, trusting
 from connect_helper.transfers.requests import Questions
 from connect_helper.transfers.retry import RetryRules, Tries, after_loss
 from connect_helper.transfers.state import Move, Status
@@ -33,73 +31,27 @@ from connect_helper.transfers.workers import Worker, WorkerLost, WorkerPool
 
 logger = logging.getLogger(__name__)
 
-TICK_S: Final = 1.0
-SILENCE_S: Final = 90.0  # a worker reports every few seconds; one silent for so long is stuck
-ADDRESS_S: Final = 60.0  # added for each address it may try to connect and log in to
-STOP_S: Final = 3.0  # how long a worker may take to stop
 
-Spawn = Callable[[Coroutine[Any, Any, None], str], asyncio.Task[None]]
+class _Watch:
+    """Hears a session on behalf of one entry."""
 
-
-class Conversation:
-    """One session: what is said to and heard from one worker."""
-
-    def __init__(
-        self,
-        entry: Entry,
-        worker: Worker,
-        transfers: TransferList,
-        questions: Questions,
-        clock: Clock,
-        spawn: Spawn,
-    ) -> None:
+    def __init__(self, entry: Entry, transfers: TransferList, questions: Questions, clock: Clock) -> None:
         self._entry = entry
-        self._worker = worker
         self._list = transfers
         self._questions = questions
         self._clock = clock
-        self._spawn = spawn
-        self._asking: asyncio.Task[None] | None = None
-        self._heard_at = clock.monotonic()
-        self._connected = False
 
-    async def run(self, rate_kbps: int | None) -> Ended:
-        """Start the session and see it through. Raises WorkerLost."""
-        entry = self._entry
-        login = entry.login or Login(user=entry.transfer.user)
-        plan = entry.plan.model_copy(update={"login": login, "rate_kbps": rate_kbps})
-        entry.worker = self._worker  # from here on it may be told to stop; `start` writes first
-        try:
-            await self._worker.start(Start(plan=plan))
-            while True:
-                event = await self._worker.next_event(self._patience())
-                if isinstance(event, Ended):
-                    return event
-                await self._hear(event)
-        finally:
-            entry.worker = None
-            if self._asking is not None:
-                self._asking.cancel()
+    @property
+    def stop_by(self) -> float | None:
+        return self._entry.stop_by
 
-    def _patience(self) -> float:
-        """Return how long to wait for the next event before looking around."""
-        if self._entry.stop_by is None:
-            return TICK_S
-        return min(TICK_S, max(0.01, self._entry.stop_by - self._clock.monotonic()))
-
-    async def _hear(self, event: Event | None) -> None:
+    async def hear(self, event: Event | None) -> None:
         entry, figures = self._entry, self._entry.figures
         clock, wall = self._clock.monotonic(), self._clock.wall()
-        if event is None:
-            figures.tick(clock=clock, wall=wall)
-        else:
-            self._heard_at = clock
-        self._check_life(clock)
         match event:
-            case Question():
-                self._asking = self._spawn(self._ask(event), f"host-key-{entry.transfer.id}")
+            case None:
+                figures.tick(clock=clock, wall=wall)
             case Connected():
-                self._connected = True
                 figures.connected(event, clock)
                 if entry.transfer.status is Status.INITIATING:
                     await self._list.move(entry, Move.CONNECTED)
@@ -109,24 +61,12 @@ class Conversation:
                 figures.file(event)
             case Progress():
                 figures.progress(event, clock=clock, wall=wall)
-            case None | Ended():
+            case Question() | Ended():
                 pass
         self._list.progressed(entry)
         await self._list.reserve_tokens()
 
-    def _check_life(self, clock: float) -> None:
-        """Raise WorkerLost when the worker should have said something by now."""
-        if self._entry.stop_by is not None and clock >= self._entry.stop_by:
-            raise WorkerLost(f"worker {self._worker.pid} did not stop in time")
-        if self._asking is not None and not self._asking.done():
-            self._heard_at = clock  # the user may think as long as they like
-        limit = (
-            SILENCE_S if self._connected else SILENCE_S + ADDRESS_S * len(self._entry.plan.server.addresses)
-        )
-        if clock - self._heard_at > limit:
-            raise WorkerLost(f"worker {self._worker.pid} was silent for {limit:.0f} s")
-
-    async def _ask(self, question: Question) -> None:
+    async def accept(self, question: Question) -> bool:
         entry = self._entry
         try:
             accepted = await self._questions.host_key(entry.transfer, question)
@@ -134,10 +74,8 @@ class Conversation:
             logger.warning("transfer %s: host key not asked: %s", entry.transfer.id, error.internal_message)
             accepted = False
         if accepted:
-            keys = entry.plan.host_keys
-            known = keys.model_copy(update={"trusted": (*keys.trusted, question.key)})
-            entry.plan = entry.plan.model_copy(update={"host_keys": known})  # the next try asks no more
-        self._worker.post(Answer(question_id=question.question_id, accepted=accepted))
+            entry.plan = trusting(entry.plan, question.key)  # the next try asks no more
+        return accepted
 
 
 class Runner:
@@ -152,7 +90,6 @@ class Runner:
         questions: Questions,
         preferences: PreferencesStore,
         clock: Clock,
-        spawn: Spawn,
     ) -> None:
         self._list = transfers
         self._pool = pool
@@ -160,7 +97,6 @@ class Runner:
         self._questions = questions
         self._preferences = preferences
         self._clock = clock
-        self._spawn = spawn
 
     async def run(self, entry: Entry) -> None:
         """Take a queued entry until it has ended, or is queued again, or the helper ends."""
@@ -234,16 +170,26 @@ class Runner:
         entry.figures.session_begins()
         try:
             async with self._pool.worker() as worker:
-                talk = Conversation(entry, worker, self._list, self._questions, self._clock, self._spawn)
                 if entry.wish is not Wish.NONE:
                     return Ended(outcome="stopped")
-                return await talk.run(self._throttle.join(entry))
+                return await self._talk(entry, worker, self._throttle.join(entry))
         except WorkerLost as lost:
             logger.warning("transfer %s: %s", entry.transfer.id, lost)
             return _LOST_WORKER
         finally:
             self._throttle.leave(entry)
             entry.figures.session_ends(self._clock.monotonic())
+
+    async def _talk(self, entry: Entry, worker: Worker, rate_kbps: int | None) -> Ended:
+        """Run the session with the secrets in its plan. Raises WorkerLost."""
+        login = entry.login or Login(user=entry.transfer.user)
+        plan = entry.plan.model_copy(update={"login": login, "rate_kbps": rate_kbps})
+        watch = _Watch(entry, self._list, self._questions, self._clock)
+        entry.worker = worker  # from here on it may be told to stop; the conversation writes first
+        try:
+            return await Conversation(worker, watch, self._clock.monotonic).run(plan)
+        finally:
+            entry.worker = None
 
     def _rules(self, entry: Entry) -> RetryRules:
         preferences = self._preferences.current

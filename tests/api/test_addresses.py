@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from connect_helper.api.addresses import describe_nearness, resolve
+from connect_helper.api.addresses import describe_nearness
 from connect_helper.errors import HostNotFound
+from connect_helper.transports.resolving import resolve
 
 
 @pytest.mark.parametrize(

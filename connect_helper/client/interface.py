@@ -1,0 +1,118 @@
+"""The Python interface: `send` and `receive`, and `asend` and `areceive` for programs with an event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar, Unpack
+
+from connect_helper.client.planning import (
+    LocalPath,
+    download_items,
+    plan_for,
+    upload_items,
+)
+from connect_helper.client.results import Progress, Receipt, Result, TransferFailed
+from connect_helper.client.settling import Options, settle
+from connect_helper.client.transfer import Transfer
+from connect_helper.errors import InvalidRequest
+from connect_helper.settings import Folders
+from connect_helper.spec.remote_address import RemoteAddress, parse_address
+from connect_helper.transfers.messages import Question
+from connect_helper.transfers.plan import Item
+
+One = TypeVar("One", str, LocalPath)
+
+LocalSources = LocalPath | Sequence[LocalPath] | Mapping[LocalPath, str]
+"""A file or folder, or several, or several each with the name it is to have on the server."""
+RemoteSources = str | Sequence[str] | Mapping[str, str]
+"""An address of a file or folder, or several on one server, perhaps each with its name here."""
+
+
+def send(sources: LocalSources, address: str, **options: Unpack[Options]) -> Result:
+    """Send files and folders into a folder of a server, and return when all is there.
+
+    `sources` is a path, a list of paths, or a mapping of paths to their names there. `address` is
+    "ssh://user@host:port/folder" (absolute; "/~/folder" lies in the login folder); the folder is made when
+    missing. See `Options` for the keyword arguments.
+
+    Raises InvalidRequest, SourceMissing, SourceDenied before anything is sent; HostNotFound; TransferFailed
+    with the result unless `check=False`. Ctrl-C ends it in good order; the next call goes on from there. Not
+    for use inside an event loop: see `asend`.
+    """
+    return asyncio.run(asend(sources, address, **options))
+
+
+def receive(sources: RemoteSources, folder: LocalPath = ".", **options: Unpack[Options]) -> Result:
+    """Fetch files and folders of one server into a local folder, which is made when missing.
+
+    `sources` is an address ("ssh://user@host:port/path"), a list of them, or a mapping of them to the names
+    they are to have here. Otherwise as `send`; also raises TargetError when the folder cannot be used.
+    """
+    return asyncio.run(areceive(sources, folder, **options))
+
+
+async def asend(sources: LocalSources, address: str, **options: Unpack[Options]) -> Result:
+    """Do what `send` does, in the running event loop. Cancelled, it ends in good order within seconds."""
+    place = parse_address(address)
+    named = _named(sources)
+    return await _run(place, lambda: upload_items(named, place), options)
+
+
+async def areceive(sources: RemoteSources, folder: LocalPath = ".", **options: Unpack[Options]) -> Result:
+    """Do what `receive` does, in the running event loop. Cancelled, it ends in good order within seconds."""
+    named = remote_sources(_named(sources))
+    return await _run(named[0][0], lambda: download_items(named, folder), options)
+
+
+def remote_sources(sources: Sequence[tuple[str, str]]) -> list[tuple[RemoteAddress, str]]:
+    """Read addresses with the names given to them or "". Raises InvalidRequest when the servers differ."""
+    named = [(parse_address(text), name) for text, name in sources]
+    if not named:
+        raise InvalidRequest("Name at least one file or folder to fetch.", field="sources")
+    if len({address.server for address, _ in named}) > 1:
+        raise InvalidRequest("All sources of one transfer must lie on one server.", field="sources")
+    return named
+
+
+def _named(sources: One | Sequence[One] | Mapping[One, str]) -> list[tuple[One, str]]:
+    """Each source with the name it is given, or ""."""
+    if isinstance(sources, Mapping):
+        return list(sources.items())
+    if isinstance(sources, str | os.PathLike):
+        return [(sources, "")]
+    return [(source, "") for source in sources]
+
+
+async def _run(place: RemoteAddress, items: Callable[[], Sequence[Item]], options: Options) -> Result:
+    settings = await asyncio.to_thread(settle, options)
+    folders = Folders.from_environment()
+    await asyncio.to_thread(folders.create)
+    plan = await plan_for(place, await asyncio.to_thread(items), settings, folders)
+    view = _Callbacks(settings.accept_new, options.get("on_progress"), options.get("on_file"))
+    result = await Transfer(plan, view, folders, retries=settings.retries).run()
+    if not result.ok and options.get("check", True):
+        raise TransferFailed(result)
+    return result
+
+
+@dataclass(frozen=True, slots=True)
+class _Callbacks:
+    """The caller's functions as a view."""
+
+    accept_new: bool
+    on_progress: Callable[[Progress], None] | None
+    on_file: Callable[[Receipt], None] | None
+
+    def progress(self, progress: Progress) -> None:
+        if self.on_progress is not None:
+            self.on_progress(progress)
+
+    def file(self, receipt: Receipt) -> None:
+        if self.on_file is not None:
+            self.on_file(receipt)
+
+    async def accept(self, question: Question) -> bool:
+        return self.accept_new
