@@ -88,6 +88,8 @@ def _named(sources: One | Sequence[One] | Mapping[One, str]) -> list[tuple[One, 
 
 async def _run(place: RemoteAddress, items: Callable[[], Sequence[Item]], options: Options) -> Result:
     settings = await asyncio.to_thread(settle, options)
+    if settings.password is None and settings.private_key is None:
+        raise InvalidRequest("Give a password or a private key to log in with.", field="password")
     folders = Folders.from_environment()
     await asyncio.to_thread(folders.create)
     plan = await plan_for(place, await asyncio.to_thread(items), settings, folders)

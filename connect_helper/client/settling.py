@@ -69,8 +69,6 @@ def settle(options: Options) -> Settings:
             field="host_key",
         )
     password, key = options.get("password"), options.get("key")
-    if password is None and key is None:
-        raise InvalidRequest("Give a password or a private key to log in with.", field="password")
     return Settings(
         password=_secret(password),
         private_key=None if key is None else read_key(Path(key)),

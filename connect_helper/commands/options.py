@@ -1,0 +1,195 @@
+"""The options that `send` and `receive` share: one table for how files are treated, one class for the rest.
+
+`takes_options` gives a command all of them, so that a new policy is one more row of `POLICY_ROWS`.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, dataclass, fields
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, get_args, get_type_hints
+
+import typer
+
+from connect_helper.client.settling import DEFAULT_RETRIES
+from connect_helper.transfers import plan
+from connect_helper.transfers.plan import Policies
+
+Direction = Literal["send", "receive"]
+_CONNECTION: Final = "Connection"
+_OUTPUT: Final = "Output"
+_FILES: Final = "How files are treated"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """Every option that is no policy. The annotations are what the command line shows."""
+
+    key: Annotated[
+        Path | None,
+        typer.Option("--key", "-i", metavar="FILE", help="Private key.", rich_help_panel=_CONNECTION),
+    ] = None
+    password_stdin: Annotated[
+        bool,
+        typer.Option(
+            "--password-stdin",
+            help="Read the password (with -i: the key's passphrase) from standard input, one line.",
+            rich_help_panel=_CONNECTION,
+        ),
+    ] = False
+    host_key: Annotated[
+        str,
+        typer.Option(
+            metavar="ask|accept-new|SHA256:...",
+            help="A server never seen before: ask, accept and remember it, or demand this fingerprint.",
+            rich_help_panel=_CONNECTION,
+        ),
+    ] = "ask"
+    rate: Annotated[
+        str | None,
+        typer.Option(
+            metavar="RATE",
+            help="Limit: 200M, 800k, 1.5G bit/s, or a number of kbit/s.",
+            rich_help_panel=_CONNECTION,
+        ),
+    ] = None
+    retries: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            max=100,
+            help="Fruitless tries in a row before a lost connection is given up.",
+            rich_help_panel=_CONNECTION,
+        ),
+    ] = DEFAULT_RETRIES
+    rename: Annotated[
+        str | None,
+        typer.Option(
+            "--as",
+            metavar="NAME",
+            help="Name at the target, when there is one source.",
+            rich_help_panel=_FILES,
+        ),
+    ] = None
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object a line.", rich_help_panel=_OUTPUT)
+    ] = False
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Print only what went wrong.", rich_help_panel=_OUTPUT)
+    ] = False
+    debug: Annotated[
+        bool, typer.Option(help="Log to standard error, for hunting faults.", rich_help_panel=_OUTPUT)
+    ] = False
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyRow:
+    """One field of `Policies` as an option: with words it takes one of them, without it is a switch."""
+
+    field: str
+    option: str
+    help: str
+    words: Mapping[str, Any] | None = None
+    direction: Direction | None = None  # None: both
+
+    def annotation(self) -> Any:
+        """What the command line makes of it."""
+        option = typer.Option(self.option, help=self.help, rich_help_panel=_FILES)
+        if self.words is None:
+            return Annotated[bool, option]
+        # typer takes the choices from an Enum's values.
+        return Annotated[Enum(self.field, {word: word for word in self.words}), option]
+
+    def default(self) -> Any:
+        """The default of the policy, as the option says it."""
+        value = Policies.model_fields[self.field].default
+        if self.words is None:
+            return value
+        return next(word for word, meaning in self.words.items() if meaning == value)
+
+    def meaning(self, given: Any) -> Any:
+        """The value of the policy."""
+        if self.words is None:
+            return given
+        return self.words[given.value if isinstance(given, Enum) else given]
+
+
+def _words(literal: Any) -> dict[str, Any]:
+    return {word: word for word in get_args(literal)}
+
+
+POLICY_ROWS: Final = (
+    PolicyRow(
+        "overwrite",
+        "--overwrite",
+        "When a file of the name exists: replace it always, never, when it differs, when it is older.",
+        _words(plan.Overwrite),
+    ),
+    PolicyRow(
+        "resume",
+        "--resume",
+        "How a partial or existing file is compared before going on from it.",
+        _words(plan.Resume),
+    ),
+    PolicyRow(
+        "existing",
+        "--existing",
+        'Replace a file that differs, or keep both: "name (1).ext".',
+        {"replace": "replace", "keep-both": "keep_both"},
+        "receive",
+    ),
+    PolicyRow(
+        "checksum",
+        "--checksum",
+        "Compare digests of both sides at the end and tell them.",
+        _words(Policies.model_fields["checksum"].annotation),
+    ),
+    PolicyRow("preserve_times", "--preserve-times", "Keep the times of files and folders."),
+    PolicyRow(
+        "follow_links",
+        "--symlinks",
+        "Links below a folder: follow those that stay inside it, or leave all out.",
+        {"follow": True, "skip": False},
+    ),
+    PolicyRow("skip_special_files", "--skip-special-files", "Devices, pipes and sockets are no failure."),
+)
+
+Command = Callable[..., None]
+
+
+def takes_options(direction: Direction) -> Callable[[Command], Command]:
+    """Give a command `options: Options` and `policies: Policies`, filled from the command line."""
+    rows = [row for row in POLICY_ROWS if row.direction in (None, direction)]
+    own = {field.name: field for field in fields(Options)}
+
+    def decorate(command: Command) -> Command:
+        @functools.wraps(command)
+        def run(**given: Any) -> None:
+            options = Options(**{name: given.pop(name) for name in own})
+            policies = Policies(**{row.field: row.meaning(given.pop(row.field)) for row in rows})
+            command(options=options, policies=policies, **given)
+
+        hints = get_type_hints(command, include_extras=True)
+        parameters = [
+            parameter.replace(annotation=hints[name], kind=inspect.Parameter.KEYWORD_ONLY)
+            for name, parameter in inspect.signature(command).parameters.items()
+            if name not in ("options", "policies")
+        ]
+        option_hints = get_type_hints(Options, include_extras=True)
+        for name, field in own.items():
+            default = inspect.Parameter.empty if field.default is MISSING else field.default
+            parameters.append(_parameter(name, option_hints[name], default))
+        parameters += [_parameter(row.field, row.annotation(), row.default()) for row in rows]
+        run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined] # what typer reads
+        run.__annotations__ = {one.name: one.annotation for one in parameters}
+        return run
+
+    return decorate
+
+
+def _parameter(name: str, annotation: Any, default: Any) -> inspect.Parameter:
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
