@@ -11,7 +11,9 @@ from pathlib import Path
 
 import asyncssh
 import pytest
+from typer.testing import CliRunner
 
+from connect_helper.cli import app
 from tests.support.command import finish, ran, start, terminal
 from tests.support.proxy import FaultProxy
 from tests.support.sessions import noise
@@ -167,7 +169,7 @@ async def test_the_policies_are_honoured(
     assert (tmp_path / "out" / "a (1)").read_text() == "new"
 
 
-async def test_a_wrong_command_line_ends_with_2_and_touches_nothing(
+def test_a_wrong_command_line_ends_with_2_and_touches_nothing(
     tmp_path: Path, home: Path, sshd: SshServer, key: Path, far: Path
 ) -> None:
     (tmp_path / "a").write_text("a")
@@ -194,11 +196,10 @@ async def test_a_wrong_command_line_ends_with_2_and_touches_nothing(
         (("receive", there, here, *key_there), "cannot be used"),
     ]
     for arguments, word in cases:
-        tried = await ran(home, *arguments)
-        assert (tried.code, tried.out) == (2, ""), (arguments, tried)
-        assert word in tried.err, (arguments, tried.err)
-        assert "hunter2" not in tried.err
-        assert "Traceback" not in tried.err
+        tried = CliRunner().invoke(app, list(map(str, arguments)), env={"CONNECT_HELPER_HOME": str(home)})
+        assert (tried.exit_code, tried.stdout) == (2, ""), (arguments, tried.stderr)
+        assert word in tried.stderr, (arguments, tried.stderr)
+        assert "hunter2" not in tried.stderr
     assert list(far.iterdir()) == []
     assert not (tmp_path / "out").exists()
 
@@ -222,12 +223,15 @@ async def test_connection_and_login_failures_end_with_3(
         ),
     ]
     for arguments, code, words in cases:
-        tried = await ran(home, "send", tmp_path / "a", *arguments)
-        assert tried.code == 3, (arguments, tried)
-        assert words in tried.err
-        assert "Traceback" not in tried.err
-        told = await ran(home, "send", tmp_path / "a", *arguments, "--json")
-        assert (told.code, told.lines[-1]["type"], told.lines[-1]["code"]) == (3, "result", code)
+        tried = await ran(home, "send", tmp_path / "a", *arguments, "--json")
+        assert (tried.code, tried.err) == (3, ""), (arguments, tried)
+        result = tried.lines[-1]
+        assert (result["type"], result["outcome"], result["code"]) == ("result", "failed", code)
+        assert words in result["message"]
+    tried = await ran(home, "send", tmp_path / "a", url(sshd, far), "-i", wrong, *known)
+    assert tried.code == 3
+    assert "refused the login" in tried.err
+    assert "Traceback" not in tried.err
     assert list(far.iterdir()) == []
 
 

@@ -15,6 +15,7 @@ from connect_helper.transfers.messages import Connected, Ended, Event, Question
 from connect_helper.transfers.plan import SessionPlan
 from connect_helper.transfers.retry import RetryRules
 from connect_helper.transfers.standalone import Standalone
+from connect_helper.transfers.workers import WorkerPool
 from connect_helper.transports.known_hosts import KnownHosts
 
 logger = logging.getLogger(__name__)
@@ -54,7 +55,8 @@ class Transfer:
         self._clock = clock or Clock()
         self._tally = Tally(plan, began_at=self._clock.monotonic(), keep_receipts=keep_receipts)
         rules = RetryRules(enabled=retries > 0, tries=retries)
-        self._session = Standalone(plan, self, folder=folders.state, rules=rules, clock=self._clock)
+        pool = WorkerPool(folder=folders.state)
+        self._session = Standalone(plan, self, pool=pool, rules=rules, clock=self._clock)
 
     async def run(self) -> Result:
         """Run to the end, which is never an exception of the error tree."""

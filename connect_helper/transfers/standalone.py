@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from pathlib import Path
 from typing import Final, Protocol
 
 from connect_helper.errors import Unavailable
@@ -58,14 +57,14 @@ class Standalone:
         plan: SessionPlan,
         observer: Observer,
         *,
-        folder: Path,
+        pool: WorkerPool,
         rules: RetryRules,
         clock: Clock | None = None,
     ) -> None:
-        """`folder` is where worker processes run; `rules` count fruitless tries once it was connected."""
+        """`pool` is opened for the time of the run; `rules` count fruitless tries once it was connected."""
         self._plan = plan
         self._observer = observer
-        self._folder = folder
+        self._pool = pool
         self._rules = rules
         self._clock = clock or Clock()
         self._worker: Worker | None = None
@@ -95,7 +94,7 @@ class Standalone:
 
     async def _run(self) -> Ended:
         tries = Tries()
-        async with WorkerPool(folder=self._folder) as pool:
+        async with self._pool as pool:
             while not self._stopping.is_set():
                 ended = await self._session(pool)
                 if self._stopping.is_set() and ended.outcome != "completed":
