@@ -1,0 +1,64 @@
+"""The table of policies on the command line."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from connect_helper.commands.options import POLICY_ROWS, Options, takes_options
+from connect_helper.transfers.plan import Policies
+
+NOT_OFFERED = {"create_dir"}  # the folder of a command line is always made
+
+
+def parsed(direction: Any, *arguments: str) -> tuple[Options, Policies, str]:
+    """What a command with one argument of its own gets."""
+    found: list[tuple[Options, Policies, str]] = []
+    app = typer.Typer()
+
+    @app.command()
+    @takes_options(direction)
+    def command(name: str, options: Options, policies: Policies) -> None:
+        found.append((options, policies, name))
+
+    ran = CliRunner().invoke(app, ["x", *arguments])
+    assert ran.exit_code == 0, ran.output
+    return found[0]
+
+
+def test_without_options_everything_is_as_the_defaults_say() -> None:
+    assert parsed("send") == (Options(), Policies(), "x")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--overwrite", "diff+older"], {"overwrite": "diff+older"}),
+        (["--resume", "full_checksum"], {"resume": "full_checksum"}),
+        (["--existing", "keep-both"], {"existing": "keep_both"}),
+        (["--checksum", "md5"], {"checksum": "md5"}),
+        (["--preserve-times"], {"preserve_times": True}),
+        (["--symlinks", "skip"], {"follow_links": False}),
+        (["--skip-special-files"], {"skip_special_files": True}),
+    ],
+)
+def test_each_option_sets_its_policy(arguments: list[str], expected: dict[str, Any]) -> None:
+    assert parsed("receive", *arguments)[1] == Policies(**expected)
+
+
+def test_every_policy_of_a_session_is_offered() -> None:
+    assert {row.field for row in POLICY_ROWS} == set(Policies.model_fields) - NOT_OFFERED
+
+
+def test_what_only_downloads_know_is_not_offered_for_uploads() -> None:
+    app = typer.Typer()
+
+    @app.command()
+    @takes_options("send")
+    def command(options: Options, policies: Policies) -> None:
+        raise AssertionError
+
+    assert CliRunner().invoke(app, ["--existing", "replace"]).exit_code == 2
