@@ -25,7 +25,7 @@ AskHostKey = Callable[[Question], Awaitable[bool]]
 BARS: Final = 8  # files shown at a time
 LINE_S: Final = 5.0  # between two plain lines
 JSON_S: Final = 0.5  # between two progress objects
-NAME: Final = 36  # characters
+NAME: Final = 26  # characters; longer ones lose their middle, so that numbers and extensions show
 
 
 class View(Protocol):
