@@ -65,7 +65,9 @@ async def test_an_upload_survives_the_death_of_the_helper(world: World, person: 
         assert server.password not in journal(world.helper.home)
 
         fresh = {"remote_user": server.user, "remote_password": server.password}
-        resumed = await page.callbacks("resumeTransfer", transfer_id, fresh)
+        resumed, _ = await asyncio.gather(
+            page.callbacks("resumeTransfer", transfer_id, fresh), person.allow()
+        )
         assert resumed["value"]["transfer_spec"]["uuid"] == transfer_id
         await page.until("id => client.transfer(id).info.status === 'completed'", request_id)
         assert (server.root / "long.bin").read_bytes() == content
