@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -19,6 +20,7 @@ from connect_helper.api.host_key_questions import HostKeyQuestions
 from connect_helper.api.instance import Instance, Record
 from connect_helper.api.ladder import Ladder
 from connect_helper.api.listening import PAGE_PORTS, WINDOW_PORTS, Listener, bind_first_free, describe_holders
+from connect_helper.api.login_guard import LoginGuard
 from connect_helper.api.logins import Logins
 from connect_helper.api.parts import PARTS, Parts
 from connect_helper.api.places import Places
@@ -143,11 +145,12 @@ def build_parts(
     """Join what the faces for pages work with; `tasks` owns the open questions."""
     ladder = Ladder(sites, dialogs, tasks)
     places = Places(sites, preferences)
+    login_guard = LoginGuard()
     starting = Starting(
         sites=sites,
         ladder=ladder,
         places=places,
-        logins=Logins(ladder, dialogs, manager),
+        logins=Logins(ladder, dialogs, manager, login_guard),
         manager=manager,
         known_hosts=known_hosts,
         preferences=preferences,
@@ -159,7 +162,8 @@ def build_parts(
         ladder=ladder,
         choosing=Choosing(ladder, sites, dialogs, folder_rule),
         reading=Reading(places),
-        probing=Probing(ladder, starting, questions),
+        probing=Probing(ladder, starting, questions, login_guard),
+        login_guard=login_guard,
         starting=starting,
         manager=manager,
         windows=windows,
@@ -170,5 +174,16 @@ def build_pages_face(parts: Parts, port: int) -> web.Application:
     """The application pages talk to, behind the gate."""
     app = web.Application(middlewares=Gate(port).middlewares(), client_max_size=BODY_LIMIT)
     app[PARTS] = parts
+    app.cleanup_ctx.append(_watch_logins)
     app.add_routes([*connect_routes(), *script_routes()])
     return app
+
+
+async def _watch_logins(app: web.Application) -> AsyncIterator[None]:
+    """Have failed transfers count as wrong logins for as long as pages are served."""
+    parts = app[PARTS]
+    watching = asyncio.create_task(parts.login_guard.watch(parts.manager), name="watch logins")
+    yield
+    watching.cancel()
+    with suppress(asyncio.CancelledError):
+        await watching

@@ -9,6 +9,7 @@ from pydantic import SecretStr
 
 from connect_helper.api.callers import Caller
 from connect_helper.api.ladder import Ladder
+from connect_helper.api.login_guard import LoginGuard
 from connect_helper.errors import InvalidRequest, Refused
 from connect_helper.picking.base import Asker, CredentialsQuestion
 from connect_helper.spec.login import read_authentication, read_secret, read_user
@@ -21,19 +22,24 @@ from connect_helper.transports.ssh_connection import Credentials
 
 
 class Logins:
-    """Asks for a missing user or password where questions are allowed."""
+    """Asks for a missing user or password where questions are allowed.
 
-    def __init__(self, ladder: Ladder, asker: Asker, manager: TransferManager) -> None:
+    A page whose wrong logins used up its tries at the host gets TooManyRequests instead.
+    """
+
+    def __init__(self, ladder: Ladder, asker: Asker, manager: TransferManager, guard: LoginGuard) -> None:
         self._ladder = ladder
         self._asker = asker
         self._manager = manager
+        self._guard = guard
 
     async def complete(self, caller: Caller, spec: TransferSpec, *, may_ask: bool) -> Login:
         """The login of a new transfer; what the spec brings is kept, and only the rest asked for.
 
         Raises InvalidRequest when something is missing and no question may be asked, Refused when the
-        user closes the question.
+        user closes the question, TooManyRequests.
         """
+        self._guard.check(caller.origin, spec.remote_host)
         login = login_of(spec)
         if login is not None:
             return login
@@ -63,8 +69,9 @@ class Logins:
         """The login to go on with; None means the one the transfer had.
 
         Fields of the request replace those of that login; when its secrets are gone and the request brings
-        none, the user is asked. Raises InvalidRequest naming a field, Refused.
+        none, the user is asked. Raises InvalidRequest naming a field, Refused, TooManyRequests.
         """
+        self._guard.check(caller.origin, transfer.host)
         kept = self._manager.login_of(transfer.id)
         user = read_user(changes) or (kept.user if kept else transfer.user)
         token = read_secret(changes, "token")

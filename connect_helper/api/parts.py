@@ -9,6 +9,7 @@ from aiohttp import web
 
 from connect_helper.api.choosing import Choosing
 from connect_helper.api.ladder import Ladder
+from connect_helper.api.login_guard import LoginGuard
 from connect_helper.api.probing import Probing
 from connect_helper.api.reading import Reading
 from connect_helper.api.sites import Sites
@@ -28,6 +29,7 @@ class Parts:
     choosing: Choosing
     reading: Reading
     probing: Probing
+    login_guard: LoginGuard
     starting: Starting
     manager: TransferManager
     windows: Windows

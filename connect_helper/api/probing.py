@@ -7,25 +7,23 @@ wrong passwords end the page's tries for an hour.
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any
 
 from connect_helper.api.callers import Caller
 from connect_helper.api.host_key_questions import HostKeyQuestions
 from connect_helper.api.ladder import HostQuestion, Ladder
+from connect_helper.api.login_guard import LoginGuard
 from connect_helper.api.logins import credentials_of, login_of, missing_field
 from connect_helper.api.starting import Starting
-from connect_helper.consent.limits import CallRate
 from connect_helper.errors import (
     AuthFailed,
     ConnectRefused,
     ConnectTimedOut,
     HostNotFound,
     InvalidRequest,
-    TooManyRequests,
 )
 from connect_helper.spec.hosts import clean_host
 from connect_helper.spec.lenient import as_int, as_text
@@ -45,12 +43,13 @@ _LOGIN_FIELDS = (
 class Probing:
     """Connection tests on behalf of pages."""
 
-    def __init__(self, ladder: Ladder, starting: Starting, host_key_questions: HostKeyQuestions) -> None:
+    def __init__(
+        self, ladder: Ladder, starting: Starting, host_key_questions: HostKeyQuestions, guard: LoginGuard
+    ) -> None:
         self._ladder = ladder
         self._starting = starting
         self._host_key_questions = host_key_questions
-        # 5 wrong logins per origin and host in an hour: a page is no password tester.
-        self._failures: CallRate[str] = CallRate(per_second=5 / 3600, burst=5)
+        self._guard = guard
 
     async def port(self, caller: Caller, body: Mapping[str, Any]) -> None:
         """Connect and hang up. Raises HostNotFound, ConnectRefused, ConnectTimedOut, Refused."""
@@ -78,22 +77,30 @@ class Probing:
         addresses = await self._ladder.allow_host(
             caller, HostQuestion(host, port, heading, (f"Server: {host}, port {port}",))
         )
-        key = f"{caller.origin} {host}"
-        if self._failures.wait_s(key, time.monotonic()) > 0:
-            raise TooManyRequests("Too many wrong logins; try again in an hour.", retry_after=3600)
         keys = await self._starting.host_keys(spec)
-        try:
+        with self._one_try(caller.origin, host):
             connected = await connect(
                 Endpoint(host, port, addresses),
                 credentials_of(login),
                 KnownKeys(keys.trusted, keys.revoked, keys.sshfp),
                 partial(self._host_key_questions.ask, caller.label, host, port),
             )
-        except AuthFailed:
-            self._failures.allow(key, time.monotonic())
-            raise
         connected.connection.close()
         await connected.connection.wait_closed()
+
+    @contextmanager
+    def _one_try(self, origin: str, host: str) -> Iterator[None]:
+        """One of the page's tries; an aborted one counts, for the server may have judged it already."""
+        self._guard.enter(origin, host)
+        try:
+            yield
+        except (AuthFailed, asyncio.CancelledError):
+            self._guard.failed(origin, host)
+            raise
+        except BaseException:
+            self._guard.undecided(origin, host)
+            raise
+        self._guard.succeeded(origin, host)
 
 
 def _wait(value: object) -> float:

@@ -108,6 +108,31 @@ class CallRate(Generic[Key]):
         return min(self._burst, bucket.tokens + (now - bucket.filled) * self._per_second)
 
 
+class FailureLimit(Generic[Key]):
+    """Counts failures of each key; `limit` of them within `within_s` seconds block it until one is older."""
+
+    def __init__(self, *, limit: int = 5, within_s: float = 3_600.0, keys: int = KEYS) -> None:
+        self._limit = limit
+        self._within_s = within_s
+        self._times: _Recent[Key, tuple[float, ...]] = _Recent(keys)
+
+    def failed(self, key: Key, now: float) -> None:
+        """Note a failure. Of more than `limit` the last ones are kept."""
+        self._times.put(key, (*self._fresh(key, now), now)[-self._limit :])
+
+    def left(self, key: Key, now: float) -> int:
+        """How many more failures there may be now."""
+        return self._limit - len(self._fresh(key, now))
+
+    def blocked_s(self, key: Key, now: float) -> float:
+        """Return the seconds until there may be another; 0.0 if there may be now."""
+        times = self._fresh(key, now)
+        return times[0] + self._within_s - now if len(times) >= self._limit else 0.0
+
+    def _fresh(self, key: Key, now: float) -> tuple[float, ...]:
+        return tuple(time for time in self._times.get(key) or () if now - time < self._within_s)
+
+
 class Spacing(Generic[Key]):
     """One call of each key in `every_s` seconds."""
 

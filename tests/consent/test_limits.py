@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connect_helper.consent.limits import MUTED_S, CallRate, PromptLimits, Spacing
+from connect_helper.consent.limits import MUTED_S, CallRate, FailureLimit, PromptLimits, Spacing
 
 A, B = "https://a.example", "https://b.example"
 
@@ -60,6 +60,30 @@ def test_spacing_keeps_calls_apart() -> None:
     assert [spacing.allow(A, now) for now in (0.0, 1.9, 2.0, 3.9)] == [True, False, True, False]
     assert spacing.wait_s(A, 3.0) == pytest.approx(1.0)
     assert spacing.allow(B, 0.1)
+
+
+def test_five_failures_within_an_hour_block_until_the_oldest_is_an_hour_old() -> None:
+    limit: FailureLimit[str] = FailureLimit()
+    for now in (0.0, 100.0, 200.0, 300.0):
+        limit.failed(A, now)
+        assert limit.blocked_s(A, now) == 0.0
+    assert limit.left(A, 300.0) == 1
+    limit.failed(A, 400.0)
+    assert limit.left(A, 400.0) == 0
+    assert limit.blocked_s(A, 400.0) == 3_200.0
+    assert limit.blocked_s(B, 400.0) == 0.0
+    assert limit.blocked_s(A, 3_600.0) == 0.0
+    assert limit.left(A, 3_600.0) == 1
+    limit.failed(A, 3_600.0)
+    assert limit.blocked_s(A, 3_600.0) == 100.0
+
+
+def test_failures_above_the_limit_block_from_the_last_ones() -> None:
+    limit: FailureLimit[str] = FailureLimit(limit=2, within_s=100.0)
+    for now in (0.0, 10.0, 20.0, 30.0):
+        limit.failed(A, now)
+    assert limit.left(A, 30.0) == 0
+    assert limit.blocked_s(A, 30.0) == 90.0
 
 
 def test_only_so_many_callers_are_kept_in_mind() -> None:
