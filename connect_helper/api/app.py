@@ -15,6 +15,8 @@ from connect_helper import __version__
 from connect_helper.api.bodies import BODY_LIMIT
 from connect_helper.api.choosing import Choosing, FolderRule, whole_folder_rule
 from connect_helper.api.connect.routes import connect_routes
+from connect_helper.api.connect.transfers import INFO_TEXTS
+from connect_helper.api.connect.views import InfoTexts
 from connect_helper.api.gate import Gate
 from connect_helper.api.host_key_questions import HostKeyQuestions
 from connect_helper.api.instance import Instance, Record
@@ -175,6 +177,7 @@ def build_pages_face(parts: Parts, port: int) -> web.Application:
     app = web.Application(middlewares=Gate(port).middlewares(), client_max_size=BODY_LIMIT)
     app[PARTS] = parts
     app.cleanup_ctx.append(_watch_logins)
+    app[INFO_TEXTS] = InfoTexts()
     app.add_routes([*connect_routes(), *script_routes()])
     return app
 

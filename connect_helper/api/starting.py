@@ -87,7 +87,7 @@ class Starting:
         """
         owner = Owner(caller.origin, call.app_id)
         async with self._one_at_a_time(owner, call.request_id):
-            known = self._manager.find_request(owner, call.request_id) if call.request_id else None
+            known = await self._manager.find_request(owner, call.request_id) if call.request_id else None
             if known is not None:
                 return known
             spec = parse_spec(call.spec)

@@ -21,6 +21,7 @@ from connect_helper.api.bodies import BODY_LIMIT, read_object
 from connect_helper.api.reveal import reveal
 from connect_helper.api.sites import Sites
 from connect_helper.api.ui_choices import ChoicePages
+from connect_helper.api.ui_files import FilePages
 from connect_helper.api.ui_guard import Guard, add_headers
 from connect_helper.api.ui_session import WindowSessions
 from connect_helper.api.ui_stream import Feed
@@ -85,8 +86,10 @@ def build_ui(parts: UiParts) -> web.Application:
     choices = ChoicePages(parts.sites, parts.preferences)
     feed = _build_feed(parts, transfers, choices)
     app.on_shutdown.append(_ending(feed))
-    own = _OwnPages(parts)
-    app.add_routes([*own.routes(), *transfers.routes(), *choices.routes(), *parts.more_routes])
+    own, files = _OwnPages(parts), FilePages(parts.manager)
+    app.add_routes(
+        [*own.routes(), *transfers.routes(), *files.routes(), *choices.routes(), *parts.more_routes]
+    )
     app.add_routes([web.get("/api/events", feed.serve)])
     app.add_routes([web.get("/assets/{path:.+}", _assets(web_folder() / "helper"))])
     return app
@@ -161,7 +164,7 @@ class _OwnPages:
                 "version": self._parts.version,
                 "pages": self._parts.pages_address,
                 "window": f"http://127.0.0.1:{self._parts.port}",
-                "transfers": counts_view(self._parts.manager.all()),
+                "transfers": counts_view(self._parts.manager.counts()),
             }
         )
 

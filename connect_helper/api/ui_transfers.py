@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from itertools import islice
 from typing import Any, Final
 
 from aiohttp import web
 from pydantic import SecretStr
 
 from connect_helper.api.bodies import read_object
-from connect_helper.api.ui_views import GROUPS, Facts, counts_view, transfer_details, transfer_view
+from connect_helper.api.ui_views import GROUPS, counts_view, transfer_details, transfer_view
 from connect_helper.errors import InvalidRequest, NotFound, WrongState
 from connect_helper.spec.rates import rate_cap_kbps, rate_locked
+from connect_helper.transfers.entry import Listed
 from connect_helper.transfers.manager import TransferManager
 from connect_helper.transfers.plan import Login
 from connect_helper.transfers.transfer import Transfer
@@ -46,15 +46,11 @@ class TransferPages:
 
     def render(self, transfers: list[Transfer]) -> dict[str, Any]:
         """`{"transfers": [...], "counts": {...}}`, in the order given."""
-        views = [transfer_view(transfer, self._facts(transfer)) for transfer in transfers]
-        return {"transfers": views, "counts": counts_view(self._manager.all())}
+        return self._render(self._manager.listed(transfers))
 
-    def _facts(self, transfer: Transfer) -> Facts:
-        return Facts(
-            rates=[kbps for _, kbps in self._manager.rates(transfer.id)],
-            needs_login=self._manager.needs_login(transfer.id),
-            plan=self._manager.plan_of(transfer.id),
-        )
+    def _render(self, listed: list[Listed]) -> dict[str, Any]:
+        views = [transfer_view(one) for one in listed]
+        return {"transfers": views, "counts": counts_view(self._manager.counts())}
 
     async def list_transfers(self, request: web.Request) -> web.Response:
         """GET ?limit&before&show: newest first.
@@ -62,51 +58,52 @@ class TransferPages:
         `before` is the id of the last transfer of the page before; `show` one of all, running, finished,
         failed. `more` tells whether older ones follow.
         """
-        limit = _page_size(request.query.get("limit", str(PAGE_SIZE)))
+        limit = page_size(request.query.get("limit", str(PAGE_SIZE)))
         show = request.query.get("show", "all")
         if show != "all" and show not in GROUPS.values():
             raise InvalidRequest("show: choose all, running, finished or failed.", field="show")
-        newest_first = [
-            entry for entry in reversed(self._manager.all()) if show in ("all", GROUPS.get(entry.status))
-        ]
-        start = _position_after(newest_first, request.query.get("before", ""))
-        page = list(islice(newest_first, start, start + limit))
-        return web.json_response({**self.render(page), "more": start + limit < len(newest_first)})
+        statuses = [status for status, group in GROUPS.items() if show in ("all", group)]
+        before = request.query.get("before", "")
+        listed, more = await self._manager.page(statuses, before=before, limit=limit)
+        return web.json_response({**self._render(listed), "more": more})
 
     async def details(self, request: web.Request) -> web.Response:
-        """The transfer with its files and facts."""
-        return self._answer(self._named(request))
+        """The transfer with what was asked for; its files are for `FilePages`."""
+        return web.json_response(
+            transfer_details(await self._manager.look(request.match_info["id"], exact_first=True))
+        )
 
-    def _named(self, request: web.Request) -> Transfer:
-        return self._manager.get(request.match_info["id"])
+    async def _named(self, request: web.Request) -> Transfer:
+        """The transfer to act upon."""
+        return await self._manager.fetch(request.match_info["id"], exact_first=True)
 
-    def _answer(self, transfer: Transfer) -> web.Response:
-        return web.json_response(transfer_details(transfer, self._facts(transfer)))
+    async def _answer(self, transfer: Transfer) -> web.Response:
+        return web.json_response(transfer_details(await self._manager.look(transfer.id, exact_first=True)))
 
     async def stop(self, request: web.Request) -> web.Response:
         """Stop it; what has arrived is kept for a resume."""
-        transfer = self._named(request)
+        transfer = await self._named(request)
         await self._manager.stop(transfer.id)
-        return self._answer(transfer)
+        return await self._answer(transfer)
 
     async def resume(self, request: web.Request) -> web.Response:
         """Go on. Body `{user?, password?}`: a fresh login, when the old one was refused or is gone."""
-        transfer = self._named(request)
+        transfer = await self._named(request)
         body = await read_object(request) if request.can_read_body else {}
         user, password = (_text(body, name) for name in ("user", "password"))
         login = Login(user=user or transfer.user, password=SecretStr(password)) if password else None
         if user and not password:
             raise InvalidRequest("Type the password too.", field="password")
-        return self._answer(await self._manager.resume(transfer.id, login=login))
+        return await self._answer(await self._manager.resume(transfer.id, login=login))
 
     async def remove(self, request: web.Request) -> web.Response:
         """Take it off the list; a running one is stopped first. Finished files stay where they are."""
-        await self._manager.remove(self._named(request).id)
+        await self._manager.remove((await self._named(request)).id)
         return web.Response(status=204)
 
     async def show_in_folder(self, request: web.Request) -> web.Response:
         """Show its file or folder, selected, in the file manager."""
-        transfer = self._named(request)
+        transfer = await self._named(request)
         if not transfer.explorer_path:
             raise NotFound("This transfer has no file or folder on this computer yet.")
         await self._reveal(transfer.explorer_path)
@@ -114,7 +111,7 @@ class TransferPages:
 
     async def set_rate(self, request: web.Request) -> web.Response:
         """Body `{"rate_kbps": number | null}`: its own limit, null for none."""
-        transfer = self._named(request)
+        transfer = await self._named(request)
         rate = (await read_object(request)).get("rate_kbps")
         if rate is not None and (type(rate) is not int or rate not in _RATE_RANGE_KBPS):
             raise InvalidRequest("Choose a rate from 0.008 to 100,000 Mbit/s.", field="rate_kbps")
@@ -124,21 +121,14 @@ class TransferPages:
         if cap is not None and (rate is None or rate > cap):
             raise InvalidRequest(f"The site allows at most {cap / 1000:g} Mbit/s.", field="rate_kbps")
         changed = await self._manager.set_rate(transfer.id, rate, {"target_rate_kbps": rate or 0})
-        return self._answer(changed)
+        return await self._answer(changed)
 
 
-def _page_size(text: str) -> int:
+def page_size(text: str) -> int:
+    """Read `limit` of a query; raises InvalidRequest."""
     if not text.isascii() or not text.isdigit() or not 1 <= int(text[:9]) <= PAGE_LIMIT:
         raise InvalidRequest(f"limit: a number from 1 to {PAGE_LIMIT}.", field="limit")
     return int(text)
-
-
-def _position_after(transfers: list[Transfer], transfer_id: str) -> int:
-    """Where the page after `transfer_id` starts; from the top when that one is gone."""
-    for position, transfer in enumerate(transfers):
-        if transfer.id == transfer_id:
-            return position + 1
-    return 0
 
 
 def _text(body: dict[str, Any], name: str) -> str:

@@ -6,8 +6,7 @@ Names and paths pass `display`, since the other side chose them. Times are secon
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from typing import Any, Final, Literal
 
 from connect_helper.api.sites import SiteView
@@ -16,6 +15,8 @@ from connect_helper.errors import InvalidRequest
 from connect_helper.settings import Preferences, PreferencesStore
 from connect_helper.spec.names import display
 from connect_helper.spec.rates import rate_locked
+from connect_helper.transfers.entry import Listed
+from connect_helper.transfers.file_reports import FilePage
 from connect_helper.transfers.messages import FileReport
 from connect_helper.transfers.plan import Overwrite, Resume, SessionPlan
 from connect_helper.transfers.state import ACTIVE, TRANSITIONS, Move, Status
@@ -68,21 +69,13 @@ ADVICE: Final[Mapping[str, str]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
-    """What the manager knows beside the transfer itself."""
-
-    rates: Sequence[float]  # kbit/s of the last minute, one a second, the newest last
-    needs_login: bool  # a resume has to bring a new login
-    plan: SessionPlan  # without secrets
-
-
-def transfer_view(transfer: Transfer, facts: Facts) -> JsonObject:
+def transfer_view(listed: Listed) -> JsonObject:
     """One line of the activity list.
 
     `group` is what the filters of the page go by. `can` lists what may be asked for now. `error` is null
     unless something went wrong.
     """
+    transfer = listed.transfer
     running = transfer.status is Status.RUNNING
     return {
         "id": transfer.id,
@@ -98,7 +91,7 @@ def transfer_view(transfer: Transfer, facts: Facts) -> JsonObject:
         "bytes_written": transfer.bytes_written,
         "bytes_expected": transfer.bytes_expected,
         "rate_kbps": transfer.rate_kbps if running else 0,
-        "rates": [round(rate) for rate in facts.rates] if running else [],
+        "rates": [round(rate) for rate in listed.rates_kbps] if running else [],
         "remaining_s": transfer.remaining_usec / 1e6,
         "elapsed_s": transfer.elapsed_usec / 1e6,
         "added_at": transfer.add_time,
@@ -116,15 +109,15 @@ def transfer_view(transfer: Transfer, facts: Facts) -> JsonObject:
             "skipped": transfer.counts.skipped,
         },
         "note": display(transfer.note, _TEXT_LIMIT),
-        "error": _error_view(transfer, facts),
-        "can": _possible(transfer, facts),
+        "error": _error_view(transfer, needs_login=listed.needs_login),
+        "can": _possible(transfer, needs_login=listed.needs_login),
     }
 
 
-def _error_view(transfer: Transfer, facts: Facts) -> JsonObject | None:
+def _error_view(transfer: Transfer, *, needs_login: bool) -> JsonObject | None:
     if not transfer.error and not transfer.error_desc:
         return None
-    slug = "sign_in_needed" if facts.needs_login else transfer.error
+    slug = "sign_in_needed" if needs_login else transfer.error
     return {
         "code": transfer.error,
         "number": transfer.error_code,
@@ -133,7 +126,7 @@ def _error_view(transfer: Transfer, facts: Facts) -> JsonObject | None:
     }
 
 
-def _possible(transfer: Transfer, facts: Facts) -> list[str]:
+def _possible(transfer: Transfer, *, needs_login: bool) -> list[str]:
     known = TRANSITIONS[transfer.status]
     possible = []
     if transfer.status in ACTIVE or transfer.status is Status.QUEUED:
@@ -141,7 +134,7 @@ def _possible(transfer: Transfer, facts: Facts) -> list[str]:
         if not rate_locked(transfer.spec):
             possible.append("rate")
     if Move.RESUME in known:
-        sign_in = facts.needs_login or transfer.error == "auth_failed"
+        sign_in = needs_login or transfer.error == "auth_failed"
         possible.append("sign_in" if sign_in else "resume")
     if Move.REMOVE in known:
         possible.append("remove")
@@ -150,26 +143,43 @@ def _possible(transfer: Transfer, facts: Facts) -> list[str]:
     return possible
 
 
-def transfer_details(transfer: Transfer, facts: Facts) -> JsonObject:
-    """The transfer monitor: the line of the list, its files, and what the page asked for."""
-    files = sorted(transfer.files.values(), key=lambda report: report.index)
+def transfer_details(listed: Listed) -> JsonObject:
+    """The transfer monitor: the line of the list, and what the page asked for."""
     return {
-        **transfer_view(transfer, facts),
-        "app_id": display(transfer.owner.app_id),
-        "rate_limit_kbps": facts.plan.rate_kbps,
-        "facts": spec_facts(transfer.spec, facts.plan),
-        "files": [_file_view(report) for report in files],
+        **transfer_view(listed),
+        "app_id": display(listed.transfer.owner.app_id),
+        "rate_limit_kbps": listed.plan.rate_kbps,
+        "facts": spec_facts(listed.transfer.spec, listed.plan),
     }
 
 
-def _file_view(report: FileReport) -> JsonObject:
+def files_view(page: FilePage, *, live: bool) -> JsonObject:
+    """`{"under_way": [...], "files": [...], "before"}`: `before` asks for older ones; null: none.
+
+    `index` is a file's place in the transfer; that of a file under way counts within its session.
+    """
+    return {
+        "under_way": [file_view(report, live=True) for report in page.under_way],
+        "files": [file_view(report, live=live) for report in page.reports],
+        "before": page.before,
+    }
+
+
+def file_words(report: FileReport, *, live: bool) -> str:
+    """The state; "unfinished" when it was under way at the end of a session, and none runs (`live`) now."""
+    return "unfinished" if report.state == "running" and not live else report.state
+
+
+def file_view(report: FileReport, *, live: bool) -> JsonObject:
+    """One file."""
     return {
         "index": report.index,
         "path": display(report.path, _PATH_LIMIT),
         "remote_path": display(report.remote_path, _PATH_LIMIT),
         "bytes_expected": report.bytes_expected,
         "bytes_written": report.bytes_written,
-        "state": report.state,
+        "state": file_words(report, live=live),
+        "code": report.code,
         "message": display(report.message, _TEXT_LIMIT),
         "proof": report.proof,
         "digest": report.digest,
@@ -207,13 +217,12 @@ def spec_facts(spec: Mapping[str, Any], plan: SessionPlan) -> list[list[str]]:
     ]
 
 
-def counts_view(transfers: Iterable[Transfer]) -> JsonObject:
+def counts_view(numbers: Mapping[Status, int]) -> JsonObject:
     """How many transfers each filter of the activity list shows."""
     counts = {"all": 0, "running": 0, "finished": 0, "failed": 0}
-    for transfer in transfers:
-        if transfer.status in GROUPS:
-            counts["all"] += 1
-            counts[GROUPS[transfer.status]] += 1
+    for status, group in GROUPS.items():
+        counts["all"] += numbers.get(status, 0)
+        counts[group] += numbers.get(status, 0)
     return counts
 
 

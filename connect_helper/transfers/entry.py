@@ -3,14 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum, auto
+from typing import Any
 
 from connect_helper.transfers.figures import Figures
 from connect_helper.transfers.plan import Login, SessionPlan
 from connect_helper.transfers.records import Record, without_secrets
 from connect_helper.transfers.transfer import Transfer
 from connect_helper.transfers.workers import Worker
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A transfer as it is shown, with what is known beside it."""
+
+    transfer: Transfer
+    position: int  # order of submission
+    plan: SessionPlan  # without secrets, as it would run now
+    needs_login: bool  # a resume has to bring a new login
+    rates_kbps: tuple[float, ...]  # of the last minute of data, one a second, the newest last
 
 
 class Wish(Enum):
@@ -43,6 +56,7 @@ class Entry:
     runner: asyncio.Task[None] | None = None
     published_at: float = 0.0  # monotonic, of the last news of progress
     saved_at: float = 0.0  # monotonic, of the last progress on its way to disk
+    kept: tuple[Mapping[str, Any], SessionPlan] | None = None  # the spec and plan that are on disk
 
     @classmethod
     def of(cls, record: Record, login: Login | None) -> Entry:
@@ -55,6 +69,11 @@ class Entry:
             retry_for_s=record.retry_for_s,
             figures=Figures(record.transfer),
         )
+
+    def listed(self) -> Listed:
+        """Return what is shown of it."""
+        rates = tuple(kbps for _, kbps in self.figures.rates)
+        return Listed(self.transfer, self.position, self.plan, self.login is None, rates)
 
     def record(self, transfer: Transfer | None = None) -> Record:
         """Return what the journal keeps, of `transfer` when it is to become that."""

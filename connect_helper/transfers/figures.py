@@ -2,9 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from connect_helper.transfers.messages import Connected, FileReport, Progress, Totals
 from connect_helper.transfers.rates import RateMeter
 from connect_helper.transfers.transfer import FILES_KEPT, FileCounts, Transfer
+
+
+class FileKeeper(Protocol):
+    """Where the files of a transfer go beside the few that are held in memory."""
+
+    def begin(self) -> None:
+        """A session begins; its files are numbered from 0 again."""
+        ...
+
+    def put(self, report: FileReport) -> None:
+        """A file has ended, or was under way when its session ended."""
+        ...
 
 
 class Figures:
@@ -12,6 +26,7 @@ class Figures:
 
     def __init__(self, transfer: Transfer) -> None:
         self._transfer = transfer
+        self.keeper: FileKeeper | None = None
         self._meter = RateMeter()
         self._flowing_since: float | None = None
         self._elapsed_before = transfer.elapsed_usec
@@ -34,6 +49,8 @@ class Figures:
         self._open.clear()
         self._over.clear()
         self._meter.restart()
+        if self.keeper is not None:
+            self.keeper.begin()
 
     def connected(self, event: Connected, clock: float) -> None:
         """Data can flow from now on."""
@@ -41,7 +58,10 @@ class Figures:
         self._flowing_since = clock
 
     def session_ends(self, clock: float) -> None:
-        """Nothing flows any more."""
+        """Nothing flows any more. What was under way stays listed as such until a session goes on with it."""
+        if self.keeper is not None:
+            for index in self._open & self._transfer.files.keys():
+                self.keeper.put(self._transfer.files[index])
         self._count_time(clock)
         self._elapsed_before = self._transfer.elapsed_usec
         self._flowing_since = None
@@ -105,6 +125,8 @@ class Figures:
             self._open.add(report.index)
             return
         self._open.discard(report.index)
+        if self.keeper is not None:
+            self.keeper.put(report)
         counts.failed += report.state == "failed"
         counts.skipped += report.state == "skipped"
         counts.completed += report.state in ("done", "skipped")

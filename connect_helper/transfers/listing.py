@@ -3,22 +3,30 @@
 A status changes in `move` and nowhere else: the table allows it, the journal has it, then it is seen. The
 iteration token is given at the moment it is seen, so that a page which has heard of token N has been told
 every change up to N.
+
+In memory are all transfers that are not over, and of the others those that ended last; the rest is
+shelved in the journal (see there) and read when somebody asks for it.
 """
 
 from __future__ import annotations
 
 import logging
-from collections import OrderedDict
+from collections import Counter, OrderedDict
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
 from connect_helper.errors import NotFound, Unavailable
+from connect_helper.transfers.arrivals import found_again
 from connect_helper.transfers.clock import Clock
 from connect_helper.transfers.entry import Entry
+from connect_helper.transfers.file_reports import FileReports
 from connect_helper.transfers.journal import REMOVALS_KEPT, Journal, Loaded
+from connect_helper.transfers.messages import FileReport
+from connect_helper.transfers.records import Record
 from connect_helper.transfers.state import FINAL, Move, Status, next_status
 from connect_helper.transfers.subscriptions import Subscribers
-from connect_helper.transfers.transfer import Owner, Transfer
+from connect_helper.transfers.transfer import FILES_KEPT, Owner, Transfer
 
 logger = logging.getLogger(__name__)
 
@@ -28,14 +36,39 @@ TOKEN_RESERVE: Final = 1_000  # kept for changes of status when the disk does no
 NEWS_S: Final = 0.25  # progress of one transfer is news at most this often
 SAVE_S: Final = 5.0  # and is kept at most this often
 
+ENDED_KEPT: Final = 1_000  # transfers that are over, in memory; also the most that one answer tells
+ENDED_REPORTS: Final = 50_000  # files of those in memory, all together
+REST_S: Final = 30.0  # nothing is shelved that ended or was asked about within this time
+SHELVED_AT_ONCE: Final = 200
+TOLD_AT_ONCE: Final = 100  # shelved transfers in one answer to an old token; the next answer has more
+ANSWER_REPORTS: Final = 5_000  # files of shelved transfers in one answer, all together
+
+
+class _Keeper:
+    """The files of one transfer on their way to disk."""
+
+    def __init__(self, reports: FileReports, position: int) -> None:
+        self._reports = reports
+        self._position = position
+
+    def begin(self) -> None:
+        self._reports.begin(self._position)
+
+    def put(self, report: FileReport) -> None:
+        self._reports.put(self._position, report)
+
 
 class TransferList:
     """All transfers that are not removed, in order of submission, and the memory of those that were."""
 
-    def __init__(self, journal: Journal, clock: Clock) -> None:
+    def __init__(self, journal: Journal, reports: FileReports, clock: Clock) -> None:
         self._journal = journal
+        self._reports = reports
         self._clock = clock
         self._entries: dict[str, Entry] = {}
+        self._ended: OrderedDict[str, float] = OrderedDict()  # of the entries: when they came to rest
+        self._shelved: Counter[Status] = Counter()
+        self._told = 0  # the highest token of a shelved transfer
         self._removed: OrderedDict[str, Transfer] = OrderedDict()  # oldest first
         self._claimed: set[str] = set()  # ids of transfers on their way to the journal
         self._token = 0
@@ -44,17 +77,39 @@ class TransferList:
         self._next_position = 0
         self.subscribers = Subscribers()
 
-    async def load(self, loaded: Loaded, entries: list[Entry]) -> None:
-        """Take over what the journal knew. Everything counts as changed, since tokens are not kept."""
+    async def load(self, loaded: Loaded) -> None:
+        """Take over what the journal knew. Everything counts as changed, but for what is shelved."""
         self._token = self._ceiling = loaded.token
-        self._next_position = max((entry.position for entry in entries), default=-1) + 1
+        self._next_position = max(loaded.next_position, await self._reports.last_transfer() + 1)
+        self._shelved, self._told = Counter(loaded.shelved), loaded.told
         await self.reserve_tokens()
         for removed in loaded.removals:
             removed.iteration_token = self._next_token()
             self._removed[removed.id] = removed
-        for entry in entries:
-            entry.transfer.iteration_token = self._next_token()
-            self._entries[entry.transfer.id] = entry
+        await self._read_files(list(reversed(loaded.records)), ENDED_REPORTS)
+        for record in loaded.records:
+            self._take(found_again(record)).transfer.iteration_token = self._next_token()
+
+    def _take(self, entry: Entry) -> Entry:
+        """Have an entry in memory."""
+        one = entry.transfer
+        entry.kept = (one.spec, entry.plan)
+        entry.figures.keeper = _Keeper(self._reports, entry.position)
+        self._entries[one.id] = entry
+        if one.status in FINAL:
+            self._ended[one.id] = self._clock.monotonic()
+        return entry
+
+    async def _read_files(self, records: Sequence[Record], budget: int) -> None:
+        """Give transfers from the journal the files they show."""
+        by_position = {record.position: record.transfer for record in records}
+        try:
+            found = await self._reports.newest(list(by_position), each=FILES_KEPT, budget=budget)
+        except Unavailable as error:
+            logger.error("files of transfers cannot be read: %s", error.internal_message)
+            return
+        for position, files in found.items():
+            by_position[position].files = files
 
     # Finding ---------------------------------------------------------------------------------------
 
@@ -64,17 +119,25 @@ class TransferList:
         return self._token
 
     def entries(self) -> list[Entry]:
+        """Those in memory, in order of submission."""
         return list(self._entries.values())
 
-    def claim(self, transfer_id: str) -> bool:
-        """Take an id for a transfer to be admitted; False when it is or was in use."""
-        taken = transfer_id in self._entries or transfer_id in self._removed or transfer_id in self._claimed
-        if not taken:
-            self._claimed.add(transfer_id)
-        return not taken
+    def counts(self) -> Mapping[Status, int]:
+        """How many transfers have each status, shelved ones included."""
+        return self._shelved + Counter(entry.transfer.status for entry in self._entries.values())
+
+    async def claim(self, transfer_id: str) -> bool:
+        """Take an id for a transfer to be admitted; False when it is or was in use. Raises Unavailable."""
+        if transfer_id in self._entries or transfer_id in self._removed or transfer_id in self._claimed:
+            return False
+        self._claimed.add(transfer_id)
+        if await self._journal.position_of(transfer_id) is None:
+            return True
+        self._claimed.discard(transfer_id)
+        return False
 
     def find(self, transfer_id: str, owner: Owner | None, *, exact_first: bool = False) -> Entry:
-        """Find by id or xfer_id; with `owner`, only among theirs. Raises NotFound.
+        """Find in memory by id or xfer_id; with `owner`, only among theirs. Raises NotFound.
 
         A page may use an xfer_id again: one that still goes on is meant before one that has ended, and
         the newest among equals. `exact_first` means the one with that id in any case, as for removing.
@@ -92,32 +155,125 @@ class TransferList:
             return exact
         raise NotFound(NO_SUCH_TRANSFER, internal_message=f"unknown transfer {transfer_id!r}")
 
+    async def look(self, transfer_id: str, owner: Owner | None, *, exact_first: bool = False) -> Entry:
+        """Find like `find`, wherever it is; a shelved one stays shelved, so change nothing of it.
+
+        Raises NotFound, Unavailable.
+        """
+        record: Record | None = None
+        if exact_first and transfer_id not in self._entries:
+            record = await self._journal.find("id", transfer_id, owner)
+        if record is None:
+            try:
+                return self.find(transfer_id, owner, exact_first=exact_first)
+            except NotFound:
+                record = await self._journal.find("id", transfer_id, owner)
+                record = record or await self._journal.find("xfer_id", transfer_id, owner)
+        if record is None or record.transfer.id in self._removed:
+            return self.find(transfer_id, owner, exact_first=exact_first)
+        if record.transfer.id in self._entries:  # somebody has taken it back meanwhile
+            return self._entries[record.transfer.id]
+        await self._read_files([record], FILES_KEPT)
+        return found_again(record)
+
+    async def reach(self, transfer_id: str, owner: Owner | None, *, exact_first: bool = False) -> Entry:
+        """Find to act upon: it is in memory then, and stays so for a while. Raises NotFound, Unavailable."""
+        entry = await self.look(transfer_id, owner, exact_first=exact_first)
+        one = entry.transfer
+        if one.id not in self._entries:
+            await self._journal.unshelve(entry.position)
+            if one.id in self._entries:  # two asked at the same time
+                entry = self._entries[one.id]
+            else:
+                self._shelved[one.status] -= 1
+                self._take(entry)
+                in_order = sorted(self._entries.items(), key=lambda item: item[1].position)
+                self._entries = dict(in_order)
+        if one.id in self._ended:
+            self._ended[one.id] = self._clock.monotonic()
+            self._ended.move_to_end(one.id)
+        return entry
+
+    async def page(self, statuses: Collection[Status], before: str, limit: int) -> tuple[list[Entry], bool]:
+        """Return transfers with one of the statuses, newest first, and whether there are older ones.
+
+        `before` is the id that the page before ended with; one that is gone means from the top.
+        Raises Unavailable.
+        """
+        start = await self._position_of(before) if before else None
+        here = [
+            entry
+            for entry in self._entries.values()
+            if entry.transfer.status in statuses and (start is None or entry.position < start)
+        ]
+        ends = [status for status in statuses if self._shelved[status] > 0]
+        shelved = await self._journal.page(ends, start, limit + 1)
+        by_position = {record.position: found_again(record) for record in shelved}
+        by_position |= {entry.position: entry for entry in here}
+        newest_first = sorted(by_position.values(), key=lambda entry: entry.position, reverse=True)
+        return newest_first[:limit], len(newest_first) > limit
+
+    async def _position_of(self, transfer_id: str) -> int | None:
+        entry = self._entries.get(transfer_id)
+        return entry.position if entry is not None else await self._journal.position_of(transfer_id)
+
     def was_removed(self, transfer_id: str, owner: Owner | None) -> bool:
         """Tell whether that id belonged to a transfer that was removed."""
         removed = self._removed.get(transfer_id)
         return removed is not None and owner in (None, removed.owner)
 
-    def of_request(self, owner: Owner, request_id: str) -> Transfer | None:
-        """Find the transfer that a start call made, also a removed one; an empty request_id finds none."""
+    async def of_request(self, owner: Owner, request_id: str) -> Transfer | None:
+        """Find the transfer that a start call made, also a removed one; an empty request_id finds none.
+
+        Raises Unavailable.
+        """
         if not request_id:
             return None
         listed = [entry.transfer for entry in self._entries.values()]
         for transfer in reversed([*self._removed.values(), *listed]):
             if transfer.request_id == request_id and transfer.owner == owner:
                 return transfer
-        return None
+        record = await self._journal.of_request(owner, request_id)
+        return record.transfer if record is not None else None
 
-    def changes(self, owner: Owner, token: int) -> tuple[int, list[Transfer]]:
+    async def changes(self, owner: Owner, token: int) -> tuple[int, list[Transfer]]:
         """Answer a poll (Connect reference, section 7): the token to come back with, and the transfers.
 
-        With 0, or a token never given out, all that are listed; else what changed after it, removed
-        ones included.
+        With 0, or a token never given out, those that are listed: all that are not over, and the newest
+        ENDED_KEPT of the others. Else what changed after the token, removed ones included; when very much
+        did, the answer ends early, and its token asks for the rest. Raises Unavailable.
         """
-        mine = [entry.transfer for entry in self._entries.values() if entry.transfer.owner == owner]
         if not 0 < token <= self._token:
-            return self._token, mine
-        gone = [one for one in self._removed.values() if one.owner == owner]
-        return self._token, [one for one in (*gone, *mine) if one.iteration_token > token]
+            return await self._listed(owner)
+        late: list[Record] = []
+        seen = -1
+        while seen != self._told and token < self._told:  # again when some were shelved meanwhile
+            seen = self._told
+            late = await self._journal.told_after(owner, token, TOLD_AT_ONCE)
+        await self._read_files(late, ANSWER_REPORTS)
+        full = len(late) == TOLD_AT_ONCE
+        upto = late[-1].transfer.iteration_token if full else self._token
+        gone = self._entries.keys() | self._removed.keys()
+        found = [record.transfer for record in late if record.transfer.id not in gone]
+        here = [entry.transfer for entry in self._entries.values()]
+        found += [
+            one
+            for one in (*self._removed.values(), *here)
+            if token < one.iteration_token <= upto and one.owner == owner
+        ]
+        return upto, found
+
+    async def _listed(self, owner: Owner) -> tuple[int, list[Transfer]]:
+        over = sum(self._entries[one].transfer.owner == owner for one in self._ended)
+        older: list[Record] = []
+        if over < ENDED_KEPT and self._shelved.total() > 0:
+            older = await self._journal.newest_of(owner, ENDED_KEPT - over)
+            older.reverse()
+            await self._read_files(older, ANSWER_REPORTS)
+        here = [entry.transfer for entry in self._entries.values() if entry.transfer.owner == owner]
+        gone = self._entries.keys() | self._removed.keys()
+        found = [record.transfer for record in older if record.transfer.id not in gone]
+        return self._token, [*found, *here]
 
     # Changing --------------------------------------------------------------------------------------
 
@@ -130,7 +286,7 @@ class TransferList:
         """Put a new transfer on the list. Raises Unavailable when it cannot be kept."""
         try:
             await self._journal.save(entry.record())
-            self._entries[entry.transfer.id] = entry
+            self._take(entry)
         finally:
             self._claimed.discard(entry.transfer.id)
         await self.reserve_tokens()
@@ -148,9 +304,14 @@ class TransferList:
         if move is Move.REMOVE:
             await self._remove(entry, fields)
             return
+        if transfer.status is Status.RUNNING:
+            await self._reports.end(entry.position)  # who hears of an end may ask for every file
         await self._keep(entry, fields)
         for name, value in fields.items():
             setattr(transfer, name, value)
+        self._ended.pop(transfer.id, None)
+        if status in FINAL:
+            self._ended[transfer.id] = self._clock.monotonic()
         logger.info("transfer %s: %s%s", transfer.id, status.value, _because(transfer))
         self._publish(transfer)
         await self.reserve_tokens()
@@ -165,6 +326,7 @@ class TransferList:
 
     async def keep(self, entry: Entry) -> None:
         """Write a transfer as it is."""
+        await self._reports.flush()
         await self._keep(entry, {})
 
     def progressed(self, entry: Entry) -> None:
@@ -177,10 +339,14 @@ class TransferList:
         # While a move is on its way to disk, the old status must not be written after it.
         if now - entry.saved_at >= SAVE_S and not entry.moving:
             entry.saved_at = now
-            self._journal.save_soon(entry.transfer)
+            self._journal.save_soon(entry.position, entry.transfer)
 
     async def reserve_tokens(self) -> None:
-        """Promise the next block of tokens in time. A disk that refuses holds up news of progress only."""
+        """Promise the next block of tokens in time. A disk that refuses holds up news of progress only.
+
+        Waits while too many file reports wait for the disk, so that a session cannot outrun it.
+        """
+        await self._reports.room()
         if self._reserving or self._ceiling - self._token > TOKEN_BLOCK // 2:
             return
         self._reserving = True
@@ -193,11 +359,53 @@ class TransferList:
         finally:
             self._reserving = False
 
+    async def shelve(self) -> None:
+        """Let go of transfers that ended long ago, so that memory does not grow with the history."""
+        surplus = self._surplus()
+        if not surplus:
+            return
+        rested = [self._ended[entry.transfer.id] for entry in surplus]
+        try:
+            await self._journal.shelve([(one.record(), one.transfer.iteration_token) for one in surplus])
+        except Unavailable as error:
+            logger.error("finished transfers stay in memory: %s", error.internal_message)
+            return
+        for entry, since in zip(surplus, rested, strict=True):
+            one = entry.transfer
+            if self._ended.get(one.id) == since and not _busy(entry):
+                del self._ended[one.id], self._entries[one.id]
+                self._shelved[one.status] += 1
+                self._told = max(self._told, one.iteration_token)
+            elif self._entries.get(one.id) is entry:  # wanted again meanwhile
+                await self._journal.unshelve(entry.position)
+
+    def _surplus(self) -> list[Entry]:
+        """Those that ended first, as many as are too many."""
+        over = len(self._ended) - ENDED_KEPT
+        ended = [self._entries[one] for one in self._ended]
+        reports = sum(len(entry.transfer.files) for entry in ended) - ENDED_REPORTS
+        old = self._clock.monotonic() - REST_S
+        found: list[Entry] = []
+        for entry in ended:
+            if (over <= 0 and reports <= 0) or self._ended[entry.transfer.id] > old:
+                break
+            if len(found) < SHELVED_AT_ONCE and not _busy(entry):
+                found.append(entry)
+                over -= 1
+                reports -= len(entry.transfer.files)
+        return found
+
     async def _keep(self, entry: Entry, fields: dict[str, Any]) -> None:
         """Write what the transfer is about to become. A full disk must not hide how a transfer went on."""
+        record = entry.record(replace(entry.transfer, **fields))
+        large = (record.transfer.spec, record.plan)  # what was asked and the plan
         entry.moving = True
         try:
-            await self._journal.save(entry.record(replace(entry.transfer, **fields)))
+            if entry.kept is not None and all(a is b for a, b in zip(entry.kept, large, strict=True)):
+                await self._journal.save_step(record)
+            else:
+                await self._journal.save(record)
+                entry.kept = large
         except Unavailable as error:
             logger.error("transfer %s: not kept: %s", entry.transfer.id, error.internal_message)
         finally:
@@ -208,10 +416,11 @@ class TransferList:
         removed = replace(transfer, files={}, current_file="", **fields)
         entry.moving = True  # for ever: nothing of it is written again
         try:
-            await self._journal.remove(removed)
+            await self._journal.remove(entry.position, removed)
         except Unavailable as error:
             logger.error("transfer %s: removal not kept: %s", transfer.id, error.internal_message)
         self._entries.pop(transfer.id, None)
+        self._ended.pop(transfer.id, None)
         for name, value in fields.items():
             setattr(transfer, name, value)
         removed.iteration_token = transfer.iteration_token = self._next_token()
@@ -228,6 +437,10 @@ class TransferList:
     def _next_token(self) -> int:
         self._token += 1
         return self._token
+
+
+def _busy(entry: Entry) -> bool:
+    return entry.moving or entry.changing.locked() or entry.runner is not None
 
 
 def _because(transfer: Transfer) -> str:

@@ -7,22 +7,25 @@ event loop; bytes are moved by worker processes.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import re
 import uuid
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Coroutine, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from connect_helper.errors import ConnectHelperError, NotFound, Unavailable, WrongState
 from connect_helper.settings import Folders, PreferencesStore
-from connect_helper.transfers.arrivals import arrived, found_again, with_tags
+from connect_helper.transfers.arrivals import arrived, with_tags
 from connect_helper.transfers.clock import Clock
-from connect_helper.transfers.entry import Entry, Wish
+from connect_helper.transfers.entry import Entry, Listed, Wish
+from connect_helper.transfers.file_reports import STATES, FilePage, FileReports
 from connect_helper.transfers.journal import Journal
 from connect_helper.transfers.leftovers import forget, sweep
 from connect_helper.transfers.listing import TransferList
+from connect_helper.transfers.messages import FileReport
 from connect_helper.transfers.plan import Login, SessionPlan
 from connect_helper.transfers.queueing import Queue
 from connect_helper.transfers.records import has_secret, without_secrets
@@ -38,6 +41,7 @@ logger = logging.getLogger(__name__)
 
 CLOSE_S: Final = 3.5  # for sessions to end in good order when the helper ends
 SLEEP_CHECK_S: Final = 2.0
+SHELVE_S: Final = 2.0  # how often it is looked whether memory holds too many finished transfers
 SLEEP_JUMP_S: Final = 5.0  # the wall clock went so much further than the monotonic one: the machine slept
 INTERRUPTED: Final = "interrupted"
 SIGN_IN_AGAIN: Final = "The helper was restarted; sign in again to go on."
@@ -66,13 +70,15 @@ class TransferManager:
         self._preferences = preferences
         self._questions = questions
         self._journal = Journal(folders.state)
-        self._list = TransferList(self._journal, self._clock)
+        self._reports = FileReports(folders.state)
+        self._list = TransferList(self._journal, self._reports, self._clock)
         self._pool = WorkerPool(folder=folders.state, command=worker_command)
         self._throttle = Throttle(preferences)
         self._admitting: dict[tuple[Owner, str], asyncio.Future[Transfer]] = {}
         self._closing = False
         self._group = asyncio.TaskGroup()
-        self._watch: asyncio.Task[None] | None = None
+        self._chores: list[asyncio.Task[None]] = []  # they run until the program ends
+        self._reports_to_forget: asyncio.Queue[int] = asyncio.Queue()
         self.journal_set_aside: Path | None = None  # tell the user: a damaged list was put there
         runner = Runner(
             transfers=self._list,
@@ -91,10 +97,21 @@ class TransferManager:
         self.journal_set_aside = loaded.set_aside
         if loaded.set_aside is not None:
             logger.error("The list of transfers was damaged; it was set aside as %s", loaded.set_aside)
-        await self._list.load(loaded, [found_again(record) for record in loaded.records])
+        try:
+            damaged = await self._reports.open()
+        except BaseException:
+            await self._journal.close()
+            raise
+        if damaged is not None:
+            logger.error("The files of earlier transfers were damaged; they were set aside as %s", damaged)
+        await self._list.load(loaded)
         await self._pool.__aenter__()
         await self._group.__aenter__()
-        self._watch = self._spawn(self._watch_for_sleep(), "sleep-watch")
+        self._chores = [
+            self._spawn(self._watch_for_sleep(), "sleep-watch"),
+            self._spawn(self._shelve_old(), "shelve"),
+            self._spawn(self._forget_reports(), "forget-reports"),
+        ]
         resume_folders = {Path(entry.plan.resume_folder) for entry in self._list.entries()}
         _ = self._spawn(asyncio.to_thread(sweep, resume_folders), "sweep")
         self._queue.add(*[entry for entry in self._list.entries() if await self._goes_on(entry)])
@@ -103,8 +120,8 @@ class TransferManager:
     async def __aexit__(self, kind: object, exception: BaseException | None, traceback: object) -> None:
         """End within 5 s: sessions stop and keep their partial files, the list is saved."""
         self._closing = True
-        if self._watch is not None:
-            self._watch.cancel()
+        for chore in self._chores:
+            chore.cancel()
         self._queue.close()
         running = self._queue.running
         for entry in running:
@@ -120,6 +137,7 @@ class TransferManager:
             await self._group.__aexit__(asyncio.CancelledError if cancelled else None, None, None)
         finally:
             await self._pool.__aexit__(None, None, None)
+            await self._reports.close()
             await self._journal.close()
 
     async def _goes_on(self, entry: Entry) -> bool:
@@ -143,44 +161,101 @@ class TransferManager:
     # Asking ----------------------------------------------------------------------------------------
 
     def get(self, transfer_id: str, *, owner: Owner | None = None) -> Transfer:
-        """Find by uuid or xfer_id; with `owner`, among theirs only. Raises NotFound."""
+        """Find by uuid or xfer_id; with `owner`, among theirs only. Raises NotFound.
+
+        Finds what is in memory: everything that is not over, and what ended or was fetched lately.
+        """
         return self._list.find(transfer_id, owner).transfer
 
-    def find_request(self, owner: Owner, request_id: str) -> Transfer | None:
-        """Find what an earlier start call with that request_id made."""
-        return self._list.of_request(owner, request_id)
+    async def fetch(
+        self, transfer_id: str, *, owner: Owner | None = None, exact_first: bool = False
+    ) -> Transfer:
+        """Find like `get`, however old; it is in memory from then on. Raises NotFound, Unavailable."""
+        return (await self._list.reach(transfer_id, owner, exact_first=exact_first)).transfer
 
-    def of_owner(self, owner: Owner) -> list[Transfer]:
-        """Return the owner's transfers, newest last."""
-        return [one for one in self.all() if one.owner == owner]
+    async def look(
+        self, transfer_id: str, *, owner: Owner | None = None, exact_first: bool = False
+    ) -> Listed:
+        """Find like `get`, however old, to show it. Raises NotFound, Unavailable.
+
+        `exact_first`: the one with that uuid, though another that goes on has it as its xfer_id.
+        """
+        return (await self._list.look(transfer_id, owner, exact_first=exact_first)).listed()
+
+    def listed(self, transfers: Sequence[Transfer]) -> list[Listed]:
+        """Return what is known beside transfers that changed; those that are gone are left out."""
+        found = []
+        for one in transfers:
+            with contextlib.suppress(NotFound):
+                found.append(self._list.find(one.id, None, exact_first=True).listed())
+        return found
+
+    async def find_request(self, owner: Owner, request_id: str) -> Transfer | None:
+        """Find what an earlier start call with that request_id made. Raises Unavailable."""
+        return await self._list.of_request(owner, request_id)
 
     def all(self) -> list[Transfer]:
-        """Return every transfer that is not removed, newest last."""
+        """Return every transfer in memory, newest last; see `get` for which those are."""
         return [entry.transfer for entry in self._list.entries()]
 
-    def changes(self, owner: Owner, token: int) -> tuple[int, list[Transfer]]:
+    def counts(self) -> Mapping[Status, int]:
+        """How many transfers have each status."""
+        return self._list.counts()
+
+    async def page(
+        self, statuses: Collection[Status], *, before: str = "", limit: int
+    ) -> tuple[list[Listed], bool]:
+        """Return up to `limit` transfers with one of the statuses, newest first; True when there are older.
+
+        `before` is the id the page before ended with. Raises Unavailable.
+        """
+        entries, more = await self._list.page(statuses, before, limit)
+        return [entry.listed() for entry in entries], more
+
+    async def files(
+        self, one: Listed, states: Collection[str] = STATES, *, before: int | None = None, limit: int
+    ) -> FilePage:
+        """Return files of a transfer, the newest first; those under way come with the first page.
+
+        `before` is what the page before said. Raises Unavailable.
+        """
+        live = one.transfer.status is Status.RUNNING
+        under_way: list[FileReport] = []
+        if live and before is None and "running" in states:
+            files = one.transfer.files.values()
+            under_way = [report for report in files if report.state == "running"][::-1]
+        # While a session runs, what the disk has as under way belongs to the session before.
+        kept = [state for state in states if not (live and state == "running")]
+        page = await self._reports.page(one.position, kept, before=before, limit=limit)
+        return FilePage(under_way, page.reports, page.before)
+
+    def every_file(self, one: Listed) -> AsyncIterator[list[FileReport]]:
+        """All files of a transfer that have ended or are left over, in batches. Raises Unavailable."""
+        live = one.transfer.status is Status.RUNNING
+        return self._reports.every(
+            one.position, [each for each in STATES if not (live and each == "running")]
+        )
+
+    async def changes(self, owner: Owner, token: int) -> tuple[int, list[Transfer]]:
         """Answer a poll (Connect reference, section 7): the new token, and what changed after `token`.
 
-        0, or a token larger than the current one, asks for all that are still listed; else removed ones
-        are told too, with status "removed".
+        0, or a token larger than the current one, asks for what is still listed: all that is not over, and
+        the newest 1,000 of the rest. Else removed ones are told too, with status "removed".
+        Raises Unavailable.
         """
-        return self._list.changes(owner, token)
-
-    def rates(self, transfer_id: str) -> list[tuple[float, float]]:
-        """Return (epoch seconds, kbit/s) once a second for the last minute of data. Raises NotFound."""
-        return self._list.find(transfer_id, None).figures.rates
+        return await self._list.changes(owner, token)
 
     def needs_login(self, transfer_id: str) -> bool:
         """Tell whether `resume` needs a `login`, since the secrets are gone. Raises NotFound."""
-        return self._list.find(transfer_id, None).login is None
+        return self._list.find(transfer_id, None, exact_first=True).login is None
 
     def login_of(self, transfer_id: str) -> Login | None:
         """Return the login it has in memory; None when that is gone. Raises NotFound."""
-        return self._list.find(transfer_id, None).login
+        return self._list.find(transfer_id, None, exact_first=True).login
 
     def plan_of(self, transfer_id: str) -> SessionPlan:
         """Return the SessionPlan without secrets, as it would run now. Raises NotFound."""
-        return self._list.find(transfer_id, None).plan
+        return self._list.find(transfer_id, None, exact_first=True).plan
 
     def subscribe(self) -> AbstractContextManager[Subscription]:
         """Listen: `async for batch in subscription` gives changed transfers, removed ones included."""
@@ -195,7 +270,7 @@ class TransferManager:
         the first call is still under way. Raises Unavailable.
         """
         key = (request.owner, request.request_id)
-        if known := self.find_request(*key):
+        if request.request_id and key not in self._admitting and (known := await self.find_request(*key)):
             return known
         if request.request_id and key in self._admitting:
             return await asyncio.shield(self._admitting[key])
@@ -210,7 +285,7 @@ class TransferManager:
 
         Raises NotFound.
         """
-        entry = self._list.find(transfer_id, owner)
+        entry = await self._list.reach(transfer_id, owner)
         await asyncio.shield(self._owned(self._stop(entry), f"stop-{entry.transfer.id}"))
 
     async def resume(
@@ -225,14 +300,14 @@ class TransferManager:
 
         Raises NotFound, WrongState (also when a login is needed and none is given).
         """
-        entry = self._list.find(transfer_id, owner)
+        entry = await self._list.reach(transfer_id, owner)
         work = self._resume(entry, login, spec)
         return await asyncio.shield(self._owned(work, f"resume-{entry.transfer.id}"))
 
     async def remove(self, transfer_id: str, *, owner: Owner | None = None) -> None:
         """Take it off the list, stopping it first. Once more is no error. Raises NotFound."""
         try:
-            entry = self._list.find(transfer_id, owner, exact_first=True)
+            entry = await self._list.reach(transfer_id, owner, exact_first=True)
         except NotFound:
             if self._list.was_removed(transfer_id, owner):
                 return
@@ -251,7 +326,7 @@ class TransferManager:
 
         `spec_changes` are laid over the echoed spec. Raises NotFound, WrongState when it has completed.
         """
-        entry = self._list.find(transfer_id, owner)
+        entry = await self._list.reach(transfer_id, owner)
         work = self._set_rate(entry, rate_kbps, spec_changes)
         return await asyncio.shield(self._owned(work, f"rate-{entry.transfer.id}"))
 
@@ -260,7 +335,7 @@ class TransferManager:
     async def _admit(self, request: StartRequest) -> Transfer:
         entry = arrived(
             request,
-            transfer_id=self._new_id(request.xfer_id),
+            transfer_id=await self._new_id(request.xfer_id),
             position=self._list.next_position(),
             now=self._clock.wall(),
         )
@@ -268,9 +343,9 @@ class TransferManager:
         self._queue.add(entry)
         return entry.transfer
 
-    def _new_id(self, wanted: str | None) -> str:
+    async def _new_id(self, wanted: str | None) -> str:
         """Return the page's id when it can be one and is not taken, else a new one."""
-        if wanted and _USABLE_ID.fullmatch(wanted) and self._list.claim(wanted):
+        if wanted and _USABLE_ID.fullmatch(wanted) and await self._list.claim(wanted):
             return wanted
         return str(uuid.uuid4())
 
@@ -294,6 +369,7 @@ class TransferManager:
             await self._halt(entry)
             entry.login = None
             await self._list.move(entry, Move.REMOVE)
+            self._reports_to_forget.put_nowait(entry.position)
             await asyncio.to_thread(forget, Path(entry.plan.resume_folder), entry.transfer.id)
 
     async def _resume(self, entry: Entry, login: Login | None, spec: Mapping[str, Any] | None) -> Transfer:
@@ -347,6 +423,20 @@ class TransferManager:
                 for entry in self._queue.running:
                     distrust(entry, self._clock)
             before = now
+
+    async def _shelve_old(self) -> None:
+        while True:
+            await asyncio.sleep(SHELVE_S)
+            await self._list.shelve()
+
+    async def _forget_reports(self) -> None:
+        """Delete the files of removed transfers, beginning with what an earlier run did not get to."""
+        try:
+            await self._reports.keep_only(self._journal.present)
+            while True:
+                await self._reports.remove(await self._reports_to_forget.get())
+        except Unavailable as error:
+            logger.error("files of removed transfers stay on disk: %s", error.internal_message)
 
     def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         return self._group.create_task(work, name=name)

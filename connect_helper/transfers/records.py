@@ -1,6 +1,8 @@
 """How a transfer is written into the journal: its JSON, and the SQL of each kind of write.
 
-JSON is ASCII, made by the standard library: names that are no UTF-8 hold lone surrogates.
+JSON is ASCII, made by the standard library: names that are no UTF-8 hold lone surrogates. So do words of
+pages that are searched for, which is why they are bytes in the file. What is handed to a writer is a copy:
+JSON is made of it in the writer's thread, where a spec with thousands of paths holds up nobody.
 """
 
 from __future__ import annotations
@@ -8,21 +10,25 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, Final
 
-from connect_helper.transfers.messages import FileReport
 from connect_helper.transfers.plan import Login, SessionPlan
 from connect_helper.transfers.state import Status
 from connect_helper.transfers.transfer import FileCounts, Owner, Transfer
 
-# Small, for it is written every few seconds; a spec may name thousands of paths.
+COLUMNS: Final = "position, facts, figures, asked, keeping"  # what `from_row` takes
+
+# Small, for it is written every few seconds.
 _FIGURES: Final = ("bytes_expected", "bytes_written", "elapsed_usec", "modify_time")
+_ASKED: Final = ("settings", "spec")  # large, and hardly ever changed
+
+Write = Callable[[sqlite3.Connection], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A transfer with what is needed to go on with it."""
+    """A transfer with what is needed to go on with it. Its files are kept elsewhere."""
 
     transfer: Transfer
     position: int  # order of submission
@@ -42,51 +48,77 @@ def has_secret(login: Login) -> bool:
     return any(secret is not None for secret in secrets)
 
 
-def upsert(record: Record) -> Callable[[sqlite3.Connection], None]:
-    """The write of a whole transfer as it is now."""
-    one = record.transfer
-    keeping = {
-        "plan": without_secrets(record.plan).model_dump(),
-        "needs_login": record.needs_login,
-        "retry_for_s": record.retry_for_s,
-    }
-    row = {
-        "id": one.id,
-        "position": record.position,
-        "facts": json.dumps(facts_of(one)),
-        "files": json.dumps([report.model_dump() for report in one.files.values()]),
-        "keeping": json.dumps(keeping),
-    }
+def key(text: str) -> bytes:
+    """A word of a page as it is searched for in the file."""
+    return text.encode("utf-8", "surrogatepass")
+
+
+def upsert(record: Record, shelved_at: int | None = None) -> Write:
+    """The write of a whole transfer as it is now; see `journal` for `shelved_at`."""
+    one = _copy(record.transfer)
+    plan = without_secrets(record.plan)
 
     def write(connection: sqlite3.Connection) -> None:
+        row = {
+            **searched(one),
+            "position": record.position,
+            "shelved_at": shelved_at,
+            "facts": json.dumps(facts_of(one)),
+            "asked": json.dumps({name: dict(getattr(one, name)) for name in _ASKED}),
+            "keeping": json.dumps(
+                {
+                    "plan": plan.model_dump(),
+                    "needs_login": record.needs_login,
+                    "retry_for_s": record.retry_for_s,
+                }
+            ),
+        }
         connection.execute(
-            "INSERT INTO transfers (id, position, facts, figures, files, keeping)"
-            " VALUES (:id, :position, :facts, '{}', :files, :keeping)"
-            " ON CONFLICT (id) DO UPDATE SET"
-            " facts = :facts, figures = '{}', files = :files, keeping = :keeping",
+            "INSERT INTO transfers (position, id, xfer_id, origin, app_id, request_id, status, shelved_at,"
+            " facts, figures, asked, keeping) VALUES (:position, :id, :xfer_id, :origin, :app_id,"
+            " :request_id, :status, :shelved_at, :facts, '{}', :asked, :keeping)"
+            " ON CONFLICT (position) DO UPDATE SET status = :status, shelved_at = :shelved_at,"
+            " facts = :facts, figures = '{}', asked = :asked, keeping = :keeping",
             row,
         )
 
     return write
 
 
-def update(transfer: Transfer) -> Callable[[sqlite3.Connection], None]:
-    """The write of progress: nothing when the row is gone, so that it cannot undo a removal."""
-    row = {"id": transfer.id, "figures": json.dumps({name: getattr(transfer, name) for name in _FIGURES})}
+def step(record: Record) -> Write:
+    """The write of all but what the page asked for and what the session is to do: most changes are such."""
+    one = _copy(record.transfer)
 
     def write(connection: sqlite3.Connection) -> None:
-        connection.execute("UPDATE transfers SET figures = :figures WHERE id = :id", row)
+        connection.execute(
+            "UPDATE transfers SET status = ?, facts = ?, figures = '{}', shelved_at = NULL"
+            " WHERE position = ?",
+            (one.status.value, json.dumps(facts_of(one)), record.position),
+        )
 
     return write
 
 
-def removal(removed: Transfer, *, keep: int) -> Callable[[sqlite3.Connection], None]:
-    """The write that puts a removal in the place of a transfer; the oldest removals are forgotten."""
-    facts = json.dumps(facts_of(removed))
+def update(position: int, transfer: Transfer) -> Write:
+    """The write of progress: nothing when the row is gone, so that it cannot undo a removal."""
+    figures = {name: getattr(transfer, name) for name in _FIGURES}
 
     def write(connection: sqlite3.Connection) -> None:
-        connection.execute("DELETE FROM transfers WHERE id = ?", (removed.id,))
-        connection.execute("INSERT INTO removals (id, facts) VALUES (?, ?)", (removed.id, facts))
+        connection.execute(
+            "UPDATE transfers SET figures = ? WHERE position = ?", (json.dumps(figures), position)
+        )
+
+    return write
+
+
+def removal(position: int, removed: Transfer, *, keep: int) -> Write:
+    """The write that puts a removal in the place of a transfer; the oldest removals are forgotten."""
+    one = _copy(removed)
+
+    def write(connection: sqlite3.Connection) -> None:
+        facts = json.dumps({**facts_of(one), **{name: dict(getattr(one, name)) for name in _ASKED}})
+        connection.execute("DELETE FROM transfers WHERE position = ?", (position,))
+        connection.execute("INSERT INTO removals (id, facts) VALUES (?, ?)", (key(one.id), facts))
         connection.execute(
             "DELETE FROM removals WHERE position <= (SELECT MAX(position) FROM removals) - ?", (keep,)
         )
@@ -94,7 +126,7 @@ def removal(removed: Transfer, *, keep: int) -> Callable[[sqlite3.Connection], N
     return write
 
 
-def reservation(ceiling: int) -> Callable[[sqlite3.Connection], None]:
+def reservation(ceiling: int) -> Write:
     """The write of the highest token that may be given out."""
 
     def write(connection: sqlite3.Connection) -> None:
@@ -107,18 +139,34 @@ def reservation(ceiling: int) -> Callable[[sqlite3.Connection], None]:
     return write
 
 
+def searched(transfer: Transfer) -> dict[str, Any]:
+    """The columns that transfers are found by."""
+    return {
+        "id": key(transfer.id),
+        "xfer_id": key(transfer.xfer_id),
+        "origin": key(transfer.owner.origin),
+        "app_id": key(transfer.owner.app_id),
+        "request_id": key(transfer.request_id),
+        "status": transfer.status.value,
+    }
+
+
+def _copy(transfer: Transfer) -> Transfer:
+    """A copy for another thread. Settings and specs are replaced and never changed, so they are shared."""
+    return replace(transfer, counts=replace(transfer.counts), files={})
+
+
 def facts_of(transfer: Transfer) -> dict[str, Any]:
-    """Return the transfer as JSON values, without its files."""
-    facts = {one.name: getattr(transfer, one.name) for one in fields(transfer) if one.name != "files"}
+    """Return the transfer as JSON values, without its files and what the page asked for."""
+    left_out = ("files", *_ASKED)
+    facts = {one.name: getattr(transfer, one.name) for one in fields(transfer) if one.name not in left_out}
     facts["owner"] = {"origin": transfer.owner.origin, "app_id": transfer.owner.app_id}
     facts["counts"] = {one.name: getattr(transfer.counts, one.name) for one in fields(transfer.counts)}
-    facts["settings"] = dict(transfer.settings)
-    facts["spec"] = dict(transfer.spec)
     return facts
 
 
 def transfer_from(facts: dict[str, Any]) -> Transfer:
-    """Undo `facts_of`. Raises ValueError, TypeError or KeyError when it is none."""
+    """Undo `facts_of`, with settings and spec put in. Raises ValueError, TypeError or KeyError."""
     previous = facts["previous_status"]
     return Transfer(
         **{
@@ -131,11 +179,9 @@ def transfer_from(facts: dict[str, Any]) -> Transfer:
     )
 
 
-def from_row(position: int, facts: str, figures: str, files: str, keeping: str) -> Record:
+def from_row(position: int, facts: str, figures: str, asked: str, keeping: str) -> Record:
     """Read a row. Raises ValueError, TypeError or KeyError."""
-    transfer = transfer_from(json.loads(facts) | json.loads(figures))
-    reports = [FileReport.model_validate(report) for report in json.loads(files)]
-    transfer.files = {report.index: report for report in reports}
+    transfer = transfer_from(json.loads(facts) | json.loads(figures) | json.loads(asked))
     kept = json.loads(keeping)
     plan = SessionPlan.model_validate(kept["plan"])
     return Record(transfer, position, plan, bool(kept["needs_login"]), kept["retry_for_s"])

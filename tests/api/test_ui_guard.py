@@ -268,7 +268,7 @@ async def test_a_bug_of_ours_is_an_answer_without_details(
     def explode() -> None:
         raise ZeroDivisionError("canary-detail")
 
-    monkeypatch.setattr(window.manager, "all", explode)
+    monkeypatch.setattr(window.manager, "counts", explode)
     async with window.client() as client, client.get("/api/transfers") as answer:
         assert answer.status == 500
         body = await answer.text()

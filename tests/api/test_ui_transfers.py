@@ -104,7 +104,8 @@ async def test_the_details_have_files_and_facts_but_no_secret(
     done = await window.manager.submit(request(COMPLETES, spec={"cookie": "case 7"}, rate_kbps=5_000))
     await reaches(done, Status.COMPLETED)
     details = await get(client, f"/api/transfers/{done.id}")
-    assert [(file["index"], file["state"]) for file in details["files"]] == [(0, "done")]
+    files = await get(client, f"/api/transfers/{done.id}/files")
+    assert [(file["index"], file["state"]) for file in files["files"]] == [(0, "done")]
     assert ["Cookie", "case 7"] in details["facts"]
     assert ["Existing files", "replaced when they differ"] in details["facts"]
     assert details["rate_limit_kbps"] == 5_000

@@ -5,6 +5,7 @@ attempts (the last one repeats), each a list of steps. What it is told is noted 
 working folder, one JSON list a line: [transfer_id, word, ...].
 
 Steps: ["question"], ["connect"], ["totals", bytes, files], ["progress", bytes], ["file", index, state],
+["files", first, end, state] (many, `end` not included),
 ["hold"] (until told to stop), ["ignore"] (like hold, but deaf to stop), ["end", outcome, code, retryable],
 ["chatter"] (progress for ever, deaf to all), ["die"], ["garbage"], ["leak"] (a line to standard error).
 """
@@ -58,6 +59,10 @@ def report(index: int, state: Any) -> messages.FileReport:
         bytes_written=100 if state == "done" else 0,
         state=state,
         code=code,
+        error_code=10 if code else 0,
+        message="The file is not there any more." if code else "",
+        proof=("digest" if index % 2 else "size") if state == "done" else "",
+        digest=f"sha-256:{index:064x}" if state == "done" and index % 2 else "",
     )
 
 
@@ -105,6 +110,9 @@ def play(plan: Any, steps: list[list[Any]]) -> None:
                 say(messages.Progress(bytes_written=size, current=()))
             case ["file", index, state]:
                 say(report(index, state))
+            case ["files", first, end, state]:
+                for index in range(first, end):
+                    say(report(index, state))
             case ["hold"] | ["ignore"]:
                 if hold(plan.transfer_id, deaf=step == ["ignore"]):
                     say(messages.Ended(outcome="stopped"))

@@ -120,8 +120,8 @@ async def test_the_same_request_id_twice_is_one_transfer(folders: Folders) -> No
         assert both[0] is both[1] is third
         other = await transfers.submit(request(HOLDS, request_id="r1", owner=OTHER))
         assert other is not third
-        assert transfers.find_request(OWNER, "r1") is third
-        assert transfers.find_request(OWNER, "") is None
+        assert await transfers.find_request(OWNER, "r1") is third
+        assert await transfers.find_request(OWNER, "") is None
         assert len(transfers.all()) == 2
         await transfers.remove(third.id)
         replayed = await transfers.submit(request(HOLDS, request_id="r1"))

@@ -181,6 +181,6 @@ async def test_the_limit_of_all_uploads_holds_on_the_wire(
         seconds = max(one.end_time for one in both) - min(one.start_time for one in both)
         assert bits == 16 * SIZE
         assert bits / seconds / 1000 < LIMIT_KBPS * 1.15
-        history = transfers.rates(both[0].id)
+        history = transfers._list.find(both[0].id, None).figures.rates
         assert len(history) >= 2
         assert max(kbps for _, kbps in history) < LIMIT_KBPS * 1.5

@@ -35,56 +35,53 @@ def ids(transfers: list[Transfer]) -> set[str]:
 
 async def test_a_poll_hears_what_changed_after_its_token(folders: Folders) -> None:
     async with manager(folders) as transfers:
-        assert transfers.changes(OWNER, 0)[1] == []
+        assert (await transfers.changes(OWNER, 0))[1] == []
         first = await transfers.submit(request(HOLDS))
         second = await transfers.submit(request(COMPLETES))
         foreign = await transfers.submit(request(HOLDS, owner=OTHER))
         await reaches(second, Status.COMPLETED)
         await reaches(foreign, Status.RUNNING)
         await reaches(first, Status.RUNNING)
-        token, everything = transfers.changes(OWNER, 0)
+        token, everything = await transfers.changes(OWNER, 0)
         assert everything == [first, second]
         assert token >= max(one.iteration_token for one in everything)
-        await until(
-            lambda: transfers.changes(OWNER, token)[1] == [] or transfers.changes(OWNER, 0)[0] > token
-        )
-        token, _ = transfers.changes(OWNER, 0)
+        token, _ = await transfers.changes(OWNER, 0)
         await transfers.stop(first.id)
-        newer, changed = transfers.changes(OWNER, token)
+        newer, changed = await transfers.changes(OWNER, token)
         assert newer > token
         assert changed == [first]
-        assert transfers.changes(OWNER, newer) == (newer, [])
-        assert transfers.changes(OWNER, newer + 1000)[1] == [first, second]
-        assert transfers.changes(OWNER, -5)[1] == [first, second]
-        assert transfers.changes(OTHER, 0)[1] == [foreign]
+        assert await transfers.changes(OWNER, newer) == (newer, [])
+        assert (await transfers.changes(OWNER, newer + 1000))[1] == [first, second]
+        assert (await transfers.changes(OWNER, -5))[1] == [first, second]
+        assert (await transfers.changes(OTHER, 0))[1] == [foreign]
 
 
 async def test_a_removed_transfer_is_told_to_those_who_knew_it(folders: Folders) -> None:
     async with manager(folders) as transfers:
         transfer = await transfers.submit(request(HOLDS))
-        token, _ = transfers.changes(OWNER, 0)
+        token, _ = await transfers.changes(OWNER, 0)
         await transfers.remove(transfer.id)
-        after, changed = transfers.changes(OWNER, token)
+        after, changed = await transfers.changes(OWNER, token)
         assert [(one.id, one.status) for one in changed] == [(transfer.id, Status.REMOVED)]
-        assert transfers.changes(OWNER, 0) == (after, [])
-        assert transfers.changes(OTHER, token) == (after, [])
+        assert await transfers.changes(OWNER, 0) == (after, [])
+        assert await transfers.changes(OTHER, token) == (after, [])
     async with manager(folders) as transfers:
-        later, changed = transfers.changes(OWNER, token)
+        later, changed = await transfers.changes(OWNER, token)
         assert later > after
         assert [(one.id, one.status) for one in changed] == [(transfer.id, Status.REMOVED)]
-        assert transfers.changes(OWNER, later) == (later, [])
+        assert await transfers.changes(OWNER, later) == (later, [])
         await transfers.remove(transfer.id, owner=OWNER)  # still no error
 
 
 async def test_progress_is_news_at_most_four_times_a_second(folders: Folders) -> None:
     flood = [["connect"], ["totals", 10_000, 1], *(["progress", number] for number in range(5000)), ["hold"]]
     async with manager(folders) as transfers:
-        before, _ = transfers.changes(OWNER, 0)
+        before, _ = await transfers.changes(OWNER, 0)
         started = asyncio.get_running_loop().time()
         transfer = await transfers.submit(request(flood))
         await until(lambda: transfer.bytes_written == 4999)
         seconds = asyncio.get_running_loop().time() - started
-        token, _ = transfers.changes(OWNER, 0)
+        token, _ = await transfers.changes(OWNER, 0)
         assert token - before <= 4 + 4 * seconds
 
 
@@ -190,10 +187,10 @@ async def test_a_list_that_cannot_be_written_refuses_a_start_and_hides_no_end(fo
         def read_only(connection: sqlite3.Connection) -> None:
             connection.execute("PRAGMA query_only = ON")
 
-        await transfers._journal._durably(read_only)
+        await transfers._journal._disk.write(read_only)
         with pytest.raises(Unavailable):
             await transfers.submit(request(HOLDS, request_id="r1"))
-        assert transfers.find_request(OWNER, "r1") is None
+        assert await transfers.find_request(OWNER, "r1") is None
         await transfers.stop(running.id)
         assert running.status is Status.CANCELLED
 
@@ -213,7 +210,7 @@ async def main():
         await reaches(running, Status.RUNNING)
         await reaches(done, Status.COMPLETED)
         await transfers.remove(gone.id)
-        token = transfers.changes(OWNER, 0)[0]
+        token = (await transfers.changes(OWNER, 0))[0]
         print(token, running.id, done.id, gone.id, flush=True)
         os.kill(os.getpid(), signal.SIGKILL)
 
@@ -237,7 +234,7 @@ async def test_after_a_kill_the_list_is_the_same_and_tokens_go_on(folders: Folde
         assert int(token) > known
         known = int(token)
     async with manager(folders) as transfers:
-        now, changed = transfers.changes(OWNER, known)
+        now, changed = await transfers.changes(OWNER, known)
         assert now > known
         assert {running, done, gone} <= ids(changed)
         assert transfers.get(running).error == "interrupted"

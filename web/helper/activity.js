@@ -11,6 +11,7 @@ import { TransferRow } from "./transfer-row.js";
 
 const PAGE = 200;
 const PAGE_LIMIT = 500; // of the helper
+const SCROLLED = 2_000; // rows that come by scrolling
 
 const list = find("#transfers", HTMLElement);
 const empty = find("#empty", HTMLElement);
@@ -138,7 +139,14 @@ for (const button of filters) {
   });
 }
 
-older.addEventListener("click", () => void load(boundary).catch(tell));
+older.addEventListener("click", () => {
+  older.disabled = true; // one page at a time, also for the impatient
+  void load(boundary).catch(tell).finally(() => { older.disabled = false; });
+});
+// Who scrolls to the end wants more; after some pages a click is asked for, since rows cost the browser memory.
+new IntersectionObserver(([entry]) => {
+  if (entry?.isIntersecting && !older.hidden && rows.size < SCROLLED) older.click();
+}, { rootMargin: "300px" }).observe(older);
 
 clear.addEventListener("click", async () => {
   clear.disabled = true;

@@ -137,6 +137,28 @@ export async function api(method, path, body, { signal } = {}) {
 }
 
 /**
+ * Fetch a file and hand it to the browser to keep. It goes through here, and is no plain link, since the
+ * token travels in a header only.
+ * @param {string} path such as "/api/transfers/7/files.csv"
+ * @returns {Promise<void>}
+ * @throws {ApiError}
+ */
+export async function download(path) {
+  const bearer = await token();
+  try {
+    const response = await request("GET", path, undefined, bearer, { accept: "*/*" });
+    const name = /filename="([^"]+)"/.exec(response.headers.get("Content-Disposition") ?? "")?.[1];
+    const link = document.createElement("a");
+    link.href = URL.createObjectURL(await response.blob());
+    link.download = name ?? "transfer";
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
+  } catch (error) {
+    throw lock(error);
+  }
+}
+
+/**
  * Listen to a stream of events until `signal` aborts; a lost line is taken up again by itself.
  * Network trouble shows as `lost` and `back` on `session`. Ends early, with an ApiError, only when the
  * helper refuses (401, 404 and the like).

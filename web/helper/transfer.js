@@ -1,16 +1,16 @@
 // The page of one transfer: its figures, its rate, its files, and what went wrong.
 
 import { find, h, icon, setText } from "./dom.js";
-import { bytes, caller, counted, duration, moment, percent, rate } from "./format.js";
+import { caller, duration, moment, percent, rate } from "./format.js";
 import { RateGraph } from "./rate-graph.js";
 import { ApiError, api, stream } from "./session.js";
 import { toast } from "./shell.js";
 import { ActionBar, ErrorBox } from "./transfer-actions.js";
+import { FileList } from "./transfer-files.js";
 import { figures, peerWords, share, stateWords } from "./transfer-model.js";
 
 /**
- * @typedef {{ index: number, path: string, remote_path: string, bytes_expected: number, bytes_written: number, state: string, message: string, proof: string, digest: string }} FileView
- * @typedef {import("./transfer-model.js").TransferView & { app_id: string, rate_limit_kbps: number | null, facts: [string, string][], files: FileView[] }} Details
+ * @typedef {import("./transfer-model.js").TransferView & { app_id: string, rate_limit_kbps: number | null, facts: [string, string][] }} Details
  */
 
 const id = decodeURIComponent(location.pathname.split("/")[2] ?? "");
@@ -43,11 +43,7 @@ const graphCard = h("section", { class: "card", "aria-label": "Rate of the last 
 const limit = h("input", { type: "number", min: "0.008", max: "100000", step: "any", inputmode: "decimal", placeholder: "none", "aria-label": "Limit of this transfer in Mbit/s" });
 const limitForm = h("form", { class: "rate-form" }, h("span", {}, "Limit"), limit, h("span", { class: "muted" }, "Mbit/s"), h("button", { type: "submit", class: "small" }, "Set"));
 const stats = h("dl", { class: "stats" });
-const filesBody = h("tbody");
-const filesHeading = h("h2");
-const filesCard = h("section", { class: "card" }, h("div", { class: "card-body" }, filesHeading,
-  h("div", { class: "files-scroll" }, h("table", { class: "files" },
-    h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "File"), h("th", { scope: "col", class: "number" }, "Size"), h("th", { scope: "col" }, "State"))), filesBody))));
+const files = new FileList(path, tell);
 const factsList = h("dl", { class: "facts" });
 const factsCard = h("section", { class: "card" }, h("div", { class: "card-body" }, h("h2", {}, "What the page asked for"), factsList));
 
@@ -55,7 +51,7 @@ const figuresCard = h("section", { class: "card" }, h("div", { class: "card-body
 monitor.append(
   h("div", { class: "monitor-head" }, direction, h("div", { class: "words" }, title, peer), badge, actions.element),
   figuresCard,
-  graphCard, filesCard, factsCard,
+  graphCard, files.element, factsCard,
 );
 graphCard.querySelector(".card-body")?.append(limitForm);
 monitor.hidden = true;
@@ -78,7 +74,7 @@ function showDetails(next) {
   note.hidden = !next.note;
   showRate(next);
   showPairs(stats, statsOf(next));
-  showFiles(next.files, next.counts.attempted);
+  void files.refresh(next);
 }
 
 /** @param {Details} one */
@@ -136,55 +132,6 @@ function showPairs(parent, pairs) {
   parent.dataset["key"] = key;
   parent.replaceChildren(...pairs.map(([label, value]) =>
     h("div", { class: value.length > 36 ? "wide" : "" }, h("dt", {}, label), h("dd", {}, value))));
-}
-
-/** @type {Map<number, { row: HTMLTableRowElement, key: string }>} */
-const fileRows = new Map();
-
-/**
- * @param {FileView[]} files
- * @param {number} attempted
- */
-function showFiles(files, attempted) {
-  filesCard.hidden = files.length === 0;
-  setText(filesHeading, files.length < attempted ? `${counted(attempted, "file")}, of which ${files.length} are kept here` : counted(files.length, "file"));
-  const present = new Set(files.map((file) => file.index));
-  for (const [index, { row }] of fileRows) {
-    if (present.has(index)) continue;
-    row.remove();
-    fileRows.delete(index);
-  }
-  for (const file of files) {
-    const key = JSON.stringify(file);
-    const known = fileRows.get(file.index);
-    if (known?.key === key) continue;
-    const row = fileRow(file);
-    if (known) known.row.replaceWith(row);
-    else filesBody.append(row);
-    fileRows.set(file.index, { row, key });
-  }
-}
-
-/** @param {FileView} file */
-function fileRow(file) {
-  const cut = file.path.lastIndexOf(file.path.startsWith("/") ? "/" : "\\") + 1;
-  return h("tr", {},
-    h("td", {}, h("span", { class: "path" }, file.path.slice(0, cut)), file.path.slice(cut)),
-    h("td", { class: "number" }, bytes(file.bytes_expected)),
-    h("td", {}, ...fileState(file)));
-}
-
-/** @param {FileView} file */
-function fileState(file) {
-  if (file.state === "running") return [percent(file.bytes_expected ? file.bytes_written / file.bytes_expected : 0)];
-  if (file.state === "done") return [h("span", { class: "badge good", title: file.digest }, proofWords(file.proof))];
-  const tone = file.state === "failed" ? "badge bad" : "badge";
-  return [h("span", { class: tone }, file.state === "failed" ? "Failed" : "Skipped"), file.message ? h("div", { class: "small wrap" }, file.message) : null];
-}
-
-/** @param {string} proof */
-function proofWords(proof) {
-  return proof === "digest" ? "Done, content verified" : proof === "size" ? "Done, size verified" : "Done";
 }
 
 limitForm.addEventListener("submit", async (event) => {

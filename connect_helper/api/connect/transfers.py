@@ -19,6 +19,7 @@ from connect_helper.spec.rates import parse_rates, requested_rate_kbps
 from connect_helper.transfers.transfer import Owner, Transfer
 
 _LOCKS: Final = ("lock_target_rate", "lock_min_rate")
+INFO_TEXTS: Final = web.AppKey("info_texts", views.InfoTexts)
 
 
 async def start(request: web.Request) -> web.Response:
@@ -54,7 +55,13 @@ def _echoed(settings: ConnectSettings) -> dict[str, Any]:
 
 
 async def activity(request: web.Request) -> web.Response:
-    """Answers at once, from memory."""
+    """What changed after the page's token; token 0 asks for what is listed.
+
+    The reference has token 0 answer every transfer still listed. A listener asks so each time a page is
+    loaded, in every tab, so an answer of a hundred thousand would keep both sides busy for a minute: it
+    has all transfers that are not over and the newest 1,000 of the others. An answer to a later token
+    leaves nothing out; when very much changed, its own token asks for the rest.
+    """
     caller = caller_of(request)
     body = await read_object(request)
     settings = read_settings(body)
@@ -62,7 +69,9 @@ async def activity(request: web.Request) -> web.Response:
         raise NotFound("The app_id is missing.")
     token = _token(body.get("iteration_token"))
     owner = Owner(caller.origin, settings.app_id)
-    return web.json_response(views.activity(*request.app[PARTS].manager.changes(owner, token)))
+    newest, changed = await request.app[PARTS].manager.changes(owner, token)
+    text = request.app[INFO_TEXTS].activity(newest, changed)
+    return web.Response(text=text, content_type="application/json")
 
 
 def _token(value: Any) -> int:
@@ -74,7 +83,9 @@ def _token(value: Any) -> int:
 
 
 async def info(request: web.Request) -> web.Response:
-    transfer, _ = await _own_transfer(request)
+    owner, _ = await _owner(request)
+    found = await request.app[PARTS].manager.look(request.match_info["id"], owner=owner)
+    transfer = found.transfer
     return web.json_response({"transfer_info": views.transfer_info(transfer)})
 
 
@@ -122,4 +133,4 @@ async def _owner(request: web.Request) -> tuple[Owner, dict[str, Any]]:
 
 async def _own_transfer(request: web.Request) -> tuple[Transfer, dict[str, Any]]:
     owner, body = await _owner(request)
-    return request.app[PARTS].manager.get(request.match_info["id"], owner=owner), body
+    return await request.app[PARTS].manager.fetch(request.match_info["id"], owner=owner), body

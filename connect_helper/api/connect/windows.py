@@ -43,22 +43,22 @@ async def transfer_manager(request: web.Request) -> web.Response:
 
 
 async def transfer_monitor(request: web.Request) -> web.Response:
-    transfer = _transfer_of_origin(request)
+    transfer = await _transfer_of_origin(request)
     return await _show(request, f"/activity/{quote(transfer.id, safe='')}")
 
 
 async def finder(request: web.Request) -> web.Response:
     """Selects the transfer's file in the file manager; opens nothing."""
-    transfer = _transfer_of_origin(request)
+    transfer = await _transfer_of_origin(request)
     request.app[PARTS].ladder.may_show_window(caller_of(request))
     await reveal(transfer.explorer_path)
     return web.json_response({})
 
 
-def _transfer_of_origin(request: web.Request) -> Transfer:
+async def _transfer_of_origin(request: web.Request) -> Transfer:
     """The transfer of the path; one of another origin reads like one that never was."""
     caller = caller_of(request)
-    transfer = request.app[PARTS].manager.get(request.match_info["id"])
+    transfer = (await request.app[PARTS].manager.look(request.match_info["id"])).transfer
     if transfer.owner.origin != caller.origin:
         raise NotFound(NO_SUCH_TRANSFER)
     return transfer

@@ -1,0 +1,164 @@
+"""The files of transfers on disk: all of them, by page, and none of a removed transfer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from connect_helper.settings import Folders
+from connect_helper.transfers import file_reports
+from connect_helper.transfers.file_reports import FILE_NAME, STATES, FileReports
+from connect_helper.transfers.messages import FileReport
+
+
+def report(index: int, state: Any = "done", **changes: Any) -> FileReport:
+    facts: dict[str, Any] = {"path": f"/a\udcff/{index}", "remote_path": f"b/{index}"}
+    facts |= {"bytes_expected": 2**53, "bytes_written": 1, "state": state, **changes}
+    return FileReport(index=index, **facts)
+
+
+@asynccontextmanager
+async def opened(folders: Folders) -> AsyncIterator[FileReports]:
+    reports = FileReports(folders.state)
+    await reports.open()
+    try:
+        yield reports
+    finally:
+        await reports.close()
+
+
+async def kept(reports: FileReports, transfer: int, states: Iterable[str] = STATES) -> list[FileReport]:
+    return [one async for batch in reports.every(transfer, list(states)) for one in batch]
+
+
+async def test_a_report_survives_as_it_was(folders: Folders) -> None:
+    told = report(4, "failed", code="disk_full", error_code=48, message="Full.", proof="", digest="")
+    proved = report(5, proof="digest", digest="sha-256:00ff")
+    async with opened(folders) as reports:
+        reports.put(7, told)
+        reports.put(7, proved)
+    async with opened(folders) as reports:
+        assert await kept(reports, 7) == [proved, told]
+        assert await kept(reports, 8) == []
+        assert await reports.last_transfer() == 7
+
+
+async def test_pages_go_from_the_newest_to_the_oldest(folders: Folders) -> None:
+    async with opened(folders) as reports:
+        for index in range(10):
+            reports.put(1, report(index, "failed" if index % 3 == 0 else "done"))
+            reports.put(2, report(index))
+        seen: list[int] = []
+        before: int | None = None
+        while True:
+            page = await reports.page(1, STATES, before=before, limit=4)
+            seen += [one.index for one in page.reports]
+            if page.before is None:
+                break
+            before = page.before
+        assert seen == list(range(9, -1, -1))
+        failed = await reports.page(1, ("failed",), before=7, limit=2)
+        assert [one.index for one in failed.reports] == [6, 3]
+        assert failed.before == 3
+        rest = await reports.page(1, ("failed",), before=failed.before, limit=2)
+        assert ([one.index for one in rest.reports], rest.before) == ([0], None)
+        mixed = await reports.page(1, ("failed", "done"), before=None, limit=3)
+        assert [one.index for one in mixed.reports] == [9, 8, 7]
+
+
+async def test_a_later_session_changes_the_row_of_the_same_file(folders: Folders) -> None:
+    proved = report(0, proof="digest", digest="sha-256:aa")
+    async with opened(folders) as reports:
+        reports.begin(1)
+        reports.put(1, proved)
+        reports.put(1, report(1, "running"))
+        reports.put(1, report(2, "failed", code="source_denied"))
+        await reports.end(1)
+        reports.begin(1)  # numbers begin anew, and the order may be another one
+        for index, name in [(0, 2), (1, 0), (2, 1), (3, 9)]:
+            found = "skipped" if name == 0 else "done"
+            reports.put(1, report(index, found, path=f"/a\udcff/{name}", remote_path=f"b/{name}"))
+        await reports.end(1)
+        rows = {one.path[-1]: one for one in await kept(reports, 1)}
+        assert rows["0"] == proved  # it was there already: what was proved still holds
+        assert (rows["1"].state, rows["1"].index) == ("done", 1)
+        assert (rows["2"].state, rows["2"].code, rows["2"].index) == ("done", "", 2)
+        assert rows["9"].index == 6  # after all of the first session
+        assert len(rows) == 4
+
+
+async def test_what_a_session_leaves_out_for_a_reason_is_told_even_after_a_receipt(folders: Folders) -> None:
+    async with opened(folders) as reports:
+        reports.put(1, report(0))
+        await reports.end(1)
+        reports.put(1, report(0, "skipped", code="special_file"))
+        await reports.end(1)
+        assert [(one.state, one.code) for one in await kept(reports, 1)] == [("skipped", "special_file")]
+
+
+async def test_a_transfer_of_the_past_shows_failures_before_others(folders: Folders) -> None:
+    async with opened(folders) as reports:
+        for index in range(20):
+            reports.put(1, report(index, "failed" if index == 3 else "done"))
+            reports.put(2, report(index))
+        found = await reports.newest([1, 2], each=5, budget=8)
+        assert list(found[1]) == [3, 16, 17, 18, 19]
+        assert list(found[2]) == [17, 18, 19]
+
+
+async def test_only_so_many_reports_wait_in_memory(folders: Folders, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(file_reports, "WAITING", 50)
+    async with opened(folders) as reports:
+        for index in range(49):
+            reports.put(1, report(index))
+        async with asyncio.timeout(0):
+            await reports.room()
+        reports.put(1, report(49))
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0):
+                await reports.room()
+        async with asyncio.timeout(20):
+            await reports.room()
+        assert len(await kept(reports, 1)) == 50
+
+
+async def test_a_removed_transfer_leaves_no_file_behind(
+    folders: Folders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(file_reports, "SWEEP", 7)
+    async with opened(folders) as reports:
+        for transfer in (1, 2, 3, 4):
+            for index in range(30):
+                reports.put(transfer, report(index))
+        await reports.remove(2)
+        assert await kept(reports, 2) == []
+        asked: list[list[int]] = []
+
+        async def exists(some: Any) -> list[int]:
+            asked.append(list(some))
+            return [3]
+
+        await reports.keep_only(exists)
+        assert asked == [[1, 3, 4]]
+        assert len(await kept(reports, 3)) == 30
+        assert await kept(reports, 1) == await kept(reports, 4) == []
+
+
+async def test_a_damaged_file_is_set_aside(folders: Folders) -> None:
+    path = folders.state / FILE_NAME
+    path.write_bytes(b"this is no database" * 1000)
+    reports = FileReports(folders.state)
+    aside = await reports.open()
+    assert aside is not None
+    assert aside.read_bytes().startswith(b"this is no database")
+    reports.put(1, report(0))
+    await reports.flush()
+    assert len(await kept(reports, 1)) == 1
+    await reports.close()
+    reports.put(1, report(1))  # the program ends: nobody listens any more
+    async with opened(folders) as again:
+        assert len(await kept(again, 1)) == 1
