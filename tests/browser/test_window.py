@@ -502,7 +502,7 @@ async def test_a_real_upload_is_watched_stopped_and_resumed(tmp_path: Path, brow
                 await expect(row.get_by_text("Completed", exact=True)).to_be_visible(timeout=20_000)
             assert target.read_bytes() == film.read_bytes()
             async with window.page(browser, f"/activity/{one.id}", viewport=WIDE) as page:
-                await expect(page.get_by_text("Done, ")).to_be_visible()
+                await expect(page.get_by_text("Verified: size")).to_be_visible()
                 await screenshot(page, "window-real-done")
 
 
