@@ -46,7 +46,7 @@ class Download:
         self._job = job
         self._tracker = tracker
         self._name = job.names[-1]
-        self._key = work.record_key(os.fsencode(job.path))
+        self._slot = work.records.slot(work.record_key(os.fsencode(job.path)))
 
     async def run(self) -> Outcome:
         """Fetch the file. Raises TransferError; the partial file and its record stay for another try."""
@@ -63,7 +63,11 @@ class Download:
                     ) from None
                 return await self._try(folder, facts, resume=False)
         finally:
-            await asyncio.to_thread(folder.close)
+            await asyncio.to_thread(self._leave, folder)
+
+    def _leave(self, folder: TargetFolder) -> None:
+        folder.close()
+        self._slot.release()
 
     async def _try(self, folder: TargetFolder, source: Facts, *, resume: bool) -> Outcome:
         self._tracker.resize(source.size)
@@ -119,9 +123,7 @@ class Download:
         self, folder: TargetFolder, source: Facts, *, resume: bool
     ) -> tuple[PartialFile, int, BlockHashes]:
         """The partial file to write, where to begin, and the hashes of what is before that."""
-        record = None
-        if self._policies.resume != "none":
-            record = await asyncio.to_thread(self._work.records.load, self._key)
+        record = await asyncio.to_thread(self._earlier)
         partial = await asyncio.to_thread(self._reopen, folder, record) if record is not None else None
         hashes, offset = BlockHashes(digest_algorithm(self._policies)), 0
         try:
@@ -139,6 +141,11 @@ class Download:
                 await asyncio.to_thread(partial.close)
             raise
         return partial, offset, hashes
+
+    def _earlier(self) -> Record | None:
+        """What an earlier run left; its partial file is ours alone from here on. Blocks."""
+        key = self._slot.take()
+        return None if self._policies.resume == "none" else self._work.records.load(key)
 
     def _reopen(self, folder: TargetFolder, record: Record) -> PartialFile | None:
         path, _, name = os.fsencode(record.partial).rpartition(b"/")
@@ -218,7 +225,7 @@ class Download:
             hashes=item.hashes,
             sends=False,
         )
-        return Unfinished(self._work.records, self._key, make, lambda: item.done, partial.sync)
+        return Unfinished(self._work.records, self._slot.key, make, lambda: item.done, partial.sync)
 
     async def _verify(self, source: Facts, partial: PartialFile, item: ReceiveItem) -> Outcome:
         """Compare what was written with what the server has, before anything gets its final name."""

@@ -23,9 +23,15 @@ def forget(folder: Path, transfer_id: str) -> int:
         record = store.load(path.stem)
         if record is None or record.transfer_id != transfer_id:
             continue
-        if record.direction == "receive":
-            _remove(record)
-        store.remove(path.stem)
+        lock = store.lock(path.stem)
+        if not lock.take():
+            continue  # another transfer to the same target goes on from it
+        try:
+            if record.direction == "receive":
+                _remove(record)
+            store.remove(path.stem)
+        finally:
+            lock.release()
         gone += 1
     return gone
 

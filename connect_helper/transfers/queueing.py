@@ -1,14 +1,16 @@
 """Who runs and who waits: so many transfers at a time, in the order of their start.
 
-Two transfers to the same target never run at once, since they would write into one partial file: the
-later one waits, and then meets what the earlier one made as its policy says.
+Two transfers of which one writes what the other does, or something below it, do not run at once: the
+later one waits, and then meets what the earlier one made as its policy says. What cannot be seen from
+here, such as two names for one folder of a server, is left to the sessions, which share no partial file.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
+from dataclasses import dataclass
 from typing import Any
 
 from connect_helper.settings import Preferences, PreferencesStore
@@ -28,7 +30,7 @@ class Queue:
         self._preferences = preferences
         self._spawn = spawn
         self._waiting: deque[Entry] = deque()
-        self._running: dict[Entry, frozenset[tuple[str, ...]]] = {}  # with the targets they write
+        self._running: dict[Entry, Targets] = {}  # with the targets they write
         self._closed = False
         preferences.on_change(self._preferences_changed)
 
@@ -57,9 +59,9 @@ class Queue:
             self._start(entry)
 
     def _next(self) -> Entry | None:
-        busy = frozenset[tuple[str, ...]]().union(*self._running.values())
         for entry in self._waiting:
-            if busy.isdisjoint(targets(entry.plan)):
+            mine = targets(entry.plan)
+            if not any(mine.meets(busy) for busy in self._running.values()):
                 self._waiting.remove(entry)
                 return entry
         return None
@@ -87,12 +89,42 @@ class Queue:
         self._dispatch()
 
 
-def targets(plan: SessionPlan) -> frozenset[tuple[str, ...]]:
-    """Return what the plan writes, as keys to compare."""
-    return frozenset(_target(plan, item) for item in plan.items)
+@dataclass(frozen=True, slots=True)
+class Targets:
+    """What a transfer writes, as paths of names to compare."""
+
+    at: frozenset[tuple[str, ...]]  # files and folders
+    above: frozenset[tuple[str, ...]]  # all folders above those
+
+    @classmethod
+    def of(cls, paths: Iterable[tuple[str, ...]]) -> Targets:
+        at, above = frozenset(paths), set[tuple[str, ...]]()
+        for path in at:
+            folder = path[:-1]
+            while folder and folder not in above:
+                above.add(folder)
+                folder = folder[:-1]
+        return cls(at, frozenset(above))
+
+    def meets(self, other: Targets) -> bool:
+        """Tell whether a target of one is, or lies below, a target of the other."""
+        apart = self.at.isdisjoint(other.at) and self.at.isdisjoint(other.above)
+        return not (apart and self.above.isdisjoint(other.at))
+
+
+def targets(plan: SessionPlan) -> Targets:
+    """Return what the plan writes."""
+    return Targets.of(_target(plan, item) for item in plan.items)
 
 
 def _target(plan: SessionPlan, item: Item) -> tuple[str, ...]:
     if isinstance(item, Upload):
-        return ("remote", plan.server.host.lower(), str(plan.server.port), plan.login.user, item.target)
-    return ("local", item.root.path, *item.root.below, *item.target)
+        where = (plan.server.host.lower(), str(plan.server.port), plan.login.user)
+        return ("remote", *where, *_names(item.target))
+    return ("local", *_names(item.root.path), *item.root.below, *item.target)
+
+
+def _names(path: str) -> tuple[str, ...]:
+    """The names of a path, the first "/" of an absolute one: a relative one begins in the login folder."""
+    names = tuple(name for name in path.split("/") if name not in ("", "."))
+    return ("/", *names) if path.startswith("/") else ("~", *names)

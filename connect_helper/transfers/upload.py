@@ -51,6 +51,10 @@ class _Begin:
     exclusive: bool
 
 
+class _NameTaken(AlreadyExists):
+    """Somebody made a partial file of that name after we looked: it is theirs, and we take another."""
+
+
 class Upload:
     """One file on its way to the server."""
 
@@ -61,7 +65,7 @@ class Upload:
         self._job = job
         self._tracker = tracker
         self._folder, _, self._name = job.target.rpartition(b"/")
-        self._key = work.record_key(job.target)
+        self._slot = work.records.slot(work.record_key(job.target))
 
     async def run(self) -> Outcome:
         """Send the file. Raises TransferError; the partial file and its record stay for another try."""
@@ -88,7 +92,11 @@ class Upload:
                 await self._transport.make_folder(self._folder)
             return await self._send(source, fresh=there is None, resume=resume)
         finally:
-            await asyncio.to_thread(source.close)
+            await asyncio.to_thread(self._leave, source)
+
+    def _leave(self, source: SourceFile) -> None:
+        source.close()
+        self._slot.release()
 
     # What is there ---------------------------------------------------------------------------------
 
@@ -130,9 +138,7 @@ class Upload:
     # Going on --------------------------------------------------------------------------------------
 
     async def _begin(self, source: SourceFile, *, resume: bool) -> _Begin:
-        if self._policies.resume == "none":
-            return await self._begin_new()
-        record = await asyncio.to_thread(self._work.records.load, self._key)
+        record = await asyncio.to_thread(self._earlier)
         if record is None or record.direction != "send":
             return await self._begin_new()
         begin = await self._go_on(source, record) if resume else None
@@ -141,13 +147,21 @@ class Upload:
             return _Begin(_bytes(record.partial), 0, self._new_hashes(), exclusive=False)
         return begin
 
+    def _earlier(self) -> Record | None:
+        """What an earlier run left; its partial file is ours alone from here on. Blocks."""
+        key = self._slot.take()
+        return None if self._policies.resume == "none" else self._work.records.load(key)
+
     async def _begin_new(self) -> _Begin:
         """A name for a new partial file. One that exists belongs to somebody else and is left alone."""
         for number in range(PARTIALS):
             partial = self._beside(partial_name(numbered_name(self._name, number) if number else self._name))
             if await self._transport.facts(partial) is None:
                 return _Begin(partial, 0, self._new_hashes(), exclusive=True)
-        raise AlreadyExists(f"{display(self._job.target)}: too many unfinished files of that name there.")
+        raise self._too_many()
+
+    def _too_many(self) -> AlreadyExists:
+        return AlreadyExists(f"{display(self._job.target)}: too many unfinished files of that name there.")
 
     def _beside(self, name: bytes) -> bytes:
         return self._job.target[: len(self._job.target) - len(self._name)] + name
@@ -188,6 +202,15 @@ class Upload:
     # Sending ---------------------------------------------------------------------------------------
 
     async def _send(self, source: SourceFile, *, fresh: bool, resume: bool) -> Outcome:
+        self._slot = self._work.records.slot(self._work.record_key(self._job.target))
+        for _ in range(PARTIALS):
+            try:
+                return await self._send_as(source, fresh=fresh, resume=resume)
+            except _NameTaken:
+                continue
+        raise self._too_many()
+
+    async def _send_as(self, source: SourceFile, *, fresh: bool, resume: bool) -> Outcome:
         begin = await self._begin(source, resume=resume)
         self._tracker.begin_at(begin.offset)
         item = SendItem(
@@ -197,7 +220,7 @@ class Upload:
         if self._policies.resume != "none":
             self._work.checkpoints.add(unfinished)
         try:
-            await self._transport.send(item)
+            await self._send_item(item)
             outcome = await self._verify(source, item)
             await self._publish(source, item, fresh=fresh)
         except BaseException as error:
@@ -210,6 +233,12 @@ class Upload:
         await asyncio.to_thread(self._work.ledger.add, self._mark(source))
         return outcome
 
+    async def _send_item(self, item: SendItem) -> None:
+        try:
+            await self._transport.send(item)
+        except AlreadyExists as error:
+            raise _NameTaken(error.user_message, internal_message=error.internal_message) from error
+
     def _mark(self, source: SourceFile) -> bytes:
         identity = source.identity
         return mark(self._job.target, identity.size, identity.mtime_ns, identity.inode)
@@ -217,7 +246,9 @@ class Upload:
     async def _give_up(self, item: SendItem, unfinished: Unfinished, error: BaseException) -> None:
         if self._policies.resume != "none" and not isinstance(error, AlreadyExists):
             await asyncio.to_thread(unfinished.keep)
-        elif isinstance(error, TransferError) and not ends_session(error):
+        elif (
+            isinstance(error, TransferError) and not isinstance(error, _NameTaken) and not ends_session(error)
+        ):
             try:
                 await self._transport.remove(item.partial)  # nobody would ever go on from it
             except TransferError as failure:
@@ -234,7 +265,7 @@ class Upload:
             hashes=item.hashes,
             sends=True,
         )
-        return Unfinished(self._work.records, self._key, make, lambda: item.done, lambda: None)
+        return Unfinished(self._work.records, self._slot.key, make, lambda: item.done, lambda: None)
 
     async def _verify(self, source: SourceFile, item: SendItem) -> Outcome:
         """Compare what arrived with what was read, before anything gets its final name."""

@@ -16,6 +16,8 @@ import hashlib
 import json
 import logging
 import os
+import secrets
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -24,13 +26,16 @@ from typing import Final, Literal
 
 from connect_helper.settings import write_private
 from connect_helper.spec.names import display
+from connect_helper.transports import file_lock
 from connect_helper.transports.base import RECORD_BLOCK, BlockHashes, Proof
+from connect_helper.transports.file_lock import FileLock
 
 _log = logging.getLogger(__name__)
 
 VERSION: Final = 1
 KEPT_S: Final = 7 * 24 * 3600.0  # seconds an unfinished file is kept without being touched
 SUFFIX: Final = ".json"
+SLOTS: Final = 100  # transfers to one target at a time that can all be gone on with
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +92,19 @@ class RecordStore:
     def remove(self, key: str) -> None:
         self._path(key).unlink(missing_ok=True)
 
+    def slot(self, key: str) -> Slot:
+        """A place for the record of one file that gets under way."""
+        return Slot(self, key)
+
+    def lock(self, key: str) -> FileLock:
+        """The lock that whoever works on a record's partial file holds; raises OSError."""
+        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return FileLock(self._folder / (key + file_lock.SUFFIX))
+
+    def has(self, key: str) -> bool:
+        """Tell whether there is a record, readable or not."""
+        return self._path(key).exists()
+
     def _path(self, key: str) -> Path:
         return self._folder / (key + SUFFIX)
 
@@ -98,17 +116,91 @@ class RecordStore:
         limit = (time.time() if now is None else now) - KEPT_S
         removed = 0
         for path in self._folder.glob("*" + SUFFIX):
-            if path.stat().st_mtime >= limit:
-                continue
-            record = self.load(path.stem)
-            if record is not None and record.direction == "receive":
-                _remove_partial(record)
-            path.unlink(missing_ok=True)
-            removed += 1
+            if path.stat().st_mtime < limit:
+                removed += self._forget(path.stem)
         for path in self._folder.glob("*.done"):  # of transfers nobody came back to
             if path.stat().st_mtime < limit:
                 path.unlink(missing_ok=True)
+        self._sweep_locks(limit)
         return removed
+
+    def _forget(self, key: str) -> bool:
+        lock = self.lock(key)
+        if not lock.take():
+            return False  # slow, or waiting: it is under way
+        try:
+            record = self.load(key)
+            if record is not None and record.direction == "receive":
+                _remove_partial(record)
+            self.remove(key)
+        finally:
+            lock.release()
+        return True
+
+    def _sweep_locks(self, limit: float) -> None:
+        """Remove the files of locks whose holders were killed."""
+        for path in self._folder.glob("*" + file_lock.SUFFIX):
+            lock = FileLock(path)
+            try:
+                if path.stat().st_mtime < limit:
+                    lock.take()
+            except FileNotFoundError:
+                continue  # released meanwhile
+            finally:
+                lock.release()
+
+
+class Slot:
+    """Where the record of a file under way is kept, and the right to it.
+
+    Two transfers to one target, in this process or in any other of the user, never get the same: each has
+    a record and a partial file of its own, and so both end whole.
+    """
+
+    def __init__(self, store: RecordStore, key: str) -> None:
+        self._store = store
+        self._base = key
+        self._lock: FileLock | None = None
+        self._mutex = threading.Lock()
+        self._over = False
+        self.key = ""  # of the record, once taken
+
+    def take(self) -> str:
+        """Find a record nobody works on, or a place for a new one; return its key. Again: the same one.
+
+        Where no lock can be had the key is one that has no record: nothing can be gone on from then.
+        """
+        with self._mutex:
+            if not self.key and not self._over:
+                try:
+                    self.key = self._find()
+                except OSError as error:
+                    _log.warning("unfinished files cannot be noted: %s", error)
+            self.key = self.key or f"{self._base}-{secrets.token_hex(8)}"
+            return self.key
+
+    def release(self) -> None:
+        """The file is no longer under way."""
+        with self._mutex:
+            self._over = True
+            if self._lock is not None:
+                self._lock.release()
+                self._lock = None
+
+    def _find(self) -> str:
+        for number in range(SLOTS):
+            key = self._numbered(number)
+            # One without a record is passed over for one that has something to go on from.
+            if not self._store.has(key) and self._store.has(self._numbered(number + 1)):
+                continue
+            lock = self._store.lock(key)
+            if lock.take():
+                self._lock = lock
+                return key
+        return ""
+
+    def _numbered(self, number: int) -> str:
+        return f"{self._base}-{number}" if number else self._base
 
 
 def _remove_partial(record: Record) -> None:
