@@ -11,12 +11,22 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from connect_helper.errors import LinkSkipped, SourceMissing, SpecialFile, TransferError, UnsafeName
+from connect_helper.errors import (
+    LinkSkipped,
+    SourceError,
+    SourceMissing,
+    SpecialFile,
+    TransferError,
+    UnsafeName,
+)
 from connect_helper.spec.names import display, safe_component
 from connect_helper.transports.base import Entry, Facts, Kind
 from connect_helper.transports.sftp_wire import Attrs, Name
 
 DEPTH_LIMIT: Final = 100
+ENTRY_LIMIT: Final = 10_000_000  # below one source; a server that makes them up never ends
+WAITING_LIMIT: Final = 128 * 1024 * 1024  # bytes of memory for folders not yet listed
+_FOLDER_COST: Final = 300  # bytes of memory for one beside its names
 
 
 class Lister(Protocol):
@@ -47,6 +57,43 @@ class _Folder:
     inside: tuple[bytes, ...]  # real paths of followed links above it: meeting one again is a loop
 
 
+class _Waiting:
+    """The folders still to list, last in first out, in bounded memory."""
+
+    def __init__(self, top: _Folder) -> None:
+        self._source = top.path
+        self._folders = [top]
+        self._cost = _cost(top)
+
+    def __bool__(self) -> bool:
+        return bool(self._folders)
+
+    def append(self, folder: _Folder) -> None:
+        """Raises SourceError when there are too many."""
+        self._cost += _cost(folder)
+        if self._cost > WAITING_LIMIT:
+            raise _endless(self._source)
+        self._folders.append(folder)
+
+    def pop(self) -> _Folder:
+        folder = self._folders.pop()
+        self._cost -= _cost(folder)
+        return folder
+
+
+def _cost(folder: _Folder) -> int:
+    """About how many bytes of memory it takes; `below` and `inside` share theirs with the folders above."""
+    links = len(folder.inside[-1]) if folder.inside else 0
+    return _FOLDER_COST + len(folder.path) + 16 * len(folder.below) + links
+
+
+def _endless(source: bytes) -> SourceError:
+    return SourceError(
+        f"{display(source)} holds more files and folders than can be fetched at once, or the server makes"
+        " them up. Choose folders inside it, and fetch them one after another."
+    )
+
+
 async def scan(lister: Lister, source: bytes, *, follow_links: bool) -> AsyncGenerator[Entry, None]:
     """See `Transport.scan`. `source` itself may be a link: whoever named it meant what it points to."""
     facts = await lister.facts(source, follow=True)
@@ -57,9 +104,13 @@ async def scan(lister: Lister, source: bytes, *, follow_links: bool) -> AsyncGen
         yield Entry(source, (), facts, error)
         return
     root = await lister.real_path(source)
-    folders = [_Folder(source, (), facts.mtime_ns, ())]
+    folders = _Waiting(_Folder(source, (), facts.mtime_ns, ()))
+    entries = 0
     while folders:
         async for found in _content(lister, folders.pop(), root, follow_links):
+            entries += 1
+            if entries > ENTRY_LIMIT:
+                raise _endless(source)
             if isinstance(found, _Folder):
                 folders.append(found)
             else:
