@@ -105,6 +105,7 @@ class SessionPlan(_Plain):
     )
     policies: Policies = Policies()
     rate_kbps: int | None = None  # kbit/s of 1000 bit; None: no limit
+    connections: int | None = None  # exactly so many to the server; None: as many as help
     resume_folder: str  # where resume records of partial files are kept, 0700
 
 

@@ -138,6 +138,7 @@ class Session:
             KnownKeys(keys.trusted, keys.revoked, keys.sshfp),
             self._ask,
             self._limiter,
+            plan.connections,
         )
 
     async def _ask(self, key: str, fingerprint: str) -> bool:

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Final, TypeVar
 
@@ -21,10 +21,10 @@ from connect_helper.errors import (
     AlreadyExists,
     DiskFull,
     LengthMismatch,
-    SourceChanged,
     TargetError,
     TargetIsFolder,
     TargetNotFolder,
+    TransferError,
 )
 from connect_helper.spec.names import display
 from connect_helper.transports.base import (
@@ -36,20 +36,19 @@ from connect_helper.transports.base import (
     ReceiveItem,
     SendItem,
 )
-from connect_helper.transports.error_map import Side, remote_error
+from connect_helper.transports.error_map import Side
 from connect_helper.transports.host_keys import AskHostKey, KnownKeys
+from connect_helper.transports.lanes import LARGEST_BLOCK, Lane, Lanes
 from connect_helper.transports.pipe import Data
+from connect_helper.transports.rate import SLICE_S, UNLIMITED_BLOCK
 from connect_helper.transports.sftp_digest import program_digest
 from connect_helper.transports.sftp_scan import facts_of, scan
-from connect_helper.transports.sftp_streams import Line, receive_blocks, send_blocks
-from connect_helper.transports.sftp_wire import Name, SftpWire, data_of, done
+from connect_helper.transports.sftp_streams import SHARED_FROM, Receiving, Sending, changed, unchanged
+from connect_helper.transports.sftp_wire import Name, SftpWire, data_of
 from connect_helper.transports.ssh_connection import Credentials, Endpoint, connect
 
 _log = logging.getLogger(__name__)
 
-REQUESTS: Final = 160  # of all files together, each of at most LARGEST_BLOCK
-LARGEST_BLOCK: Final = 256 * 1024
-UNKNOWN_LIMIT: Final = 32 * 1024  # what every server has to take (draft 02, section 3)
 CLOSE_LIMIT_S: Final = 5.0
 OPEN_LIMIT_S: Final = 30.0
 
@@ -68,62 +67,76 @@ class SftpTransport:
         known: KnownKeys,
         ask: AskHostKey,
         limiter: RateLimiter,
+        connections: int | None = None,
     ) -> None:
         self._endpoint = endpoint
         self._credentials = credentials
         self._known = known
         self._ask = ask
         self._limiter = limiter
+        self._connections = connections
         self._address = ""
-        self._owed = 0  # answers the server owes
-        self._heard_at = 0.0
         self._folders: set[bytes] = set()
         self._folder_turn = asyncio.Lock()
-        self._connection: asyncssh.SSHClientConnection | None = None
+        self._lanes: Lanes | None = None
+        self._opening: asyncio.Task[None] | None = None
 
-    # The connection ------------------------------------------------------------------------------
+    # The connections -----------------------------------------------------------------------------
 
     async def __aenter__(self) -> SftpTransport:
         connected = await connect(self._endpoint, self._credentials, self._known, self._ask)
-        self._connection = self._shell = connected.connection
         self._address = connected.address
+        # Further connections go to the same address and must show the same key: nobody is asked again.
+        self._endpoint = replace(self._endpoint, addresses=(connected.address,))
+        self._known = KnownKeys(trusted=(connected.key,), revoked=self._known.revoked)
+        first = await self._lane(connected.connection)
+        await first.call(first.wire.real_path(b"."), "source", b".")  # how long an answer takes
+        self._lanes = Lanes(first, self._further, self._connections, self._limit)
+        self._opening = asyncio.create_task(self._lanes.run(), name="connections")
+        return self
+
+    async def _lane(self, connection: asyncssh.SSHClientConnection) -> Lane:
         try:
             async with asyncio.timeout(OPEN_LIMIT_S):
-                self._wire = await SftpWire.open(connected.connection)
+                return Lane(connection, await SftpWire.open(connection))
         except (asyncssh.Error, OSError, TimeoutError) as error:
-            connected.connection.abort()
+            connection.abort()
             raise TargetError(
                 f"{self._endpoint} lets this user log in but not transfer files (no SFTP).",
                 internal_message=f"{type(error).__name__}: {error}",
             ) from error
         except BaseException:
-            connected.connection.abort()
+            connection.abort()
             raise
-        limits = self._wire.limits
-        self._line = Line(
-            min(limits.read or UNKNOWN_LIMIT, LARGEST_BLOCK),
-            min(limits.write or UNKNOWN_LIMIT, LARGEST_BLOCK),
-            asyncio.Semaphore(REQUESTS),
-            self._limiter,
-            time.monotonic,
-        )
-        return self
+
+    async def _further(self) -> Lane:
+        connected = await connect(self._endpoint, self._credentials, self._known, _never)
+        return await self._lane(connected.connection)
+
+    def _limit(self) -> float | None:
+        """The rate limit in bytes/s."""
+        block = self._limiter.block_limit()
+        return None if block >= UNLIMITED_BLOCK else block / SLICE_S
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._connection is None:
+        if self._lanes is None or self._opening is None:
             return
+        self._opening.cancel()
+        await asyncio.gather(self._opening, return_exceptions=True)
         if kind is not None:
-            self._connection.abort()  # a stop has a second; a polite goodbye may take the line's whole queue
+            self._lanes.abort()  # a stop has a second; a polite goodbye may take the line's whole queue
             return
-        self._connection.close()
+        for lane in self._lanes.all:
+            lane.connection.close()
         try:
             async with asyncio.timeout(CLOSE_LIMIT_S):
-                await self._connection.wait_closed()
+                for lane in self._lanes.all:
+                    await lane.connection.wait_closed()
         except (TimeoutError, asyncssh.Error, OSError) as reason:
             _log.info("closing the connection to %s: %s", self._endpoint, reason)
-            self._connection.abort()
+            self._lanes.abort()
 
     @property
     def address(self) -> str:
@@ -131,63 +144,57 @@ class SftpTransport:
 
     @property
     def silent_s(self) -> float:
-        return time.monotonic() - self._heard_at if self._owed else 0.0
+        return self._all.silent_s
 
-    async def _call(self, call: Awaitable[_T], side: Side, name: bytes) -> _T:
-        """Await one request: translate its error, note that the server answers."""
-        if not self._owed:
-            self._heard_at = time.monotonic()
-        self._owed += 1
-        try:
-            return await call
-        except (asyncssh.Error, OSError, ValueError) as error:
-            raise remote_error(error, side, name) from error
-        finally:
-            self._owed -= 1
-            self._heard_at = time.monotonic()
+    @property
+    def connections(self) -> int:
+        """How many there are at the moment."""
+        return len(self._all.all)
+
+    @property
+    def _all(self) -> Lanes:
+        if self._lanes is None:
+            raise RuntimeError("the transport is not open")
+        return self._lanes
+
+    async def _call(self, ask: Callable[[SftpWire], Awaitable[_T]], side: Side, name: bytes) -> _T:
+        """One request over the connection with the least to do, its error translated."""
+        lane = self._all.lightest()
+        return await lane.call(ask(lane.wire), side, name)
 
     # Questions about the far side ----------------------------------------------------------------
 
     async def facts(self, path: bytes, *, follow: bool = False) -> Facts | None:
-        call = self._wire.stat(path, follow=follow)
-        attrs = await self._call(_none_if_missing(call), "source", path)
+        attrs = await self._call(
+            lambda wire: _none_if_missing(wire.stat(path, follow=follow)), "source", path
+        )
         return None if attrs is None else facts_of(attrs)
 
     async def real_path(self, path: bytes) -> bytes:
         """The path with every link resolved by the server."""
-        return await self._call(self._wire.real_path(path), "source", path)
+        return await self._call(lambda wire: wire.real_path(path), "source", path)
 
     async def list_folder(self, path: bytes) -> AsyncIterator[Name]:
         """The entries of a folder, with the names as bytes."""
-        handle = await self._call(self._wire.open_folder(path), "source", path)
+        lane = self._all.lightest()
+        handle = await lane.call(lane.wire.open_folder(path), "source", path)
         try:
-            while names := await self._call(self._wire.read_folder(handle), "source", path):
+            while names := await lane.call(lane.wire.read_folder(handle), "source", path):
                 for name in names:
                     yield name
         finally:
-            await self._close_quietly(handle, path)
+            await _close_quietly(lane, handle, path)
 
     def scan(self, source: bytes, *, follow_links: bool) -> AsyncGenerator[Entry, None]:
         return scan(self, source, follow_links=follow_links)
 
     async def read_ranges(self, path: bytes, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
-        async with self._open(path, asyncssh.FXF_READ, "source") as file:
+        async with self._open(self._all.lightest(), path, asyncssh.FXF_READ, "source") as file:
             # A handful of samples: asked for side by side, they cost one round trip.
-            reads = [self._read_range(file, offset, length) for offset, length in ranges]
-            return await asyncio.gather(*reads)
-
-    async def _read_range(self, file: _RemoteFile, offset: int, length: int) -> bytes:
-        data = b""
-        while len(data) < length:
-            block = min(length - len(data), self._line.largest_read)
-            more = await file.read(offset + len(data), block)
-            if not more:
-                break
-            data += more
-        return data[:length]
+            return await asyncio.gather(*(file.read_whole(offset, length) for offset, length in ranges))
 
     async def digest(self, path: bytes, algorithm: str, length: int, *, expected: str) -> str:
-        by_program = await program_digest(self._shell, path, algorithm, length)
+        by_program = await program_digest(self._all.first.connection, path, algorithm, length)
         if by_program and by_program == expected:
             return expected
         facts = await self.facts(path, follow=True)
@@ -203,21 +210,20 @@ class SftpTransport:
     async def send(self, item: SendItem) -> None:
         flags = _FRESH if item.exclusive else _WRITE
         item.done = item.hashes.mark()
-        async with self._open(item.partial, flags, "target") as file:
+        async with self._open(self._lane_for(item.source.size), item.partial, flags, "target") as file:
             if not item.exclusive:
-                await self._call(self._wire.resize(file.handle, item.offset), "target", item.partial)
+                await file.call(file.wire.resize(file.handle, item.offset))
+            moving = Sending(self._all, self._limiter, item)
             try:
-                await send_blocks(self._line, file, item)
-                await self._sync(file)
+                await moving.run(file.lane, file.handle, moving.opened, moving.closed)
+                await file.sync()
             except TargetError as error:
                 raise await self._full_or(error, item) from error
+            finally:
+                await moving.close()
 
-    async def _sync(self, file: _RemoteFile) -> None:
-        try:
-            await self._call(self._wire.fsync(file.handle), "target", file.path)
-        except TargetError as error:
-            if not isinstance(error.__cause__, asyncssh.SFTPOpUnsupported):
-                raise
+    def _lane_for(self, size: int) -> Lane:
+        return self._all.first if size >= SHARED_FROM else self._all.lightest()
 
     async def _full_or(self, error: TargetError, item: SendItem) -> TargetError:
         """Servers of version 3 call a full disk "failure"; ask for the space to name it."""
@@ -225,7 +231,7 @@ class SftpTransport:
             return error
         folder = item.partial.rpartition(b"/")[0] or (b"/" if item.partial.startswith(b"/") else b".")
         try:
-            space = await self._call(self._wire.space(folder), "target", folder)
+            space = await self._call(lambda wire: wire.space(folder), "target", folder)
         except TargetError:
             return error  # it cannot say
         free = space.free
@@ -240,44 +246,46 @@ class SftpTransport:
 
     async def receive(self, item: ReceiveItem) -> None:
         item.done = item.hashes.mark()
-        async with self._open(item.path, asyncssh.FXF_READ, "source") as file:
-            await self._unchanged(file, item)
-            await receive_blocks(self._line, file, item)
-            await self._unchanged(file, item)
-
-    async def _unchanged(self, file: _RemoteFile, item: ReceiveItem) -> None:
-        facts = facts_of(await self._call(self._wire.fstat(file.handle), "source", item.path))
-        if (facts.size, facts.mtime_ns) != (item.size, item.mtime_ns):
-            raise SourceChanged(f"{display(item.path)} changed on the server while it was read; start again.")
+        async with self._open(self._lane_for(item.size), item.path, asyncssh.FXF_READ, "source") as file:
+            await unchanged(file.lane, file.handle, item)
+            moving = Receiving(self._all, self._limiter, item)
+            try:
+                await moving.run(file.lane, file.handle, moving.opened, moving.closed)
+            except BaseException:
+                with suppress(TransferError):  # the first error is the one that counts
+                    await moving.close()
+                raise
+            await moving.close()
+            if await file.read(item.size, 1):
+                raise changed(item)
+            await unchanged(file.lane, file.handle, item)
 
     @asynccontextmanager
-    async def _open(self, path: bytes, flags: int, side: Side) -> AsyncIterator[_RemoteFile]:
-        opening = self._wire.open_file(path, flags)
+    async def _open(self, lane: Lane, path: bytes, flags: int, side: Side) -> AsyncIterator[_RemoteFile]:
+        lane.users += 1
         try:
-            handle = await self._call(opening, side, path)
+            file = _RemoteFile(lane, await self._opened(lane, path, flags, side), path, side)
+            try:
+                yield file
+            except asyncio.CancelledError:
+                raise  # the connection is about to go; waiting for an answer would only hold up the stop
+            except BaseException:
+                await _close_quietly(lane, file.handle, path)
+                raise
+            else:
+                await file.call(lane.wire.close(file.handle))
+        finally:
+            lane.users -= 1
+
+    async def _opened(self, lane: Lane, path: bytes, flags: int, side: Side) -> bytes:
+        try:
+            return await lane.call(lane.wire.open_file(path, flags), side, path)
         except TargetError as error:
             # OpenSSH says "failure" when an exclusive file exists.
             exists = flags & asyncssh.FXF_EXCL and isinstance(error.__cause__, asyncssh.SFTPFailure)
             if exists and await self.facts(path) is not None:
                 raise AlreadyExists(f"{display(path)} exists already.") from error
             raise
-        file = _RemoteFile(self, handle, path, side)
-        try:
-            yield file
-        except asyncio.CancelledError:
-            raise  # the connection is about to go; waiting for an answer would only hold up the stop
-        except BaseException:
-            await self._close_quietly(handle, path)
-            raise
-        else:
-            await self._call(self._wire.close(handle), side, path)
-
-    async def _close_quietly(self, handle: bytes, path: bytes) -> None:
-        try:
-            async with asyncio.timeout(CLOSE_LIMIT_S):
-                await self._wire.close(handle)
-        except (TimeoutError, asyncssh.Error, OSError) as error:
-            _log.info("closing %s: %s", display(path), error)
 
     # Names on the far side -----------------------------------------------------------------------
 
@@ -310,14 +318,14 @@ class SftpTransport:
 
     async def _make_one(self, path: bytes) -> None:
         try:
-            await self._call(self._wire.mkdir(path), "target", path)
+            await self._call(lambda wire: wire.mkdir(path), "target", path)
         except TargetError:
             facts = await self.facts(path, follow=True)  # somebody else may have been quicker
             if facts is None or facts.kind != "folder":
                 raise
 
     async def truncate(self, path: bytes, length: int) -> None:
-        await self._call(self._wire.truncate(path, length), "target", path)
+        await self._call(lambda wire: wire.truncate(path, length), "target", path)
 
     async def publish(self, partial: bytes, target: bytes, how: Publish) -> None:
         there = await self.facts(target)
@@ -328,29 +336,29 @@ class SftpTransport:
         if how == "fresh":
             # Version 3 demands that a plain rename fails on an existing name.
             try:
-                await self._call(self._wire.rename(partial, target), "target", target)
+                await self._call(lambda wire: wire.rename(partial, target), "target", target)
             except TargetError as error:
                 if await self.facts(target) is None:
                     raise
                 raise AlreadyExists(f"{display(target)} exists already on the server.") from error
             return
         try:
-            await self._call(self._wire.posix_rename(partial, target), "target", target)
+            await self._call(lambda wire: wire.posix_rename(partial, target), "target", target)
         except TargetError as error:
             if not isinstance(error.__cause__, asyncssh.SFTPOpUnsupported):
                 raise
             if there is not None:
                 await self.remove(target)
-            await self._call(self._wire.rename(partial, target), "target", target)
+            await self._call(lambda wire: wire.rename(partial, target), "target", target)
 
     async def set_times(self, path: bytes, mtime_ns: int) -> None:
         try:
-            await self._call(self._wire.set_times(path, mtime_ns // 1_000_000_000), "target", path)
+            await self._call(lambda wire: wire.set_times(path, mtime_ns // 1_000_000_000), "target", path)
         except TargetError as error:
             _log.info("%s keeps its own time: %s", display(path), error.internal_message)
 
     async def remove(self, path: bytes) -> None:
-        await self._call(_none_if_missing(self._wire.remove(path)), "target", path)
+        await self._call(lambda wire: _none_if_missing(wire.remove(path)), "target", path)
 
 
 async def _none_if_missing(call: Awaitable[_T]) -> _T | None:
@@ -360,27 +368,59 @@ async def _none_if_missing(call: Awaitable[_T]) -> _T | None:
         return None
 
 
-class _RemoteFile:
-    """An open file of the server, each call one request."""
+async def _never(_key: str, _fingerprint: str) -> bool:
+    return False
 
-    def __init__(self, transport: SftpTransport, handle: bytes, path: bytes, side: Side) -> None:
-        self._transport = transport
-        self.handle = handle
-        self.path = path
-        self._side: Side = side
+
+async def _close_quietly(lane: Lane, handle: bytes, path: bytes) -> None:
+    try:
+        async with asyncio.timeout(CLOSE_LIMIT_S):
+            await lane.wire.close(handle)
+    except (TimeoutError, asyncssh.Error, OSError) as error:
+        _log.info("closing %s: %s", display(path), error)
+
+
+@dataclass(frozen=True, slots=True)
+class _RemoteFile:
+    """An open file of the server; errors are ours."""
+
+    lane: Lane
+    handle: bytes
+    path: bytes
+    side: Side
+
+    @property
+    def wire(self) -> SftpWire:
+        return self.lane.wire
+
+    async def call(self, call: Awaitable[_T]) -> _T:
+        return await self.lane.call(call, self.side, self.path)
 
     async def read(self, offset: int, length: int) -> Data:
         """Up to `length` bytes; none at the end of the file."""
-        return await self._transport._call(self._read(offset, length), self._side, self.path)
+        return await self.call(self._read(offset, length))
 
     async def _read(self, offset: int, length: int) -> Data:
-        return data_of(await self._transport._wire.start_read(self.handle, offset, length))
+        return data_of(await self.wire.start_read(self.handle, offset, length))
 
-    async def write(self, offset: int, data: Data) -> None:
-        await self._transport._call(self._write(offset, data), self._side, self.path)
+    async def read_whole(self, offset: int, length: int) -> bytes:
+        """`length` bytes, fewer only where the file ends."""
+        data = b""
+        while len(data) < length:
+            block = min(length - len(data), self.lane.largest_read)
+            more = await self.read(offset + len(data), block)
+            if not more:
+                break
+            data += more
+        return data[:length]
 
-    async def _write(self, offset: int, data: Data) -> None:
-        done(await self._transport._wire.start_write(self.handle, offset, data))
+    async def sync(self) -> None:
+        """Make the file durable where the server can."""
+        try:
+            await self.call(self.wire.fsync(self.handle))
+        except TargetError as error:
+            if not isinstance(error.__cause__, asyncssh.SFTPOpUnsupported):
+                raise
 
 
 class _Nowhere:

@@ -1,231 +1,429 @@
-"""The two loops that move the bytes of one file over SFTP, with many requests on their way.
+"""Moves the bytes of one file over every connection there is, with many requests on their way on each.
 
-Every byte is counted here: what was asked for, what came, what was confirmed. Answers are taken in the
-order of the requests, so that there is always one offset up to which everything is certain.
+The file is handed out in blocks, in order, to whichever connection has room, so that a quick one takes more
+than a slow one; towards the end a connection that would be last takes no more. Blocks may be confirmed in any
+order, but `done` is always one place up to which everything is certain, and what lies between it and the
+last block handed out is bounded. Every byte is counted here: asked for, come, confirmed.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
+import time
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
-from connect_helper.errors import ContentError, SourceChanged
+import asyncssh
+
+from connect_helper.errors import ConnectionLost, ContentError, SourceChanged, TargetError, TransferError
 from connect_helper.spec.names import display
 from connect_helper.transports.base import Mark, RateLimiter, ReceiveItem, SendItem
+from connect_helper.transports.error_map import Side, remote_error
+from connect_helper.transports.lanes import Lane, Lanes
 from connect_helper.transports.pipe import Data
-from connect_helper.transports.window import Window
+from connect_helper.transports.sftp_scan import facts_of
+from connect_helper.transports.sftp_wire import data_of, done
+
+_log = logging.getLogger(__name__)
 
 DISK_BLOCK: Final = 2 * 1024 * 1024  # bytes read from or written to the disk at once
 DISK_WAIT_S: Final = 0.2  # what arrived is written after this long, however little it is
-
-
-class RemoteFile(Protocol):
-    """An open file on the server; errors are ours already."""
-
-    async def read(self, offset: int, length: int) -> Data: ...
-
-    async def write(self, offset: int, data: Data) -> None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """What all files of one connection share."""
-
-    largest_read: int  # bytes the server allows in one request
-    largest_write: int
-    requests: asyncio.Semaphore  # bounds what is in memory
-    limiter: RateLimiter
-    clock: Callable[[], float]
+SPREAD: Final = 32 * 1024 * 1024  # bytes between what is certain and what is asked for
+SHARED_FROM: Final = 4 * 1024 * 1024  # bytes; a smaller file stays on one connection
 
 
 @dataclass(slots=True)
-class _Request:
+class _Block:
+    """A piece of the file on its way."""
+
     offset: int
     length: int
-    task: asyncio.Task[Any]
+    data: Data  # what to write; nothing when reading
 
 
-class _Pipeline:
-    """Requests on their way, oldest first. Leaving the context takes the unanswered ones back."""
+Answer = asyncio.Future[tuple[int, Data]]
+UnderWay = deque[tuple[_Block, Answer]]
+Open = Callable[[Lane], Awaitable[bytes]]
+Close = Callable[[Lane, bytes], Awaitable[None]]
 
-    def __init__(self, line: Line, largest_block: int) -> None:
-        self._line = line
-        self._window = Window(largest_block, line.clock)
-        self._under_way: deque[_Request] = deque()
-        self._amount = 0
 
-    async def __aenter__(self) -> _Pipeline:
-        return self
+class _Move:
+    """One file on its way over the connections: what sending and receiving have in common."""
 
-    async def __aexit__(self, *_: object) -> None:
-        for request in self._under_way:
-            request.task.cancel()
-        # Gathered so that no failure among them is reported as never looked at.
-        await asyncio.gather(*(request.task for request in self._under_way), return_exceptions=True)
-        for _request in self._under_way:
-            self._line.requests.release()
-        self._under_way.clear()
+    side: Side = "source"
+
+    def __init__(self, lanes: Lanes, limiter: RateLimiter, path: bytes, begin: int, end: int) -> None:
+        self.lanes = lanes
+        self.limiter = limiter
+        self.path = path
+        self.next = begin
+        self.end = end
+        self.certain = begin  # everything before it is
+        self.again: deque[_Block] = deque()  # of connections that broke
+        self._ways: dict[Lane, asyncio.Task[None]] = {}
+        self._turn = asyncio.Lock()  # blocks are handed out one after the other
+        self.news = asyncio.Event()
+
+    async def run(self, first: Lane, handle: bytes, opened: Open, closed: Close) -> None:
+        """Move everything. `opened` and `closed` give further connections a handle of the file."""
+        if self.end - self.next < SHARED_FROM:
+            await self._way(first, handle)
+            return
+        self.lanes.bytes_left += self.end - self.next
+        last = self.next
+        try:
+            async with asyncio.TaskGroup() as group:
+                self._ways[first] = group.create_task(self._way(first, handle), name="first way")
+                while self.unfinished:
+                    last = self._count(last)
+                    for lane in self.lanes.all:
+                        if lane not in self._ways and self.next < self.end:
+                            way = self._further(lane, opened, closed)
+                            self._ways[lane] = group.create_task(way, name="way")
+                    await self._any_news()
+        except BaseExceptionGroup as group_error:
+            raise _first(group_error) from group_error
+        finally:
+            self.lanes.bytes_left -= self.end - last
+
+    def _count(self, last: int) -> int:
+        self.lanes.bytes_left -= self.certain - last
+        return self.certain
 
     @property
-    def empty(self) -> bool:
-        return not self._under_way
+    def unfinished(self) -> bool:
+        return self.certain < self.end
 
-    def wants_more(self) -> bool:
-        """Tell whether to start another request rather than look at the oldest.
-
-        An answer that is there goes first, or a rate limit, which makes each start wait, would hide how
-        far things are. With nothing under way one may always start, or nothing would ever move.
-        """
-        if self.empty:
-            return True
-        if self._under_way[0].task.done():
-            return False
-        return self._amount < self._window.size and not self._line.requests.locked()
-
-    def block(self) -> int:
-        return self._window.block(self._line.limiter.block_limit())
-
-    async def start(self, offset: int, length: int, request: Coroutine[Any, Any, Any]) -> None:
+    async def _any_news(self) -> None:
+        """Wait for another connection, a returned block or the end; 50 ms are no news either."""
+        self.news.clear()
         try:
-            await self._line.limiter.take(length)
-            await self._line.requests.acquire()
-        except BaseException:
-            request.close()
+            async with asyncio.timeout(0.05):
+                await self.news.wait()
+        except TimeoutError:
+            return
+
+    async def _further(self, lane: Lane, opened: Open, closed: Close) -> None:
+        try:
+            handle = await opened(lane)
+        except TransferError as error:
+            # It shows another file system, or nothing at all: this file goes without it.
+            _log.info("a further connection is of no use: %s", error.internal_message)
+            return
+        try:
+            await self._way(lane, handle)
+            await closed(lane, handle)
+        except ConnectionLost:
+            self.lanes.lost(lane)
+
+    async def _way(self, lane: Lane, handle: bytes) -> None:
+        """Blocks over one connection, until there are no more."""
+        under_way: UnderWay = deque()
+        lane.users += 1
+        try:
+            while self.unfinished:
+                if self._may_start(lane, under_way) and (block := await self._take(lane)) is not None:
+                    await self._start(lane, handle, block, under_way)
+                elif under_way:
+                    await self._oldest(lane, handle, under_way)
+                else:
+                    await self._any_news()
+        except TransferError as error:
+            if lane is self.lanes.first or not isinstance(error, ConnectionLost):
+                raise
+            self.again.extend(block for block, _ in under_way)
             raise
-        task = asyncio.create_task(request, name=f"block at {offset}")
-        self._under_way.append(_Request(offset, length, task))
-        self._amount += length
+        finally:
+            lane.users -= 1
+            for block, answer in under_way:
+                lane.on_way -= block.length
+                answer.cancel()
+            self.news.set()
 
-    async def oldest(self) -> tuple[int, int, Any]:
-        """Wait for the oldest request: its offset, length and answer."""
-        request = self._under_way[0]
-        answer = await request.task
-        self._under_way.popleft()
-        self._line.requests.release()
-        self._amount -= request.length
-        self._window.answered(request.length)
-        return request.offset, request.length, answer
+    def _may_start(self, lane: Lane, under_way: UnderWay) -> bool:
+        """Tell whether to start another block rather than look at the oldest.
+
+        An answer that is there goes first, or a rate limit, which makes each start wait, would hide how far
+        things are.
+        """
+        if under_way and under_way[0][1].done():
+            return False
+        if self.again:
+            return lane.has_room
+        if self.next >= self.end or self.next - self.certain >= SPREAD or not lane.has_room:
+            return False
+        return lane.on_way == 0 or len(self._ways) == 1 or not self._would_be_last(lane)
+
+    def _would_be_last(self, lane: Lane) -> bool:
+        rates = sum(one.window.rate for one in self._ways)
+        return lane.window.rate > 0 and lane.backlog_s > 0.2 + 2 * (self.end - self.certain) / max(rates, 1.0)
+
+    async def _take(self, lane: Lane) -> _Block | None:
+        async with self._turn:
+            if self.again:
+                return await self.retake(self.again.popleft())
+            if self.next >= self.end:
+                return None
+            wanted = lane.window.block(self.limiter.block_limit())
+            block = await self.take(min(wanted, self.end - self.next))
+            self.next += block.length
+            return block
+
+    async def _start(self, lane: Lane, handle: bytes, block: _Block, under_way: UnderWay) -> None:
+        try:
+            await self.limiter.take(block.length)
+            lane.asked()
+            answer = self.ask(lane, handle, block)
+        except asyncssh.Error as error:
+            self.again.append(block)
+            raise remote_error(error, self.side, self.path) from error
+        except BaseException:
+            self.again.append(block)
+            raise
+        under_way.append((block, answer))
+        lane.on_way += block.length
+
+    async def _oldest(self, lane: Lane, handle: bytes, under_way: UnderWay) -> None:
+        block, answer = under_way[0]
+        try:
+            await self.finish(lane, handle, block, await answer)
+        except (asyncssh.Error, OSError, ValueError) as error:
+            raise remote_error(error, self.side, self.path) from error
+        under_way.popleft()
+        lane.on_way -= block.length
+        lane.moved += block.length
+        lane.window.answered(block.length)
+
+    # What differs ----------------------------------------------------------------------------------
+
+    async def take(self, length: int) -> _Block:
+        """The block at `next`."""
+        raise NotImplementedError
+
+    async def retake(self, block: _Block) -> _Block:
+        """A block once more."""
+        raise NotImplementedError
+
+    def ask(self, lane: Lane, handle: bytes, block: _Block) -> Answer:
+        raise NotImplementedError
+
+    async def finish(self, lane: Lane, handle: bytes, block: _Block, answer: tuple[int, Data]) -> None:
+        """Note what a block's answer means."""
+        raise NotImplementedError
 
 
-async def send_blocks(line: Line, file: RemoteFile, item: SendItem) -> None:
-    """Write `item.source` from `item.offset` to its end into `file`."""
-    size = item.source.size
-    disk = _DiskReader(item)
-    marks: deque[Mark] = deque()  # places reached by hashing, not yet confirmed by the server
-    offset = item.offset
-    async with _Pipeline(line, line.largest_write) as pipeline:
-        while offset < size or not pipeline.empty:
-            if offset < size and pipeline.wants_more():
-                data = await disk.next_block(pipeline.block())
-                if disk.mark is not None:
-                    marks.append(disk.mark)
-                await pipeline.start(offset, len(data), file.write(offset, data))
-                offset += len(data)
-                continue
-            at, length, _ = await pipeline.oldest()
-            while marks and marks[0].offset <= at + length:
-                item.done = marks.popleft()
-            item.sink(length)
+def _first(group: BaseExceptionGroup[Any]) -> BaseException:
+    found: BaseException = group
+    while isinstance(found, BaseExceptionGroup):
+        found = next((one for one in found.exceptions if isinstance(one, TransferError)), found.exceptions[0])
+    return found
+
+
+class _Prefix:
+    """Ranges confirmed in any order, and the place up to which there is no gap."""
+
+    def __init__(self, begin: int) -> None:
+        self.end = begin
+        self._beyond: dict[int, int] = {}
+
+    def add(self, offset: int, length: int) -> int:
+        self._beyond[offset] = length
+        while (more := self._beyond.pop(self.end, 0)) > 0:
+            self.end += more
+        return self.end
+
+
+class Sending(_Move):
+    """`item.source` from `item.offset` to its end, into the partial file."""
+
+    side = "target"
+
+    def __init__(self, lanes: Lanes, limiter: RateLimiter, item: SendItem) -> None:
+        super().__init__(lanes, limiter, item.partial, item.offset, item.source.size)
+        self._item = item
+        self._disk = _DiskReader(item)
+        self._prefix = _Prefix(item.offset)
+
+    async def take(self, length: int) -> _Block:
+        data = await self._disk.next_block(length)
+        return _Block(self.next, len(data), data)
+
+    async def retake(self, block: _Block) -> _Block:
+        return _Block(block.offset, block.length, block.data)
+
+    def ask(self, lane: Lane, handle: bytes, block: _Block) -> Answer:
+        return lane.wire.start_write(handle, block.offset, block.data)
+
+    async def finish(self, lane: Lane, handle: bytes, block: _Block, answer: tuple[int, Data]) -> None:
+        done(answer)
+        self.certain = self._prefix.add(block.offset, block.length)
+        marks = self._disk.marks
+        while marks and marks[0].offset <= self.certain:
+            self._item.done = marks.popleft()
+        self._item.sink(block.length)
+
+    async def opened(self, lane: Lane) -> bytes:
+        """A handle for a further connection, which has to see the same file."""
+        certain = self.certain
+        handle = await lane.call(lane.wire.open_file(self.path, asyncssh.FXF_WRITE), "target", self.path)
+        facts = await lane.call(lane.wire.fstat(handle), "target", self.path)
+        if (facts.size or 0) < certain:
+            raise TargetError("The server shows different files on different connections.")
+        return handle
+
+    async def closed(self, lane: Lane, handle: bytes) -> None:
+        await lane.call(lane.wire.close(handle), "target", self.path)
+
+    async def close(self) -> None:
+        await self._disk.close()
 
 
 class _DiskReader:
-    """Reads the source in large pieces off the loop, hashes them there, and hands out blocks.
+    """Reads the source in large pieces off the loop and ahead, hashes them there, and hands out blocks.
 
-    After `next_block`, `mark` is set when that block began a new piece: the place the piece ends at.
+    `marks` are the places the pieces end at, oldest first.
     """
 
     def __init__(self, item: SendItem) -> None:
         self._item = item
         self._offset = item.offset
         self._piece = memoryview(b"")
-        self._used = 0
-        self.mark: Mark | None = None
+        self._ahead: asyncio.Task[tuple[bytes, Mark]] | None = None
+        self.marks: deque[Mark] = deque()
 
     async def next_block(self, length: int) -> memoryview:
-        self.mark = None
-        if self._used == len(self._piece):
-            wanted = min(DISK_BLOCK, self._item.source.size - self._offset)
-            piece, self.mark = await asyncio.to_thread(self._read, wanted)
+        if not self._piece:
+            ahead = self._ahead or self._fetch()
+            piece, mark = await asyncio.shield(ahead)
+            self.marks.append(mark)
             self._piece = memoryview(piece)
-            self._offset += wanted
-            self._used = 0
-        block = self._piece[self._used : self._used + length]
-        self._used += len(block)
+            self._ahead = self._fetch() if self._offset < self._item.source.size else None
+        block, self._piece = self._piece[:length], self._piece[length:]
         return block
 
-    def _read(self, length: int) -> tuple[bytes, Mark]:
-        piece = self._item.source.read(self._offset, length)
+    def _fetch(self) -> asyncio.Task[tuple[bytes, Mark]]:
+        """Begin to read the next piece. One at a time, for the hash wants them in order."""
+        length = min(DISK_BLOCK, self._item.source.size - self._offset)
+        work = asyncio.to_thread(self._read, self._offset, length)
+        self._ahead = asyncio.create_task(work, name=f"read at {self._offset}")
+        self._offset += length
+        return self._ahead
+
+    def _read(self, offset: int, length: int) -> tuple[bytes, Mark]:
+        piece = self._item.source.read(offset, length)
         self._item.hashes.feed(piece)
         return piece, self._item.hashes.mark()
 
-
-async def receive_blocks(line: Line, file: RemoteFile, item: ReceiveItem) -> None:
-    """Fetch `item` from `item.offset` to `item.size` out of `file`, and check that it ends there."""
-    disk = _DiskWriter(item, line.clock)
-    offset = item.offset
-    async with _Pipeline(line, line.largest_read) as pipeline:
-        while offset < item.size or not pipeline.empty:
-            if offset < item.size and pipeline.wants_more():
-                length = min(pipeline.block(), item.size - offset)
-                await pipeline.start(offset, length, _read_whole(file, item, offset, length))
-                offset += length
-                continue
-            _, _, data = await pipeline.oldest()
-            await disk.add(data)
-        await disk.flush()
-    if await file.read(item.size, 1):
-        raise _changed(item)
+    async def close(self) -> None:
+        """Wait for a piece that is being read: the file is closed next."""
+        if self._ahead is not None:
+            await asyncio.gather(self._ahead, return_exceptions=True)
 
 
-async def _read_whole(file: RemoteFile, item: ReceiveItem, offset: int, length: int) -> Data:
-    """`length` bytes at `offset`: a server may answer with fewer and has to be asked again."""
-    data = await file.read(offset, length)
-    while len(data) < length:
-        more = await file.read(offset + len(data), length - len(data))
-        if not more:
-            raise _changed(item)
-        data = b"".join((data, more))
-    if len(data) > length:
-        raise ContentError(f"The server sent more of {display(item.path)} than it was asked for.")
-    return data
+class Receiving(_Move):
+    """`item.path` from `item.offset` to `item.size`, into the target."""
+
+    def __init__(self, lanes: Lanes, limiter: RateLimiter, item: ReceiveItem) -> None:
+        super().__init__(lanes, limiter, item.path, item.offset, item.size)
+        self._item = item
+        self._disk = _DiskWriter(item)
+        self._early: dict[int, Data] = {}  # came before what lies before them
+
+    async def take(self, length: int) -> _Block:
+        return _Block(self.next, length, b"")
+
+    async def retake(self, block: _Block) -> _Block:
+        return _Block(block.offset, block.length, b"")
+
+    def ask(self, lane: Lane, handle: bytes, block: _Block) -> Answer:
+        return lane.wire.start_read(handle, block.offset, block.length)
+
+    async def finish(self, lane: Lane, handle: bytes, block: _Block, answer: tuple[int, Data]) -> None:
+        data = data_of(answer)
+        while len(data) < block.length:  # a server may answer with fewer and has to be asked again
+            rest = lane.wire.start_read(handle, block.offset + len(data), block.length - len(data))
+            more = data_of(await rest)
+            if not more:
+                raise changed(self._item)
+            data = b"".join((data, more))
+        if len(data) > block.length:
+            raise ContentError(f"The server sent more of {display(self.path)} than it was asked for.")
+        self._early[block.offset] = data
+        while data := self._early.pop(self.certain, b""):
+            self.certain += len(data)
+            await self._disk.add(data)
+
+    async def opened(self, lane: Lane) -> bytes:
+        """A handle for a further connection, which has to see the same file."""
+        handle = await lane.call(lane.wire.open_file(self.path, asyncssh.FXF_READ), "source", self.path)
+        await unchanged(lane, handle, self._item)
+        return handle
+
+    async def closed(self, lane: Lane, handle: bytes) -> None:
+        await lane.call(lane.wire.close(handle), "source", self.path)
+
+    async def close(self) -> None:
+        """Write what has come; also when fetching broke off."""
+        await self._disk.close()
 
 
-def _changed(item: ReceiveItem) -> SourceChanged:
+async def unchanged(lane: Lane, handle: bytes, item: ReceiveItem) -> None:
+    """Raise SourceChanged when the open file is not the one the item is about."""
+    facts = facts_of(await lane.call(lane.wire.fstat(handle), "source", item.path))
+    if (facts.size, facts.mtime_ns) != (item.size, item.mtime_ns):
+        raise changed(item)
+
+
+def changed(item: ReceiveItem) -> SourceChanged:
     return SourceChanged(f"{display(item.path)} changed on the server while it was read; start again.")
 
 
 class _DiskWriter:
-    """Collects blocks and writes and hashes them in large pieces off the loop."""
+    """Collects blocks and writes and hashes them in large pieces off the loop, one piece at a time."""
 
-    def __init__(self, item: ReceiveItem, clock: Callable[[], float]) -> None:
+    def __init__(self, item: ReceiveItem) -> None:
         self._item = item
-        self._clock = clock
-        self._flushed_at = clock()
+        self._flushed_at = time.monotonic()
         self._blocks: list[Data] = []
         self._amount = 0
         self._offset = item.offset
+        self._writing: asyncio.Task[None] | None = None
+        self._turn = asyncio.Lock()
 
     async def add(self, data: Data) -> None:
         self._blocks.append(data)
         self._amount += len(data)
-        if self._amount >= DISK_BLOCK or self._clock() - self._flushed_at >= DISK_WAIT_S:
-            await self.flush()
+        late = time.monotonic() - self._flushed_at >= DISK_WAIT_S
+        busy = self._writing is not None and not self._writing.done()
+        if self._amount >= DISK_BLOCK * 4 or (not busy and (late or self._amount >= DISK_BLOCK)):
+            await self._flush()
 
-    async def flush(self) -> None:
-        blocks, amount = self._blocks, self._amount
-        if not blocks:
-            return
-        self._blocks, self._amount = [], 0
-        self._item.done = await asyncio.to_thread(self._write, blocks)
+    async def _flush(self) -> None:
+        """Begin to write what there is, once the piece before is written."""
+        async with self._turn:
+            if self._writing is not None:
+                await asyncio.shield(self._writing)
+            if self._blocks:
+                blocks, amount = self._blocks, self._amount
+                self._blocks, self._amount = [], 0
+                self._writing = asyncio.create_task(self._write(blocks, amount), name="write")
+            self._flushed_at = time.monotonic()
+
+    async def _write(self, blocks: list[Data], amount: int) -> None:
+        self._item.done = await asyncio.to_thread(self._to_disk, self._offset, blocks)
         self._offset += amount
-        self._flushed_at = self._clock()
         self._item.sink(amount)
 
-    def _write(self, blocks: list[Data]) -> Mark:
-        self._item.target.write(self._offset, blocks)
+    def _to_disk(self, offset: int, blocks: list[Data]) -> Mark:
+        self._item.target.write(offset, blocks)
         for block in blocks:
             self._item.hashes.feed(block)
         return self._item.hashes.mark()
+
+    async def close(self) -> None:
+        await self._flush()
+        if self._writing is not None:
+            await self._writing

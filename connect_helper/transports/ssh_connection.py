@@ -140,6 +140,7 @@ class Connected:
 
     connection: asyncssh.SSHClientConnection
     address: str
+    key: str  # the host key it showed: "ssh-ed25519 AAAA..."
 
 
 async def connect(
@@ -159,7 +160,8 @@ async def connect(
         client = _Client(known, credentials.password)
         offered = algorithms_to_offer(known, without=frozenset(without))
         try:
-            return Connected(await _login(endpoint, sock, client, credentials.user, keys, offered), address)
+            connection = await _login(endpoint, sock, client, credentials.user, keys, offered)
+            return Connected(connection, address, client.line)
         except asyncssh.HostKeyNotVerifiable as error:
             if client.verdict is None:
                 raise HostKeyUnknown(

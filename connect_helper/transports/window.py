@@ -27,6 +27,7 @@ class Window:
         self._clock = clock
         self._since = clock()
         self._answered = 0
+        self.rate = 0.0  # bytes/s, as last measured
         self.size = FIRST
 
     def answered(self, amount: int) -> None:
@@ -34,7 +35,8 @@ class Window:
         self._answered += amount
         elapsed = self._clock() - self._since
         if elapsed >= PERIOD_S:
-            wanted = int(self._answered / elapsed * SECONDS)
+            self.rate = self._answered / elapsed
+            wanted = int(self.rate * SECONDS)
             self.size = min(max(wanted, SMALLEST), LARGEST)
             self._since += elapsed
             self._answered = 0

@@ -14,7 +14,9 @@ from tests.support.sshd import PasswordServer, SshServer
 
 
 @asynccontextmanager
-async def open_transport(server: SshServer | PasswordServer) -> AsyncIterator[SftpTransport]:
+async def open_transport(
+    server: SshServer | PasswordServer, connections: int | None = None
+) -> AsyncIterator[SftpTransport]:
     async def never(key: str, fingerprint: str) -> bool:
         raise AssertionError("the key is known")
 
@@ -24,7 +26,7 @@ async def open_transport(server: SshServer | PasswordServer) -> AsyncIterator[Sf
         login = Credentials(server.user, password=server.password)
     endpoint = Endpoint("h.example", server.port, ("127.0.0.1",))
     known = KnownKeys(trusted=(server.host_key_line,))
-    async with SftpTransport(endpoint, login, known, never, TokenBucket(None)) as transport:
+    async with SftpTransport(endpoint, login, known, never, TokenBucket(None), connections) as transport:
         yield transport
 
 

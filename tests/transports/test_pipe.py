@@ -52,12 +52,12 @@ async def test_files_go_both_ways_whatever_the_server_is_set_to(sshd: SshServer)
 
 
 def way_of(transport: SftpTransport) -> object:
-    return transport._wire._pipe
+    return transport._all.first.wire._pipe
 
 
 async def test_keys_are_exchanged_anew_when_we_are_the_one_to_ask(sshd: SshServer) -> None:
     async with open_transport(sshd) as transport:
-        connection: Any = transport._connection
+        connection: Any = transport._all.first.connection
         exchanges: list[int] = []
         begin = connection._send_kexinit
         connection._send_kexinit = lambda: (exchanges.append(1), begin())
@@ -86,7 +86,7 @@ async def test_a_server_of_the_same_library() -> None:
 
 async def test_a_flipped_bit_ends_the_connection(sshd: SshServer) -> None:
     async with open_transport(sshd) as transport:
-        connection: Any = transport._connection
+        connection: Any = transport._all.first.connection
         reader = connection._transport.get_protocol()
         receive = reader.data_received if not hasattr(reader, "buffer_updated") else reader.buffer_updated
 

@@ -1,0 +1,196 @@
+"""The connections of one session: how many there are, and what each has on its way.
+
+One is enough where answers come at once. On a long line each connection is held back by the server's window
+and by every lost packet, so more of them are opened while they help: at once where answers take long and
+there is much to move, then twice as many as long as each is slow and the sum still grows. A server that lets
+in fewer is no fault. Bytes, seconds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeVar
+
+import asyncssh
+
+from connect_helper.errors import TransferError
+from connect_helper.transports.error_map import Side, remote_error
+from connect_helper.transports.sftp_wire import SftpWire
+from connect_helper.transports.window import Window
+
+_log = logging.getLogger(__name__)
+
+LARGEST_BLOCK: Final = 256 * 1024
+UNKNOWN_LIMIT: Final = 32 * 1024  # what every server has to take (draft 02, section 3)
+MOST: Final = 40  # connections this program opens by itself
+AT_ONCE: Final = 8  # logins at a time: a stock server turns some away from ten on
+FIRST: Final = 16
+SHORT_S: Final = 0.008  # answers this quick: one connection fills the line
+PER_LANE: Final = 1024 * 1024  # bytes to move that are worth a connection
+FILES_PER_LANE: Final = 50
+SLOW: Final = 3_000_000  # bytes/s of one connection; below, more of them may help
+GAIN: Final = 1.1  # times the sum has to grow for the next step
+STEP_S: Final = 0.6
+LOOK_S: Final = 0.1
+
+_T = TypeVar("_T")
+
+
+class Lane:
+    """One connection with one SFTP session on it."""
+
+    def __init__(self, connection: asyncssh.SSHClientConnection, wire: SftpWire) -> None:
+        self.connection = connection
+        self.wire = wire
+        self.largest_read = min(wire.limits.read or UNKNOWN_LIMIT, LARGEST_BLOCK)
+        self.largest_write = min(wire.limits.write or UNKNOWN_LIMIT, LARGEST_BLOCK)
+        self.window = Window(min(self.largest_read, self.largest_write), time.monotonic)
+        self.on_way = 0  # bytes
+        self.moved = 0  # bytes, all told
+        self.users = 0  # files that use it at the moment
+        self.round_trip_s = 60.0  # quickest answer
+        self._owed = 0
+        self._heard_at = time.monotonic()
+        wire.on_answer = self._heard
+
+    def _heard(self) -> None:
+        self._heard_at = time.monotonic()
+
+    @property
+    def silent_s(self) -> float:
+        """Seconds since the server last answered; 0 when it owes nothing."""
+        return time.monotonic() - self._heard_at if self.wire.owed else 0.0
+
+    @property
+    def has_room(self) -> bool:
+        """Tell whether another block may be on its way; with nothing there it always may."""
+        return self.on_way == 0 or self.on_way < self.window.size
+
+    @property
+    def backlog_s(self) -> float:
+        """Seconds until what is on its way has arrived, at the present rate."""
+        return self.on_way / max(self.window.rate, 1.0)
+
+    def asked(self) -> None:
+        """A request leaves after a time in which the server owed nothing."""
+        if not self.wire.owed:
+            self._heard_at = time.monotonic()
+
+    async def call(self, call: Awaitable[_T], side: Side, name: bytes) -> _T:
+        """Await one request: translate its error, measure how quickly the server answers."""
+        self.asked()
+        began = time.monotonic()
+        try:
+            return await call
+        except (asyncssh.Error, OSError, ValueError) as error:
+            raise remote_error(error, side, name) from error
+        finally:
+            self.round_trip_s = min(self.round_trip_s, time.monotonic() - began)
+
+    def abort(self) -> None:
+        self.connection.abort()
+
+
+class Lanes:
+    """All connections of a session. `run` has to run beside the work and ends when cancelled."""
+
+    def __init__(
+        self,
+        first: Lane,
+        opener: Callable[[], Awaitable[Lane]],
+        fixed: int | None,
+        limit: Callable[[], float | None],
+    ) -> None:
+        self.first = first
+        self.all = [first]
+        self.changed = asyncio.Event()  # another connection is there
+        self.bytes_left = 0  # of the files under way
+        self.files_left = 0
+        self._opener = opener
+        self._fixed = fixed
+        self._limit = limit  # the rate limit in bytes/s
+        self._target = fixed or 1
+        self._most = fixed or MOST
+        self._step_at = 0.0
+        self._best = 0.0
+        self._rate = _Rate()
+        self._starting = 0
+
+    def lightest(self) -> Lane:
+        """The connection with the least to do."""
+        return min(self.all, key=lambda lane: (lane.users, lane.wire.owed))
+
+    def lost(self, lane: Lane) -> None:
+        """A connection broke; the first one takes the session with it."""
+        if lane is not self.first and lane in self.all:
+            self.all.remove(lane)
+            self._most = max(1, len(self.all))
+            lane.abort()
+
+    @property
+    def silent_s(self) -> float:
+        return max(lane.silent_s for lane in self.all)
+
+    def abort(self) -> None:
+        for lane in self.all:
+            lane.abort()
+
+    async def run(self) -> None:
+        """Open connections as they help, until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            while True:
+                self._aim(time.monotonic())
+                wanted = min(self._target, self._most) - len(self.all) - self._starting
+                for _ in range(min(wanted, AT_ONCE - self._starting)):
+                    self._starting += 1
+                    group.create_task(self._start(), name="connection")
+                await asyncio.sleep(LOOK_S)
+
+    async def _start(self) -> None:
+        try:
+            lane = await self._opener()
+        except TransferError as error:
+            _log.info("no further connection: %s", error.internal_message)
+            self._most = max(len(self.all), min(self._most, len(self.all) + self._starting - 1))
+        else:
+            self.all.append(lane)
+            self.changed.set()
+        finally:
+            self._starting -= 1
+
+    def _aim(self, now: float) -> None:
+        rate = self._rate.of(sum(lane.moved for lane in self.all), now)
+        if self._fixed is not None or self.first.round_trip_s < SHORT_S:
+            return
+        useful = max(self.bytes_left // PER_LANE, self.files_left // FILES_PER_LANE)
+        if self._target == 1:
+            if useful > 1:
+                self._target, self._step_at = int(min(FIRST, useful, self._most)), now
+            return
+        if len(self.all) < min(self._target, self._most) or now - self._step_at < STEP_S:
+            if len(self.all) < self._target:
+                self._step_at = now
+            return
+        limit = self._limit()
+        slow = rate / len(self.all) < SLOW and (limit is None or rate < 0.9 * limit)
+        if slow and rate > GAIN * self._best and useful > self._target:
+            self._best = rate
+            self._target = int(min(2 * self._target, useful, self._most))
+        self._step_at = now
+
+
+class _Rate:
+    """Bytes per second of the last half second or so."""
+
+    def __init__(self) -> None:
+        self._points: list[tuple[float, int]] = []
+
+    def of(self, total: int, now: float) -> float:
+        self._points.append((now, total))
+        while len(self._points) > 2 and now - self._points[1][0] >= STEP_S:
+            del self._points[0]
+        at, before = self._points[0]
+        return max(0, total - before) / (now - at) if now > at else 0.0

@@ -1,0 +1,116 @@
+"""Several connections for one session: shared by a file, one that breaks, a server that lets in few."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from connect_helper.errors import SourceChanged
+from connect_helper.transports.base import BlockHashes, ReceiveItem
+from connect_helper.transports.lanes import Lanes
+from connect_helper.transports.sftp import SftpTransport
+from tests.support.sessions import noise
+from tests.support.sshd import SshServer
+from tests.support.transports import Memory, open_transport, sending
+
+SIZE = 24_000_001
+LIMIT_S = 30
+
+
+async def until(fact: Callable[[], bool]) -> None:
+    async with asyncio.timeout(LIMIT_S):
+        while not fact():  # noqa: ASYNC110 - the transport tells nobody
+            await asyncio.sleep(0.02)
+
+
+def fetching(path: Path, target: Memory, mtime_ns: int) -> ReceiveItem:
+    return ReceiveItem(
+        str(path).encode(), SIZE, mtime_ns, target, 0, BlockHashes("sha256"), lambda _count: None
+    )
+
+
+async def mtime_of(transport: SftpTransport, path: Path) -> int:
+    facts = await transport.facts(str(path).encode())
+    assert facts is not None
+    return facts.mtime_ns
+
+
+async def test_a_file_goes_over_all_connections_and_arrives_whole() -> None:
+    content = noise(SIZE)
+    with SshServer() as server:
+        path = server.root / "film"
+        async with open_transport(server, connections=4) as transport:
+            await until(lambda: transport.connections == 4)
+            item, counts = sending(content, str(path).encode())
+            await transport.send(item)
+            assert path.read_bytes() == content
+            assert sum(counts) == SIZE
+            assert item.done.offset == SIZE
+            lanes = transport._all.all
+            assert sum(lane.moved > 0 for lane in lanes) > 1
+            target = Memory()
+            fetch = fetching(path, target, await mtime_of(transport, path))
+            await transport.receive(fetch)
+            assert bytes(target.content) == content
+            assert fetch.hashes.digest() == item.hashes.digest()
+            assert sum(lane.moved for lane in lanes) == 2 * SIZE
+            assert all(lane.on_way == 0 and lane.users == 0 for lane in lanes)
+
+
+@pytest.mark.parametrize("sends", [True, False])
+async def test_a_further_connection_that_breaks_costs_nothing(sends: bool) -> None:
+    content = noise(SIZE)
+    with SshServer() as server:
+        path = server.root / "film"
+        async with open_transport(server, connections=3) as transport:
+            await until(lambda: transport.connections == 3)
+            second = transport._all.all[1]
+            target = Memory()
+            if sends:
+                item, counts = sending(content, str(path).encode())
+                work = asyncio.create_task(transport.send(item))
+            else:
+                path.write_bytes(content)
+                fetch = fetching(path, target, await mtime_of(transport, path))
+                work = asyncio.create_task(transport.receive(fetch))
+            await until(lambda: second.on_way > 0)
+            second.connection.abort()
+            await work
+            assert (path.read_bytes() if sends else bytes(target.content)) == content
+            assert second not in transport._all.all
+            if sends:
+                assert sum(counts) == SIZE
+
+
+async def test_a_server_that_lets_in_few_is_no_fault() -> None:
+    with SshServer(extra="PerSourceMaxStartups 3\n") as server:
+        async with open_transport(server, connections=12) as transport:
+            item, _counts = sending(noise(SIZE), str(server.root / "film").encode())
+            await transport.send(item)
+            assert (server.root / "film").stat().st_size == SIZE
+            assert 1 <= transport.connections <= 12
+
+
+async def test_a_source_that_changes_is_noticed_on_every_connection() -> None:
+    with SshServer() as server:
+        path = server.root / "film"
+        path.write_bytes(noise(SIZE))
+        async with open_transport(server, connections=3) as transport:
+            mtime_ns = await mtime_of(transport, path)
+            with path.open("ab") as film:
+                film.write(b"more")
+            with pytest.raises(SourceChanged):
+                await transport.receive(fetching(path, Memory(), mtime_ns))
+
+
+async def test_connections_stay_one_where_answers_come_at_once() -> None:
+    with SshServer() as server:
+        async with open_transport(server) as transport:
+            lanes: Lanes = transport._all
+            lanes.first.round_trip_s = 0.0001
+            item, _counts = sending(noise(SIZE), str(server.root / "film").encode())
+            await transport.send(item)
+            assert transport.connections == 1
