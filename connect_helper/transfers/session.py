@@ -34,6 +34,7 @@ from connect_helper.transfers.scan import Scan
 from connect_helper.transfers.upload import Upload
 from connect_helper.transports.base import Transport
 from connect_helper.transports.host_keys import KnownKeys
+from connect_helper.transports.local_files import open_files
 from connect_helper.transports.local_target import open_target_folder
 from connect_helper.transports.rate import TokenBucket
 from connect_helper.transports.resume import RecordStore
@@ -42,10 +43,12 @@ from connect_helper.transports.ssh_connection import Credentials, Endpoint
 
 _log = logging.getLogger(__name__)
 
-IN_FLIGHT: Final = 16  # files at a time
+IN_FLIGHT: Final = 256  # files at a time, where the system lets us have so many open
+SMALL: Final = 128 * 1024  # bytes; of files larger than this
+OTHERS_IN_FLIGHT: Final = 16  # so many at a time
 LARGE: Final = 16 * 1024 * 1024  # bytes; of files this large
 LARGE_IN_FLIGHT: Final = 2  # so many at a time, for each fills the line alone
-QUEUE: Final = 256  # jobs the scan may be ahead
+QUEUE: Final = 512  # jobs the scan may be ahead
 IDLE_LIMIT_S: Final = 60.0  # without an answer the server owes
 SOME_FAILED: Final = 27  # error code of a transfer of which only files failed
 
@@ -60,6 +63,8 @@ class Session:
         self._reporter = Reporter(channel)
         self._queue: asyncio.Queue[Job | None] = asyncio.Queue(QUEUE)
         self._large = asyncio.Semaphore(LARGE_IN_FLIGHT)
+        self._others = asyncio.Semaphore(OTHERS_IN_FLIGHT)
+        self._in_flight = min(IN_FLIGHT, max(OTHERS_IN_FLIGHT, open_files() // 4))
         self._folder_times: list[RemoteFolderJob | LocalFolderJob] = []
         self._task: asyncio.Task[Ended] | None = None
         self._stopping = False
@@ -160,7 +165,7 @@ class Session:
     async def _work(self, work: Work) -> None:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._scan(work), name="scan")
-            for number in range(IN_FLIGHT):
+            for number in range(self._in_flight):
                 group.create_task(self._files(work), name=f"files {number}")
 
     async def _scan(self, work: Work) -> None:
@@ -171,7 +176,7 @@ class Session:
                     self._reporter.found(_size(job))
                 await self._queue.put(job)
         self._reporter.scanned = True
-        for _ in range(IN_FLIGHT):
+        for _ in range(self._in_flight):
             await self._queue.put(None)
 
     async def _files(self, work: Work) -> None:
@@ -184,6 +189,9 @@ class Session:
                     await self._end_badly(tracker, job.error)
                 case _ if _size(job) >= LARGE:
                     async with self._large:
+                        await self._file(work, job)
+                case _ if _size(job) > SMALL:
+                    async with self._others:
                         await self._file(work, job)
                 case _:
                     await self._file(work, job)

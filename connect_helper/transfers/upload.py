@@ -270,7 +270,7 @@ class Upload:
     async def _verify(self, source: SourceFile, item: SendItem) -> Outcome:
         """Compare what arrived with what was read, before anything gets its final name."""
         await asyncio.to_thread(source.check)
-        there = await self._transport.facts(item.partial)
+        there = item.arrived or await self._transport.facts(item.partial)
         if there is None or there.size != source.size:
             got = "nothing" if there is None else f"{there.size} bytes"
             raise LengthMismatch(

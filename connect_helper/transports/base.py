@@ -137,7 +137,8 @@ class SendItem:
     """One file to send: bytes `offset` to the end of `source`, into the remote file `partial`.
 
     `hashes` was fed the bytes before `offset` and is fed the rest. `done` is kept at the last place up
-    to which the far side has confirmed everything, also when sending breaks off.
+    to which the far side has confirmed everything, also when sending breaks off. `arrived` is what the far
+    side said about the partial file after the last byte, where that came along; None: ask.
     """
 
     source: LocalSource
@@ -147,6 +148,7 @@ class SendItem:
     sink: Sink
     exclusive: bool  # the partial file must not exist yet; raises AlreadyExists
     done: Mark = field(default_factory=Mark)
+    arrived: Facts | None = None
 
 
 @dataclass(slots=True)

@@ -30,7 +30,7 @@ AT_ONCE: Final = 8  # logins at a time: a stock server turns some away from ten 
 FIRST: Final = 16
 SHORT_S: Final = 0.008  # answers this quick: one connection fills the line
 PER_LANE: Final = 1024 * 1024  # bytes to move that are worth a connection
-FILES_PER_LANE: Final = 50
+OWED_PER_LANE: Final = 64  # requests of small files under way that are worth a connection
 SLOW: Final = 3_000_000  # bytes/s of one connection; below, more of them may help
 GAIN: Final = 1.1  # times the sum has to grow for the next step
 STEP_S: Final = 0.6
@@ -108,7 +108,6 @@ class Lanes:
         self.all = [first]
         self.changed = asyncio.Event()  # another connection is there
         self.bytes_left = 0  # of the files under way
-        self.files_left = 0
         self._opener = opener
         self._fixed = fixed
         self._limit = limit  # the rate limit in bytes/s
@@ -165,10 +164,12 @@ class Lanes:
         rate = self._rate.of(sum(lane.moved for lane in self.all), now)
         if self._fixed is not None or self.first.round_trip_s < SHORT_S:
             return
-        useful = max(self.bytes_left // PER_LANE, self.files_left // FILES_PER_LANE)
+        owed = sum(lane.wire.owed for lane in self.all)
+        useful = max(self.bytes_left // PER_LANE, owed // OWED_PER_LANE)
         if self._target == 1:
             if useful > 1:
                 self._target, self._step_at = int(min(FIRST, useful, self._most)), now
+                self._best = rate
             return
         if len(self.all) < min(self._target, self._most) or now - self._step_at < STEP_S:
             if len(self.all) < self._target:

@@ -24,6 +24,9 @@ from connect_helper.errors import LinkSkipped, SourceChanged, SourceMissing, Spe
 from connect_helper.spec.names import display
 from connect_helper.transports.error_map import Side, local_error
 
+if sys.platform != "win32":
+    import resource
+
 LINK_LIMIT: Final = 40  # links followed for one name, as the kernel does
 
 _SAFE: Final = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK  # non-blocking: a pipe must not hold us up
@@ -287,3 +290,11 @@ class _Handle:
     def close(self) -> None:
         if self.number >= 0:
             os.close(self.number)
+
+
+def open_files() -> int:
+    """How many files the system lets this process have open."""
+    if sys.platform == "win32":
+        return 512  # of the C library; the system itself has no such limit
+    soft, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return soft if soft > 0 else 1 << 16

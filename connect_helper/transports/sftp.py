@@ -19,6 +19,7 @@ import asyncssh
 
 from connect_helper.errors import (
     AlreadyExists,
+    ContentError,
     DiskFull,
     LengthMismatch,
     TargetError,
@@ -31,6 +32,7 @@ from connect_helper.transports.base import (
     BlockHashes,
     Entry,
     Facts,
+    Mark,
     Publish,
     RateLimiter,
     ReceiveItem,
@@ -51,6 +53,7 @@ _log = logging.getLogger(__name__)
 
 CLOSE_LIMIT_S: Final = 5.0
 OPEN_LIMIT_S: Final = 30.0
+SMALL: Final = 256 * 1024  # bytes; a file up to this size may go in one write
 
 _T = TypeVar("_T")
 _WRITE: Final = asyncssh.FXF_WRITE | asyncssh.FXF_CREAT
@@ -208,6 +211,10 @@ class SftpTransport:
     # Moving bytes --------------------------------------------------------------------------------
 
     async def send(self, item: SendItem) -> None:
+        lane = self._all.lightest()
+        if item.exclusive and not item.offset and item.source.size <= min(lane.largest_write, SMALL):
+            await self._send_at_once(lane, item)
+            return
         flags = _FRESH if item.exclusive else _WRITE
         item.done = item.hashes.mark()
         async with self._open(self._lane_for(item.source.size), item.partial, flags, "target") as file:
@@ -221,6 +228,24 @@ class SftpTransport:
                 raise await self._full_or(error, item) from error
             finally:
                 await moving.close()
+
+    async def _send_at_once(self, lane: Lane, item: SendItem) -> None:
+        """A small file, with everything behind the opening on its way together."""
+        data = await asyncio.to_thread(_read_all, item)
+        lane.users += 1
+        try:
+            handle = await self._opened(lane, item.partial, _FRESH, "target")
+            await self._limiter.take(len(data))
+            try:
+                attrs = await lane.call(lane.wire.write_out(handle, data), "target", item.partial)
+            except TargetError as error:
+                raise await self._full_or(error, item) from error
+        finally:
+            lane.users -= 1
+        lane.moved += len(data)
+        item.arrived = facts_of(attrs)
+        item.done = item.hashes.mark()
+        item.sink(len(data))
 
     def _lane_for(self, size: int) -> Lane:
         return self._all.first if size >= SHARED_FROM else self._all.lightest()
@@ -246,6 +271,11 @@ class SftpTransport:
 
     async def receive(self, item: ReceiveItem) -> None:
         item.done = item.hashes.mark()
+        lane = self._all.lightest()
+        if not item.offset and item.size < min(lane.largest_read, SMALL):
+            if await self._receive_at_once(lane, item):
+                return
+            item.done = item.hashes.mark()
         async with self._open(self._lane_for(item.size), item.path, asyncssh.FXF_READ, "source") as file:
             await unchanged(file.lane, file.handle, item)
             moving = Receiving(self._all, self._limiter, item)
@@ -259,6 +289,36 @@ class SftpTransport:
             if await file.read(item.size, 1):
                 raise changed(item)
             await unchanged(file.lane, file.handle, item)
+
+    async def _receive_at_once(self, lane: Lane, item: ReceiveItem) -> bool:
+        """A small file, with everything behind the opening on its way together.
+
+        False when the server answers with less than there is: it has to be asked piece by piece.
+        """
+        lane.users += 1
+        try:
+            handle = await self._opened(lane, item.path, asyncssh.FXF_READ, "source")
+            await self._limiter.take(item.size)
+            # One byte more than there should be: a file that has grown shows.
+            reading = lane.wire.read_in(handle, item.size + 1)
+            before, data, after = await lane.call(reading, "source", item.path)
+        finally:
+            lane.users -= 1
+        expected = (item.size, item.mtime_ns)
+        for attrs in (before, after):
+            facts = facts_of(attrs)
+            if (facts.size, facts.mtime_ns) != expected:
+                raise changed(item)
+        if len(data) > item.size + 1:
+            raise ContentError(f"The server sent more of {display(item.path)} than it was asked for.")
+        if len(data) > item.size:
+            raise changed(item)
+        if len(data) < item.size:
+            return False
+        item.done = await asyncio.to_thread(_write_all, item, data)
+        lane.moved += len(data)
+        item.sink(len(data))
+        return True
 
     @asynccontextmanager
     async def _open(self, lane: Lane, path: bytes, flags: int, side: Side) -> AsyncIterator[_RemoteFile]:
@@ -328,12 +388,8 @@ class SftpTransport:
         await self._call(lambda wire: wire.truncate(path, length), "target", path)
 
     async def publish(self, partial: bytes, target: bytes, how: Publish) -> None:
-        there = await self.facts(target)
-        if there is not None and there.kind == "folder":
-            raise TargetIsFolder(f"{display(target)} cannot be written: a folder of that name is in the way.")
-        if there is not None and how == "fresh":
-            raise AlreadyExists(f"{display(target)} exists already on the server.")
         if how == "fresh":
+            await self._refuse_taken(target, folders_only=False)
             # Version 3 demands that a plain rename fails on an existing name.
             try:
                 await self._call(lambda wire: wire.rename(partial, target), "target", target)
@@ -345,11 +401,18 @@ class SftpTransport:
         try:
             await self._call(lambda wire: wire.posix_rename(partial, target), "target", target)
         except TargetError as error:
+            await self._refuse_taken(target, folders_only=True)
             if not isinstance(error.__cause__, asyncssh.SFTPOpUnsupported):
                 raise
-            if there is not None:
-                await self.remove(target)
+            await self.remove(target)
             await self._call(lambda wire: wire.rename(partial, target), "target", target)
+
+    async def _refuse_taken(self, target: bytes, *, folders_only: bool) -> None:
+        there = await self.facts(target)
+        if there is not None and there.kind == "folder":
+            raise TargetIsFolder(f"{display(target)} cannot be written: a folder of that name is in the way.")
+        if there is not None and not folders_only:
+            raise AlreadyExists(f"{display(target)} exists already on the server.")
 
     async def set_times(self, path: bytes, mtime_ns: int) -> None:
         try:
@@ -421,6 +484,18 @@ class _RemoteFile:
         except TargetError as error:
             if not isinstance(error.__cause__, asyncssh.SFTPOpUnsupported):
                 raise
+
+
+def _read_all(item: SendItem) -> bytes:
+    data = item.source.read(0, item.source.size)
+    item.hashes.feed(data)
+    return data
+
+
+def _write_all(item: ReceiveItem, data: Data) -> Mark:
+    item.target.write(0, [data])
+    item.hashes.feed(data)
+    return item.hashes.mark()
 
 
 class _Nowhere:

@@ -85,9 +85,12 @@ class _Move:
                             self._ways[lane] = group.create_task(way, name="way")
                     await self._any_news()
         except BaseExceptionGroup as group_error:
-            raise _first(group_error) from group_error
+            failure = _first(group_error)
+        else:
+            return
         finally:
             self.lanes.bytes_left -= self.end - last
+        raise failure  # with its own cause, which says more than the group
 
     def _count(self, last: int) -> int:
         self.lanes.bytes_left -= self.certain - last

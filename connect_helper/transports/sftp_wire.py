@@ -206,6 +206,39 @@ class SftpWire:
     def start_write(self, handle: bytes, offset: int, data: Data) -> asyncio.Future[tuple[int, Data]]:
         return self.ask(WRITE, _string(handle), _READ.pack(offset, len(data)), data)
 
+    async def write_out(self, handle: bytes, data: Data) -> Attrs:
+        """Write a whole file, make it durable where the server can, and close it, all asked for at once.
+
+        Tells what the server says about it before it is closed.
+        """
+        writing = self.start_write(handle, 0, data) if data else None
+        durable = b"fsync@openssh.com" in self._extensions
+        syncing = (
+            self.ask(EXTENDED, _string(b"fsync@openssh.com"), _string(handle)) if durable and data else None
+        )
+        looking = self.ask(FSTAT, _string(handle))
+        closing = self.ask(CLOSE, _string(handle))
+        answers = [one for one in (writing, syncing, closing) if one is not None]
+        await asyncio.wait([*answers, looking])  # all of them, so that no failure is left unread
+        for answer in answers:
+            done(answer.result())
+        return _attrs_of(_body(looking.result(), ATTRS))
+
+    async def read_in(self, handle: bytes, length: int) -> tuple[Attrs, Data, Attrs]:
+        """Read the first `length` bytes of a file and close it, all asked for at once.
+
+        Tells what the server says about it before and after; the bytes are fewer where the file ends, or
+        where the server answers with fewer.
+        """
+        before = self.ask(FSTAT, _string(handle))
+        reading = self.start_read(handle, 0, length)
+        after = self.ask(FSTAT, _string(handle))
+        closing = self.ask(CLOSE, _string(handle))
+        await asyncio.wait([before, reading, after, closing])
+        done(closing.result())
+        first, last = (_attrs_of(_body(one.result(), ATTRS)) for one in (before, after))
+        return first, data_of(reading.result()), last
+
     async def fsync(self, handle: bytes) -> None:
         self._offers(b"fsync@openssh.com")
         await self._done(EXTENDED, _string(b"fsync@openssh.com"), _string(handle))

@@ -118,15 +118,16 @@ async def test_ranges_end_where_the_file_ends(sshd: SshServer, tmp_path: Path) -
     assert found == [content[offset : offset + length] for offset, length in ranges]
 
 
+@pytest.mark.parametrize("size", [50_000, 500_000])  # in one request, in several
 @pytest.mark.parametrize("trick", ["short", "long"])
-async def test_a_server_that_answers_with_fewer_or_more_bytes(trick: str, tmp_path: Path) -> None:
-    content = noise(500_000)
+async def test_a_server_that_answers_with_fewer_or_more_bytes(trick: str, size: int, tmp_path: Path) -> None:
+    content = noise(size)
 
     class Tricky(asyncssh.SFTPServer):
-        def read(self, file_obj: object, offset: int, size: int) -> bytes:
+        def read(self, file_obj: object, offset: int, length: int) -> bytes:
             if trick == "short":
-                return content[offset : offset + min(size, 1 + offset % 7_000)]
-            return content[offset : offset + size + 1]
+                return content[offset : offset + min(length, 1 + offset % 7_000)]
+            return content[offset : offset + length] + b"more"
 
     path = tmp_path / "film"
     path.write_bytes(content)
