@@ -27,12 +27,13 @@ LARGEST_BLOCK: Final = 256 * 1024
 UNKNOWN_LIMIT: Final = 32 * 1024  # what every server has to take (draft 02, section 3)
 MOST: Final = 40  # connections this program opens by itself
 AT_ONCE: Final = 8  # logins at a time: a stock server turns some away from ten on
-FIRST: Final = 16
+FIRST: Final = 12
 SHORT_S: Final = 0.008  # answers this quick: one connection fills the line
 PER_LANE: Final = 1024 * 1024  # bytes to move that are worth a connection
 OWED_PER_LANE: Final = 64  # requests of small files under way that are worth a connection
 SLOW: Final = 3_000_000  # bytes/s of one connection; below, more of them may help
 GAIN: Final = 1.1  # times the sum has to grow for the next step
+WAITING: Final = 512 * 1024  # bytes that may wait for the server's window
 STEP_S: Final = 0.6
 LOOK_S: Final = 0.1
 
@@ -67,7 +68,10 @@ class Lane:
     @property
     def has_room(self) -> bool:
         """Tell whether another block may be on its way; with nothing there it always may."""
-        return self.on_way == 0 or self.on_way < self.window.size
+        if self.on_way == 0:
+            return True
+        # What waits here for the server's window could as well leave over another connection.
+        return self.on_way < self.window.size and self.wire.waiting < WAITING
 
     @property
     def backlog_s(self) -> float:
@@ -89,6 +93,7 @@ class Lane:
             raise remote_error(error, side, name) from error
         finally:
             self.round_trip_s = min(self.round_trip_s, time.monotonic() - began)
+            self.window.round_trip_s = self.round_trip_s
 
     def abort(self) -> None:
         self.connection.abort()

@@ -14,6 +14,7 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Final
 
 import asyncssh
@@ -32,6 +33,9 @@ _log = logging.getLogger(__name__)
 DISK_BLOCK: Final = 2 * 1024 * 1024  # bytes read from or written to the disk at once
 DISK_WAIT_S: Final = 0.2  # what arrived is written after this long, however little it is
 SPREAD: Final = 32 * 1024 * 1024  # bytes between what is certain and what is asked for
+LATE_S: Final = 0.6  # a block everything waits for is moved once more after this long
+LATE_ROUND_TRIPS: Final = 4
+LATE_LOOK: Final = 64  # blocks looked at
 SHARED_FROM: Final = 4 * 1024 * 1024  # bytes; a smaller file stays on one connection
 
 
@@ -42,6 +46,8 @@ class _Block:
     offset: int
     length: int
     data: Data  # what to write; nothing when reading
+    asked_at: float = 0.0  # monotonic
+    copies: int = 0  # on their way, or have been
 
 
 Answer = asyncio.Future[tuple[int, Data]]
@@ -63,6 +69,7 @@ class _Move:
         self.end = end
         self.certain = begin  # everything before it is
         self.again: deque[_Block] = deque()  # of connections that broke
+        self.pending: dict[int, _Block] = {}  # by offset: handed out and not finished
         self._ways: dict[Lane, asyncio.Task[None]] = {}
         self._turn = asyncio.Lock()  # blocks are handed out one after the other
         self.news = asyncio.Event()
@@ -130,6 +137,8 @@ class _Move:
             while self.unfinished:
                 if self._may_start(lane, under_way) and (block := await self._take(lane)) is not None:
                     await self._start(lane, handle, block, under_way)
+                elif (late := self._late(lane)) is not None:
+                    await self._start(lane, handle, late, under_way)
                 elif under_way:
                     await self._oldest(lane, handle, under_way)
                 else:
@@ -164,21 +173,35 @@ class _Move:
         rates = sum(one.window.rate for one in self._ways)
         return lane.window.rate > 0 and lane.backlog_s > 0.2 + 2 * (self.end - self.certain) / max(rates, 1.0)
 
+    def _late(self, lane: Lane) -> _Block | None:
+        """A block everything waits for, to be moved over `lane` too; whichever copy comes first counts."""
+        waits = self.next >= self.end or self.next - self.certain >= SPREAD
+        if not waits or not lane.has_room or len(self._ways) == 1:
+            return None
+        before = time.monotonic() - max(LATE_S, LATE_ROUND_TRIPS * lane.round_trip_s)
+        oldest = islice(self.pending.values(), LATE_LOOK)
+        return next((block for block in oldest if block.copies == 1 and block.asked_at < before), None)
+
     async def _take(self, lane: Lane) -> _Block | None:
         async with self._turn:
-            if self.again:
-                return await self.retake(self.again.popleft())
+            while self.again:
+                block = self.again.popleft()
+                if block.offset in self.pending:
+                    return block
             if self.next >= self.end:
                 return None
             wanted = lane.window.block(self.limiter.block_limit())
             block = await self.take(min(wanted, self.end - self.next))
             self.next += block.length
+            self.pending[block.offset] = block
             return block
 
     async def _start(self, lane: Lane, handle: bytes, block: _Block, under_way: UnderWay) -> None:
         try:
             await self.limiter.take(block.length)
             lane.asked()
+            block.asked_at = time.monotonic()
+            block.copies += 1
             answer = self.ask(lane, handle, block)
         except asyncssh.Error as error:
             self.again.append(block)
@@ -192,7 +215,9 @@ class _Move:
     async def _oldest(self, lane: Lane, handle: bytes, under_way: UnderWay) -> None:
         block, answer = under_way[0]
         try:
-            await self.finish(lane, handle, block, await answer)
+            data = await answer
+            if block.offset in self.pending:
+                await self.finish(lane, handle, block, data)
         except (asyncssh.Error, OSError, ValueError) as error:
             raise remote_error(error, self.side, self.path) from error
         under_way.popleft()
@@ -206,15 +231,11 @@ class _Move:
         """The block at `next`."""
         raise NotImplementedError
 
-    async def retake(self, block: _Block) -> _Block:
-        """A block once more."""
-        raise NotImplementedError
-
     def ask(self, lane: Lane, handle: bytes, block: _Block) -> Answer:
         raise NotImplementedError
 
     async def finish(self, lane: Lane, handle: bytes, block: _Block, answer: tuple[int, Data]) -> None:
-        """Note what a block's answer means."""
+        """Note what a block's answer means, and that it is no longer pending."""
         raise NotImplementedError
 
 
@@ -254,14 +275,12 @@ class Sending(_Move):
         data = await self._disk.next_block(length)
         return _Block(self.next, len(data), data)
 
-    async def retake(self, block: _Block) -> _Block:
-        return _Block(block.offset, block.length, block.data)
-
     def ask(self, lane: Lane, handle: bytes, block: _Block) -> Answer:
         return lane.wire.start_write(handle, block.offset, block.data)
 
     async def finish(self, lane: Lane, handle: bytes, block: _Block, answer: tuple[int, Data]) -> None:
         done(answer)
+        del self.pending[block.offset]
         self.certain = self._prefix.add(block.offset, block.length)
         marks = self._disk.marks
         while marks and marks[0].offset <= self.certain:
@@ -338,9 +357,6 @@ class Receiving(_Move):
     async def take(self, length: int) -> _Block:
         return _Block(self.next, length, b"")
 
-    async def retake(self, block: _Block) -> _Block:
-        return _Block(block.offset, block.length, b"")
-
     def ask(self, lane: Lane, handle: bytes, block: _Block) -> Answer:
         return lane.wire.start_read(handle, block.offset, block.length)
 
@@ -354,6 +370,8 @@ class Receiving(_Move):
             data = b"".join((data, more))
         if len(data) > block.length:
             raise ContentError(f"The server sent more of {display(self.path)} than it was asked for.")
+        if self.pending.pop(block.offset, None) is None:
+            return  # another copy came while the rest of this one was asked for
         self._early[block.offset] = data
         while data := self._early.pop(self.certain, b""):
             self.certain += len(data)
@@ -366,7 +384,7 @@ class Receiving(_Move):
         return handle
 
     async def closed(self, lane: Lane, handle: bytes) -> None:
-        await lane.call(lane.wire.close(handle), "source", self.path)
+        lane.wire.close_soon(handle)  # its answer may stand behind data nobody waits for any more
 
     async def close(self) -> None:
         """Write what has come; also when fetching broke off."""

@@ -200,6 +200,14 @@ class SftpWire:
     async def close(self, handle: bytes) -> None:
         await self._done(CLOSE, _string(handle))
 
+    def close_soon(self, handle: bytes) -> None:
+        """Close a file that was only read, without waiting for the answer."""
+        try:
+            closing = self.ask(CLOSE, _string(handle))
+        except asyncssh.Error:
+            return  # the connection is gone, and the handle with it
+        closing.add_done_callback(lambda answer: answer.cancelled() or answer.exception())
+
     def start_read(self, handle: bytes, offset: int, length: int) -> asyncio.Future[tuple[int, Data]]:
         return self.ask(READ, _string(handle), _READ.pack(offset, length))
 

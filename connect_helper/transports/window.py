@@ -15,7 +15,8 @@ LARGEST: Final = 16 * 1024 * KIB
 FIRST: Final = 512 * KIB
 SMALLEST_BLOCK: Final = 16 * KIB
 BLOCKS: Final = 64  # requests on their way when the window is full
-SECONDS: Final = 2.0  # of the measured rate are on their way
+SECONDS: Final = 0.5  # of the measured rate are on their way, at least
+ROUND_TRIPS: Final = 4  # of them too: twice is what it takes to see that more would come
 PERIOD_S: Final = 0.25
 
 
@@ -29,6 +30,7 @@ class Window:
         self._answered = 0
         self.rate = 0.0  # bytes/s, as last measured
         self.size = FIRST
+        self.round_trip_s = 0.0
 
     def answered(self, amount: int) -> None:
         """Note that `amount` bytes arrived or were confirmed."""
@@ -36,7 +38,7 @@ class Window:
         elapsed = self._clock() - self._since
         if elapsed >= PERIOD_S:
             self.rate = self._answered / elapsed
-            wanted = int(self.rate * SECONDS)
+            wanted = int(self.rate * max(SECONDS, ROUND_TRIPS * self.round_trip_s))
             self.size = min(max(wanted, SMALLEST), LARGEST)
             self._since += elapsed
             self._answered = 0
