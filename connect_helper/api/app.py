@@ -164,7 +164,7 @@ def build_parts(
         ladder=ladder,
         choosing=Choosing(ladder, sites, dialogs, folder_rule),
         reading=Reading(places),
-        probing=Probing(ladder, starting, questions, login_guard),
+        probing=Probing(ladder, starting, questions, login_guard, folders),
         login_guard=login_guard,
         starting=starting,
         manager=manager,

@@ -18,7 +18,6 @@ from connect_helper.spec.transfer_spec import TransferSpec
 from connect_helper.transfers.manager import TransferManager
 from connect_helper.transfers.plan import Login
 from connect_helper.transfers.transfer import Transfer
-from connect_helper.transports.ssh_connection import Credentials
 
 
 class Logins:
@@ -103,15 +102,4 @@ def login_of(spec: TransferSpec) -> Login | None:
         password=None if token else spec.remote_password,
         private_key=spec.ssh_private_key,
         private_key_passphrase=spec.ssh_private_key_passphrase,
-    )
-
-
-def credentials_of(login: Login) -> Credentials:
-    """The login as the SSH connection takes it; a token is given as the password."""
-    secret = login.token or login.password
-    return Credentials(
-        user=login.user,
-        password=secret.get_secret_value() if secret else None,
-        private_key=login.private_key.get_secret_value() if login.private_key else None,
-        passphrase=login.private_key_passphrase.get_secret_value() if login.private_key_passphrase else None,
     )

@@ -9,14 +9,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from functools import partial
 from typing import Any
 
 from connect_helper.api.callers import Caller
 from connect_helper.api.host_key_questions import HostKeyQuestions
 from connect_helper.api.ladder import HostQuestion, Ladder
 from connect_helper.api.login_guard import LoginGuard
-from connect_helper.api.logins import credentials_of, login_of, missing_field
+from connect_helper.api.logins import login_of, missing_field
 from connect_helper.api.starting import Starting
 from connect_helper.errors import (
     AuthFailed,
@@ -24,12 +23,18 @@ from connect_helper.errors import (
     ConnectTimedOut,
     HostNotFound,
     InvalidRequest,
+    RequestError,
 )
+from connect_helper.settings import Folders
 from connect_helper.spec.hosts import clean_host
 from connect_helper.spec.lenient import as_int, as_text
 from connect_helper.spec.transfer_spec import DEFAULT_SSH_PORT, parse_spec
-from connect_helper.transports.host_keys import KnownKeys
-from connect_helper.transports.ssh_connection import Endpoint, connect
+from connect_helper.transfers.messages import Ended, Event, Question
+from connect_helper.transfers.plan import Server, SessionPlan
+from connect_helper.transfers.retry import RetryRules
+from connect_helper.transfers.standalone import Standalone
+from connect_helper.transfers.workers import WorkerPool
+from connect_helper.transports.host_keys import fingerprint
 
 _LONGEST_WAIT_S = 60.0
 _SHORTEST_WAIT_S = 0.1
@@ -40,16 +45,55 @@ _LOGIN_FIELDS = (
 )
 
 
+LOGIN_TEST = "login-test"
+
+
+class ServerRefused(RequestError):
+    """A login test that failed for another reason than wrong credentials."""
+
+    code = "server_refused"
+    http_status = 500
+
+
+class _Listener:
+    """Hears of a login test; only its host key question matters."""
+
+    def __init__(self, caller: Caller, questions: HostKeyQuestions) -> None:
+        self._caller = caller
+        self._questions = questions
+
+    def begins(self) -> None:
+        pass
+
+    def hear(self, event: Event | None) -> None:
+        pass
+
+    def waits(self, ended: Ended, delay_s: float) -> None:
+        pass
+
+    async def accept(self, question: Question) -> bool:
+        shown = fingerprint(question.key)
+        return await self._questions.ask(
+            self._caller.label, question.host, question.port, question.key, shown
+        )
+
+
 class Probing:
     """Connection tests on behalf of pages."""
 
     def __init__(
-        self, ladder: Ladder, starting: Starting, host_key_questions: HostKeyQuestions, guard: LoginGuard
+        self,
+        ladder: Ladder,
+        starting: Starting,
+        host_key_questions: HostKeyQuestions,
+        guard: LoginGuard,
+        folders: Folders,
     ) -> None:
         self._ladder = ladder
         self._starting = starting
         self._host_key_questions = host_key_questions
         self._guard = guard
+        self._state = folders.state
 
     async def port(self, caller: Caller, body: Mapping[str, Any]) -> None:
         """Connect and hang up. Raises HostNotFound, ConnectRefused, ConnectTimedOut, Refused."""
@@ -77,16 +121,28 @@ class Probing:
         addresses = await self._ladder.allow_host(
             caller, HostQuestion(host, port, heading, (f"Server: {host}, port {port}",))
         )
-        keys = await self._starting.host_keys(spec)
+        plan = SessionPlan(
+            transfer_id=LOGIN_TEST,
+            direction="receive",
+            server=Server(host=host, port=port, addresses=addresses),
+            login=login,
+            host_keys=await self._starting.host_keys(spec),
+            items=(),
+            resume_folder=str(self._state),
+        )
         with self._one_try(caller.origin, host):
-            connected = await connect(
-                Endpoint(host, port, addresses),
-                credentials_of(login),
-                KnownKeys(keys.trusted, keys.revoked, keys.sshfp),
-                partial(self._host_key_questions.ask, caller.label, host, port),
-            )
-        connected.connection.close()
-        await connected.connection.wait_closed()
+            await self._log_in(caller, plan)
+
+    async def _log_in(self, caller: Caller, plan: SessionPlan) -> None:
+        """Run a session that has nothing to transfer, in a worker process as any other."""
+        listener = _Listener(caller, self._host_key_questions)
+        no_retries = RetryRules(enabled=False, tries=1)
+        pool = WorkerPool(folder=self._state)
+        ended = await Standalone(plan, listener, pool=pool, rules=no_retries).run()
+        if ended.code == AuthFailed.code:
+            raise AuthFailed(ended.message, internal_message=ended.internal_message)
+        if ended.outcome != "completed":
+            raise ServerRefused(ended.message, internal_message=f"{ended.code}: {ended.internal_message}")
 
     @contextmanager
     def _one_try(self, origin: str, host: str) -> Iterator[None]:

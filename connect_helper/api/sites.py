@@ -74,7 +74,7 @@ class Sites:
             host.origin == origin for host in self._hosts.all()
         )
 
-    def remember_host(self, origin: str, host: str, port: int, *, near: bool) -> None:
+    def remember_host(self, origin: str, host: str, port: int, *, near: bool = False) -> None:
         if self._hosts.remember(origin, host, port, now=time.time(), near=near):
             self._save()
 

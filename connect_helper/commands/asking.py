@@ -10,7 +10,6 @@ import sys
 import threading
 from typing import Final
 
-import asyncssh
 import typer
 from pydantic import SecretStr
 
@@ -46,6 +45,8 @@ def read_secret() -> SecretStr:
 
 def key_is_locked(key: SecretStr) -> bool:
     """Tell whether a private key needs a passphrase. Raises InvalidRequest when it is no key."""
+    import asyncssh
+
     try:
         asyncssh.import_private_key(key.get_secret_value())
     except asyncssh.KeyEncryptionError:

@@ -19,7 +19,6 @@ from connect_helper.commands.common import (
     own_folders,
     stop_on_signals,
 )
-from connect_helper.demo.run import Demo
 from connect_helper.errors import ConnectHelperError
 
 
@@ -41,6 +40,9 @@ def _first(group: BaseExceptionGroup[ConnectHelperError]) -> ConnectHelperError:
 
 async def _demo(*, open_browser: bool) -> None:
     """The helper, when none runs yet, and beside it what it needs to be tried out."""
+    # Here, for its SSH server takes a third of the start of every other command.
+    from connect_helper.demo.run import Demo
+
     stopping = asyncio.Event()
     stop_on_signals(stopping.set)
     folders = own_folders()

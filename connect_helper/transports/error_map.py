@@ -1,4 +1,4 @@
-"""Foreign errors become ours, by two tables: errno of this machine, error classes of the SSH library.
+"""Errors of this machine become ours, by a table; those of the SSH library in `ssh_errors`.
 
 Each row has a word for both sides of a transfer, since "no such file" means something else for a source
 than for a target. Names in the sentences are escaped for showing.
@@ -9,8 +9,6 @@ from __future__ import annotations
 import errno
 from collections.abc import Mapping
 from typing import Final, Literal
-
-import asyncssh
 
 from connect_helper.errors import (
     AlreadyExists,
@@ -34,7 +32,7 @@ from connect_helper.errors import (
 from connect_helper.spec.names import display
 
 Side = Literal["source", "target"]
-_Row = tuple[type[TransferError], type[TransferError]]  # as a source, as a target
+Row = tuple[type[TransferError], type[TransferError]]  # as a source, as a target
 
 _SENTENCES: Final[Mapping[type[TransferError], str]] = {
     SourceMissing: "{name} is not there any more; choose it again.",
@@ -55,7 +53,7 @@ _SENTENCES: Final[Mapping[type[TransferError], str]] = {
     WeakAlgorithms: "The server offers no encryption this program accepts; it needs a newer SSH server.",
 }
 
-_ERRNO: Final[Mapping[int, _Row]] = {
+_ERRNO: Final[Mapping[int, Row]] = {
     errno.ENOENT: (SourceMissing, TargetMissing),
     errno.ESTALE: (SourceMissing, TargetMissing),
     errno.EACCES: (SourceDenied, TargetDenied),
@@ -75,78 +73,17 @@ _ERRNO: Final[Mapping[int, _Row]] = {
     errno.EFBIG: (SourceError, DiskFull),
 }
 
-_OTHER: Final[_Row] = (SourceError, TargetError)
-_LOST: Final[_Row] = (ConnectionLost, ConnectionLost)
-_DENIED: Final[_Row] = (SourceDenied, TargetDenied)
-_MISSING: Final[_Row] = (SourceMissing, TargetMissing)
-_NAME: Final[_Row] = (UnsafeName, UnsafeName)
-_FULL: Final[_Row] = (SourceError, DiskFull)
-
-# Codes: SFTP drafts 02 (version 3) and 13 (version 6); disconnect reasons: RFC 4253 section 11.1.
-LIBRARY: Final[Mapping[type[Exception], _Row]] = {
-    asyncssh.SFTPEOFError: _OTHER,
-    asyncssh.SFTPNoSuchFile: _MISSING,
-    asyncssh.SFTPPermissionDenied: _DENIED,
-    asyncssh.SFTPFailure: _OTHER,
-    asyncssh.SFTPBadMessage: _LOST,
-    asyncssh.SFTPNoConnection: _LOST,
-    asyncssh.SFTPConnectionLost: _LOST,
-    asyncssh.SFTPOpUnsupported: _OTHER,
-    asyncssh.SFTPInvalidHandle: _OTHER,
-    asyncssh.SFTPNoSuchPath: _MISSING,
-    asyncssh.SFTPFileAlreadyExists: (SourceError, AlreadyExists),
-    asyncssh.SFTPWriteProtect: _DENIED,
-    asyncssh.SFTPNoMedia: _OTHER,
-    asyncssh.SFTPNoSpaceOnFilesystem: _FULL,
-    asyncssh.SFTPQuotaExceeded: _FULL,
-    asyncssh.SFTPUnknownPrincipal: _OTHER,
-    asyncssh.SFTPLockConflict: _OTHER,
-    asyncssh.SFTPDirNotEmpty: (SourceError, TargetIsFolder),
-    asyncssh.SFTPNotADirectory: (SourceMissing, TargetNotFolder),
-    asyncssh.SFTPInvalidFilename: _NAME,
-    asyncssh.SFTPLinkLoop: (LinkSkipped, TargetNotFolder),
-    asyncssh.SFTPCannotDelete: _DENIED,
-    asyncssh.SFTPInvalidParameter: _OTHER,
-    asyncssh.SFTPFileIsADirectory: (SourceError, TargetIsFolder),
-    asyncssh.SFTPByteRangeLockConflict: _OTHER,
-    asyncssh.SFTPByteRangeLockRefused: _OTHER,
-    asyncssh.SFTPDeletePending: _OTHER,
-    asyncssh.SFTPFileCorrupt: _OTHER,
-    asyncssh.SFTPOwnerInvalid: _OTHER,
-    asyncssh.SFTPGroupInvalid: _OTHER,
-    asyncssh.SFTPNoMatchingByteRangeLock: _OTHER,
-    asyncssh.SFTPError: _OTHER,  # a code nobody knows
-    asyncssh.HostKeyNotVerifiable: (HostKeyUnknown, HostKeyUnknown),
-    asyncssh.PermissionDenied: (AuthFailed, AuthFailed),
-    asyncssh.KeyExchangeFailed: (WeakAlgorithms, WeakAlgorithms),
-    asyncssh.ConnectionLost: _LOST,
-    asyncssh.CompressionError: _LOST,
-    asyncssh.IllegalUserName: (AuthFailed, AuthFailed),
-    asyncssh.MACError: _LOST,
-    asyncssh.ProtocolError: _LOST,
-    asyncssh.ProtocolNotSupported: _LOST,
-    asyncssh.ServiceNotAvailable: _LOST,
-    asyncssh.DisconnectError: _LOST,
-    asyncssh.ChannelOpenError: _LOST,
-}
+OTHER: Final[Row] = (SourceError, TargetError)
 
 
 def local_error(error: OSError, side: Side, name: str | bytes) -> TransferError:
     """Our error for an operation on a file of this machine; `name` is what a person calls it."""
-    row = _ERRNO.get(error.errno or 0, _OTHER)
-    return _made(row, side, name, f"{errno.errorcode.get(error.errno or 0, error.errno)} {error.strerror}")
+    row = _ERRNO.get(error.errno or 0, OTHER)
+    return as_ours(row, side, name, f"{errno.errorcode.get(error.errno or 0, error.errno)} {error.strerror}")
 
 
-def remote_error(error: Exception, side: Side, name: str | bytes) -> TransferError:
-    """Our error for an operation on the server that the SSH library reports as failed.
-
-    An OSError here comes from the socket, so it means a broken connection.
-    """
-    row = next((LIBRARY[kind] for kind in type(error).__mro__ if kind in LIBRARY), _LOST)
-    return _made(row, side, name, f"{type(error).__name__}: {error}")
-
-
-def _made(row: _Row, side: Side, name: str | bytes, detail: str) -> TransferError:
+def as_ours(row: Row, side: Side, name: str | bytes, detail: str) -> TransferError:
+    """The error of a row, with its sentence; `detail` is for the log."""
     kind = row[0] if side == "source" else row[1]
     return kind(
         _SENTENCES[kind].format(name=display(name)), internal_message=f"{side} {display(name)}: {detail}"

@@ -16,8 +16,6 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Final
 
-import asyncssh
-
 from connect_helper.errors import HostKeyChanged, HostKeyMismatch, HostKeyUnknown, LoginError
 
 HOST_KEY_ALGORITHMS: Final = (
@@ -57,11 +55,6 @@ class Verdict(Enum):
     CHANGED = auto()
     REVOKED = auto()
     MISMATCH = auto()
-
-
-def key_line(key: asyncssh.SSHKey) -> str:
-    """Type and base64 of a public key, as it stands in a known_hosts file."""
-    return f"{key.get_algorithm()} {base64.b64encode(key.public_data).decode('ascii')}"
 
 
 def fingerprint(line: str) -> str:

@@ -17,8 +17,9 @@ from typing import Final, TypeVar
 import asyncssh
 
 from connect_helper.errors import TransferError
-from connect_helper.transports.error_map import Side, remote_error
+from connect_helper.transports.error_map import Side
 from connect_helper.transports.sftp_wire import SftpWire
+from connect_helper.transports.ssh_errors import remote_error
 from connect_helper.transports.window import Window
 
 _log = logging.getLogger(__name__)

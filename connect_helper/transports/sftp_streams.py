@@ -22,11 +22,12 @@ import asyncssh
 from connect_helper.errors import ConnectionLost, ContentError, SourceChanged, TargetError, TransferError
 from connect_helper.spec.names import display
 from connect_helper.transports.base import Mark, RateLimiter, ReceiveItem, SendItem
-from connect_helper.transports.error_map import Side, remote_error
+from connect_helper.transports.error_map import Side
 from connect_helper.transports.lanes import Lane, Lanes
 from connect_helper.transports.pipe import Data
 from connect_helper.transports.sftp_scan import facts_of
 from connect_helper.transports.sftp_wire import data_of, done
+from connect_helper.transports.ssh_errors import remote_error
 
 _log = logging.getLogger(__name__)
 

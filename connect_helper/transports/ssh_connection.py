@@ -8,6 +8,7 @@ credential leaves; an unknown one is asked about with no connection held open me
 from __future__ import annotations
 
 import asyncio
+import base64
 import errno
 import logging
 import socket
@@ -35,7 +36,6 @@ from connect_helper.transports.host_keys import (
     algorithms_to_offer,
     fingerprint,
     judge,
-    key_line,
     key_type,
     refusal,
 )
@@ -99,6 +99,11 @@ class Credentials:
     password: str | None = None
     private_key: str | None = None  # PEM or OpenSSH text
     passphrase: str | None = None
+
+
+def key_line(key: asyncssh.SSHKey) -> str:
+    """Type and base64 of a public key, as it stands in a known_hosts file."""
+    return f"{key.get_algorithm()} {base64.b64encode(key.public_data).decode('ascii')}"
 
 
 class _Client(asyncssh.SSHClient):

@@ -9,7 +9,8 @@ import asyncssh
 import pytest
 
 from connect_helper.errors import DiskFull, TransferError
-from connect_helper.transports.error_map import LIBRARY, local_error, remote_error
+from connect_helper.transports.error_map import local_error
+from connect_helper.transports.ssh_errors import LIBRARY, remote_error
 
 
 def library_errors() -> set[type[Exception]]:

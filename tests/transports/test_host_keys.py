@@ -18,10 +18,10 @@ from connect_helper.transports.host_keys import (
     algorithms_to_offer,
     fingerprint,
     judge,
-    key_line,
     refusal,
 )
 from connect_helper.transports.known_hosts import KnownHosts
+from connect_helper.transports.ssh_connection import key_line
 
 KEY = asyncssh.generate_private_key("ssh-ed25519")
 LINE = key_line(KEY)
