@@ -24,7 +24,9 @@
         │   └── TargetMissing, TargetDenied, TargetIsFolder, TargetNotFolder, DiskFull,
         │       UnsafeName, NameCollision, AlreadyExists
         └── ContentError
-            └── LengthMismatch, ChecksumMismatch
+            ├── LengthMismatch, ChecksumMismatch
+            └── CannotDecrypt
+                └── BadPassphrase
 
 `error_code` numbers are those Aspera clients know (transfer spec reference, section 3).
 """
@@ -333,3 +335,17 @@ class ChecksumMismatch(ContentError):
     """The digests of the two sides differ."""
 
     code = "checksum_mismatch"
+
+
+class CannotDecrypt(ContentError):
+    """An encrypted file is damaged, or in a form this program does not open."""
+
+    code = "cannot_decrypt"
+    error_code = 48
+
+
+class BadPassphrase(CannotDecrypt):
+    """The passphrase does not open the file."""
+
+    code = "bad_passphrase"
+    error_code = 49

@@ -14,6 +14,7 @@ from connect_helper.errors import InvalidRequest, Refused
 from connect_helper.picking.base import Asker, CredentialsQuestion
 from connect_helper.spec.login import read_authentication, read_secret, read_user
 from connect_helper.spec.names import display
+from connect_helper.spec.protection import Action, read_passphrase
 from connect_helper.spec.transfer_spec import TransferSpec
 from connect_helper.transfers.manager import TransferManager
 from connect_helper.transfers.plan import Login
@@ -40,15 +41,33 @@ class Logins:
         """
         self._guard.check(caller.origin, spec.remote_host)
         login = login_of(spec)
-        if login is not None:
+        if login is None:
+            known = Login(
+                user=spec.login_user or "",
+                password=spec.remote_password,
+                private_key=spec.ssh_private_key,
+                private_key_passphrase=spec.ssh_private_key_passphrase,
+            )
+            login = await self._ask(caller, spec.remote_host, known, may_ask=may_ask)
+        if spec.protection.action is None:
             return login
-        known = Login(
-            user=spec.login_user or "",
-            password=spec.remote_password,
-            private_key=spec.ssh_private_key,
-            private_key_passphrase=spec.ssh_private_key_passphrase,
+        passphrase = spec.protection.passphrase or await self._ask_passphrase(
+            caller, login.user, spec.protection.action, may_ask=may_ask
         )
-        return await self._ask(caller, spec.remote_host, known, may_ask=may_ask)
+        return login.model_copy(update={"file_passphrase": passphrase})
+
+    async def _ask_passphrase(self, caller: Caller, user: str, action: Action, *, may_ask: bool) -> SecretStr:
+        """The passphrase of content protection; the user's name is only shown. Raises Refused."""
+        if not may_ask:
+            field = "content_protection_password"
+            raise InvalidRequest(f"{field} is missing, and the page allows no question.", field=field)
+        heading = f"Passphrase to {action} the files of this transfer"
+        question = CredentialsQuestion(caller.label, heading, user, "Passphrase")
+        async with self._ladder.dialog(caller):
+            found = await self._asker.ask_credentials(question)
+        if found is None or not found.secret:
+            raise Refused("No passphrase was given, so the transfer does not run.")
+        return SecretStr(found.secret)
 
     async def _ask(self, caller: Caller, host: str, known: Login, *, may_ask: bool) -> Login:
         if not may_ask:
@@ -72,6 +91,26 @@ class Logins:
         """
         self._guard.check(caller.origin, transfer.host)
         kept = self._manager.login_of(transfer.id)
+        login = await self._login_for_resume(caller, transfer, changes, kept, may_ask=may_ask)
+        protect = self._manager.plan_of(transfer.id).protect
+        base = login or kept
+        if protect is None or base is None:
+            return login
+        passphrase = read_passphrase(changes) or (kept.file_passphrase if kept else None)
+        if passphrase is None:
+            passphrase = await self._ask_passphrase(caller, base.user, protect.action, may_ask=may_ask)
+        changed = base.model_copy(update={"file_passphrase": passphrase})
+        return None if changed == kept else changed
+
+    async def _login_for_resume(
+        self,
+        caller: Caller,
+        transfer: Transfer,
+        changes: Mapping[str, Any],
+        kept: Login | None,
+        *,
+        may_ask: bool,
+    ) -> Login | None:
         user = read_user(changes) or (kept.user if kept else transfer.user)
         token = read_secret(changes, "token")
         password = read_secret(changes, "remote_password")

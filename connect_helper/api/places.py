@@ -12,7 +12,7 @@ from connect_helper.consent.origins import Scope
 from connect_helper.errors import NotGranted, TargetDenied
 from connect_helper.settings import PreferencesStore
 from connect_helper.spec.names import display
-from connect_helper.spec.paths import download_targets, upload_targets
+from connect_helper.spec.paths import download_targets, set_names, upload_targets
 from connect_helper.spec.transfer_spec import TransferSpec
 from connect_helper.transfers.plan import Download, Item, LocalRef, Upload
 
@@ -40,9 +40,15 @@ class Places:
 
     def uploads(self, scope: Scope, spec: TransferSpec) -> tuple[tuple[Upload, ...], str]:
         """The items of an upload and the path that "show in folder" opens. Raises NotGranted."""
+        names = set_names(spec)
         items = tuple(
-            Upload(source=_ref(self.granted(scope, entry.source)), target=entry.remote)
-            for entry in upload_targets(spec)
+            Upload(
+                source=_ref(self.granted(scope, entry.source)),
+                target=entry.remote,
+                set_names=names[index],
+                base=len(names[index]) if spec.src_base else 0,
+            )
+            for index, entry in enumerate(upload_targets(spec))
         )
         return items, full_path(items[0].source)
 
@@ -57,16 +63,25 @@ class Places:
         entries = download_targets(spec, absolute=absolute)
         items: list[Download] = []
         root = None if absolute else await asyncio.to_thread(self._download_root)
-        for entry in entries:
+        for entry, names in zip(entries, set_names(spec), strict=True):
             if root is not None:
-                items.append(Download(source=entry.source, root=root, target=entry.target))
-                continue
-            found = self._sites.find_destination(scope, entry.folder, entry.target)
-            if found is None:
-                raise NotGranted(CHOOSE_FOLDER)
-            items.append(_download_to(entry.source, found))
+                item = Download(source=entry.source, root=root, target=entry.target)
+            else:
+                found = self._sites.find_destination(scope, entry.folder, entry.target)
+                if found is None:
+                    raise NotGranted(CHOOSE_FOLDER)
+                item = _download_to(entry.source, found)
+            base = len(names) if spec.src_base else 0
+            items.append(item.model_copy(update={"set_names": names, "base": base}))
         first = items[0]
         return tuple(items), str(Path(first.root.path, *first.target))
+
+    def move_folder(self, scope: Scope, path: str) -> LocalRef:
+        """A local folder that sources are to be moved to afterwards. Raises NotGranted."""
+        found = self.granted(scope, path)
+        if found.grant.kind != "folder":
+            raise NotGranted(CHOOSE_FOLDER)
+        return _ref(found)
 
     def _download_root(self) -> LocalRef:
         folder = self._preferences.download_folder

@@ -9,12 +9,15 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
+import secrets
+import time
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any
 from weakref import WeakValueDictionary
 
+from connect_helper.api.agreements import Agreements
 from connect_helper.api.callers import Caller
 from connect_helper.api.ladder import HostQuestion, Ladder
 from connect_helper.api.logins import Logins
@@ -25,12 +28,24 @@ from connect_helper.settings import Folders, PreferencesStore
 from connect_helper.spec.echo import echo
 from connect_helper.spec.lenient import as_bool, as_text
 from connect_helper.spec.login import read_user
+from connect_helper.spec.obfuscation import KEY_BYTES
 from connect_helper.spec.paths import default_title
+from connect_helper.spec.protection import SALT_BYTES
 from connect_helper.spec.rates import effective_rate_kbps
+from connect_helper.spec.times import time_limits
 from connect_helper.spec.transfer_spec import TransferSpec, parse_spec
 from connect_helper.spec.words import AUTHENTICATION, word
 from connect_helper.transfers.manager import TransferManager
-from connect_helper.transfers.plan import HostKeys, Item, Login, Policies, Server, SessionPlan
+from connect_helper.transfers.plan import (
+    CountFirst,
+    HostKeys,
+    Item,
+    Login,
+    Policies,
+    Protect,
+    Server,
+    SessionPlan,
+)
 from connect_helper.transfers.requests import StartRequest
 from connect_helper.transfers.state import Move, next_status
 from connect_helper.transfers.transfer import Owner, Transfer
@@ -71,6 +86,7 @@ class Starting:
         self._sites = sites
         self._ladder = ladder
         self._places = places
+        self._agreements = Agreements(ladder, places)
         self._logins = logins
         self._manager = manager
         self._known_hosts = known_hosts
@@ -119,9 +135,12 @@ class Starting:
             destination=spec.destination_root if spec.direction == "send" else "",
             policies=_policies(spec),
             rate_kbps=effective_rate_kbps(spec),
+            afterwards=self._agreements.wish(caller.scope(call.app_id), spec, items),
+            protect=_protect(spec),
+            hidden_key=secrets.token_hex(KEY_BYTES) if spec.obfuscate_file_names else "",
             resume_folder=self._resume_folder,
         )
-        plan = await self._ask_all(caller, call, spec, plan)
+        plan, note = await self._ask_all(caller, call, spec, plan)
         return StartRequest(
             owner=owner,
             request_id=call.request_id,
@@ -131,7 +150,8 @@ class Starting:
             title=default_title(spec),
             plan=plan,
             explorer_path=explorer_path,
-            note="Source files were kept." if spec.wants_source_removal else "",
+            note=note,
+            retry_for_s=spec.retry_duration_s,
         )
 
     async def _items(
@@ -144,17 +164,19 @@ class Starting:
 
     async def _ask_all(
         self, caller: Caller, call: StartCall, spec: TransferSpec, plan: SessionPlan
-    ) -> SessionPlan:
-        """Every question to the user, and the plan with its answers."""
+    ) -> tuple[SessionPlan, str]:
+        """Every question to the user: the plan with its answers, and what to note about it."""
         addresses = await self._ladder.allow_host(caller, await self._question(caller, plan))
         login = await self._logins.complete(caller, spec, may_ask=call.allow_dialogs)
-        policies = plan.policies
+        agreed = await self._agreements.settle(caller, spec, plan, may_ask=call.allow_dialogs)
+        policies = plan.policies.model_copy(update={"delete_first": agreed.delete_first})
         if spec.direction == "receive" and await self._keep_both(
             caller, plan.items, may_ask=call.allow_dialogs
         ):
             policies = policies.model_copy(update={"existing": "keep_both"})
         server = plan.server.model_copy(update={"addresses": addresses})
-        return plan.model_copy(update={"server": server, "login": login, "policies": policies})
+        news = {"server": server, "login": login, "policies": policies, "afterwards": agreed.afterwards}
+        return plan.model_copy(update=news), agreed.note
 
     async def _question(self, caller: Caller, plan: SessionPlan) -> HostQuestion:
         """The L3 question about a plan: who, what, where, and what becomes of files of the same name."""
@@ -225,15 +247,39 @@ class Starting:
 
 
 def _policies(spec: TransferSpec) -> Policies:
+    limits = time_limits(spec.exclude_newer_than, spec.exclude_older_than, time.time())
     return Policies(
         overwrite=spec.overwrite,
         resume=spec.resume_policy,
         create_dir=spec.create_dir,
-        preserve_times=spec.preserve_times,
-        follow_links=spec.follow_links,
+        save_first=spec.save_before_overwrite,
+        preserve_times=spec.stamps.modification,
+        preserve_access_times=spec.stamps.access,
+        quiet_reading=spec.quiet_reading,
+        links=spec.links,
         skip_special_files=spec.skip_special_files,
+        last_duplicate_wins=spec.skip_duplicate_check,
+        include_patterns=spec.include_patterns,
+        exclude_patterns=spec.exclude_patterns,
+        newer_than_s=limits.newer_than_s,
+        older_than_s=limits.older_than_s,
+        count_first=_count_first(spec),
         checksum=spec.file_checksum,
     )
+
+
+def _count_first(spec: TransferSpec) -> CountFirst:
+    """Uploads are counted ahead as far as that takes no time worth waiting for; asked for, to the end."""
+    if spec.count_first is None:
+        return "briefly" if spec.direction == "send" else "no"
+    return "yes" if spec.count_first else "no"
+
+
+def _protect(spec: TransferSpec) -> Protect | None:
+    if spec.protection.action is None:
+        return None
+    salt = secrets.token_hex(SALT_BYTES) if spec.protection.action == "encrypt" else ""
+    return Protect(action=spec.protection.action, strict=spec.protection.strict, salt=salt)
 
 
 def _echoed_changes(changes: Mapping[str, Any]) -> dict[str, str]:

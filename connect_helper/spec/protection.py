@@ -20,6 +20,7 @@ from connect_helper.spec.words import Direction, flag
 
 SUFFIX: Final = b".age"
 FOREIGN_SUFFIX: Final = b".aspera-env"
+SALT_BYTES: Final = 16
 _PASSPHRASE_LIMIT: Final = 1_024  # characters
 _PASSPHRASES: Final = ("content_protection_password", "content_protection_passphrase")
 Action = Literal["encrypt", "decrypt"]
@@ -64,15 +65,20 @@ def parse_protection(raw: Mapping[str, Any], direction: Direction) -> Protection
     """
     action = read_action(raw.get("content_protection"), "content_protection", direction)
     strict = flag(raw, "fail_bad_filepass")
+    if action is None:
+        return Protection(None, None, strict)
+    return Protection(action, read_passphrase(raw), strict)
+
+
+def read_passphrase(raw: Mapping[str, Any]) -> SecretStr | None:
+    """Read the passphrase of a spec or a resume request; None: ask for it. Raises InvalidRequest."""
     field = next((name for name in _PASSPHRASES if raw.get(name) is not None), _PASSPHRASES[0])
     text = as_text(raw.get(field), field, limit=_PASSPHRASE_LIMIT)
-    if action is not None and raw.get(field) == "":
+    if raw.get(field) == "":
         raise InvalidRequest(
             f'"{field}" is empty: give a passphrase, or leave it out to be asked.', field=field
         )
-    if action is None or text is None:
-        return Protection(action, None, strict)
-    return Protection(action, SecretStr(text), strict)
+    return None if text is None else SecretStr(text)
 
 
 def protected_name(name: bytes) -> bytes:

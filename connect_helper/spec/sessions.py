@@ -8,7 +8,6 @@ from typing import Any, Final
 
 from connect_helper.spec.lenient import as_bool, as_int
 from connect_helper.spec.overwrite import Resume
-from connect_helper.spec.words import Direction
 
 MOST_SESSIONS: Final = 128
 
@@ -63,11 +62,9 @@ def connections_wanted(sessions: Sessions, *, pieces: int | None, own_most: int)
     return Connections(1, max(1, min(own_most, useful)))
 
 
-def parse_count_first(raw: Mapping[str, Any], direction: Direction) -> bool:
+def parse_count_first(raw: Mapping[str, Any]) -> bool | None:
     """Tell whether all sources are scanned before the first byte moves (`precalculate_job_size`).
 
-    Not set, that is done for uploads: pages wait for an expected size that is not 0, and local sources are
-    scanned quickly. Raises InvalidRequest.
+    None when the spec does not say. Raises InvalidRequest.
     """
-    wanted = as_bool(raw.get("precalculate_job_size"), "precalculate_job_size")
-    return direction == "send" if wanted is None else wanted
+    return as_bool(raw.get("precalculate_job_size"), "precalculate_job_size")

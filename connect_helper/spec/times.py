@@ -20,6 +20,9 @@ from connect_helper.spec.words import flag
 NEWER: Final = "exclude_newer_than"
 OLDER: Final = "exclude_older_than"
 _FURTHEST: Final = 253_402_300_799.0  # s, the end of the year 9999
+_YEAR: Final = 366 * 86_400.0  # s
+_DURATION: Final = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)\s*(ms|s|sec|m|min|h|d)?", re.ASCII)
+_UNITS: Final = {"ms": 0.001, "s": 1.0, "sec": 1.0, "m": 60.0, "min": 60.0, "h": 3_600.0, "d": 86_400.0}
 _NUMBER: Final = re.compile(r"[+-]?[0-9]{1,13}(?:\.[0-9]{1,9})?", re.ASCII)
 _DATE: Final = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
@@ -91,6 +94,25 @@ def _number(value: Any) -> float | None:
     return value if isinstance(value, float) and math.isfinite(value) else None
 
 
+def parse_duration(raw: Mapping[str, Any], field: str) -> float | None:
+    """Read a length of time: seconds, also as text, or with a unit ("90s", "5min", "1h"); None when not set.
+
+    Raises InvalidRequest naming the field: negative, above a year, or in no known form.
+    """
+    value = raw.get(field)
+    if is_unset(value):
+        return None
+    match = _DURATION.fullmatch(value.strip().lower()) if isinstance(value, str) else None
+    seconds = float(match[1]) * _UNITS[match[2] or "s"] if match else None
+    if isinstance(value, int | float):
+        seconds = _number(value)
+    if seconds is None or not 0 <= seconds <= _YEAR:
+        raise InvalidRequest(
+            f'"{field}" must be a number of seconds or a length of time such as "5min".', field=field
+        )
+    return seconds
+
+
 def check_moments(newer: Moment | None, older: Moment | None) -> None:
     """Raise InvalidRequest when two times of one kind leave no file between them."""
     if newer is None or older is None or newer.relative != older.relative:
@@ -124,15 +146,15 @@ class Stamps:
     modification: bool = False
     access: bool = False
 
-    def of(self, *, atime_s: float, mtime_s: float, now_s: float) -> tuple[float, float] | None:
+    def of(self, *, atime_ns: int, mtime_ns: int, now_ns: int) -> tuple[int, int] | None:
         """Return the access and modification time to set, or None to leave the target as written.
 
-        SFTP sets both or none, so a stamp that is not kept becomes `now_s`, the time of the transfer.
-        `atime_s` must be read before the transfer reads the file.
+        SFTP sets both or none, so a stamp that is not kept becomes `now_ns`, the time of the transfer.
+        `atime_ns` must be read before the transfer reads the file.
         """
         if not (self.modification or self.access):
             return None
-        return (atime_s if self.access else now_s, mtime_s if self.modification else now_s)
+        return (atime_ns if self.access else now_ns, mtime_ns if self.modification else now_ns)
 
 
 def parse_stamps(raw: Mapping[str, Any]) -> Stamps:

@@ -28,8 +28,17 @@ from connect_helper.spec.overwrite import Overwrite, Resume
 from connect_helper.spec.patterns import EXCLUDE, INCLUDE, read_patterns
 from connect_helper.spec.protection import Protection, parse_protection
 from connect_helper.spec.sessions import Sessions, parse_count_first, parse_sessions
-from connect_helper.spec.support import NEVER, Circumstances, refuse_unsupported
-from connect_helper.spec.times import NEWER, OLDER, Moment, Stamps, check_moments, parse_moment, parse_stamps
+from connect_helper.spec.support import NEVER, refuse_unsupported
+from connect_helper.spec.times import (
+    NEWER,
+    OLDER,
+    Moment,
+    Stamps,
+    check_moments,
+    parse_duration,
+    parse_moment,
+    parse_stamps,
+)
 from connect_helper.spec.words import (
     Authentication,
     Checksum,
@@ -92,7 +101,10 @@ class TransferSpec:
     protection: Protection = field(default_factory=Protection)
     aftermath: Aftermath = field(default_factory=Aftermath)
     sessions: Sessions = field(default_factory=Sessions)
-    count_first: bool = False  # scan everything before the first byte moves
+    count_first: bool | None = None  # whether to scan everything before the first byte moves; None: unsaid
+    quiet_reading: bool = False  # the access time of sources stays as it is
+    skip_duplicate_check: bool = False
+    retry_duration_s: float | None = None  # how long to try again after the last progress
     rate_policy: RatePolicy = "fair"
     rate_policy_allowed: RatePolicy | None = None  # the most aggressive one the user may choose
     target_rate_kbps: int | None = None
@@ -188,7 +200,10 @@ def parse_spec(raw: Mapping[str, Any]) -> TransferSpec:
         protection=parse_protection(raw, direction),
         aftermath=parse_aftermath(raw),
         sessions=parse_sessions(raw),
-        count_first=parse_count_first(raw, direction),
+        count_first=parse_count_first(raw),
+        quiet_reading=flag(raw, "preserve_source_access_time"),
+        skip_duplicate_check=flag(raw, "skip_duplicate_check"),
+        retry_duration_s=parse_duration(raw, "retry_duration"),
         rate_policy=word(raw, words.RATE_POLICIES, "rate_policy") or "fair",
         target_rate_kbps=rate(raw, "target_rate_kbps"),
         rate_policy_allowed=word(raw, words.RATE_POLICIES, "rate_policy_allowed"),
@@ -200,7 +215,7 @@ def parse_spec(raw: Mapping[str, Any]) -> TransferSpec:
         tags=_tags(raw),
     )
     _refuse_contradictions(spec)
-    refuse_unsupported(raw, Circumstances(direction, resume, spec.preserve_times))
+    refuse_unsupported(raw)
     return spec
 
 
@@ -211,6 +226,12 @@ def _refuse_contradictions(spec: TransferSpec) -> None:
         raise InvalidRequest(
             'With "obfuscate_file_names" nothing at the destination has a name of the source, so '
             '"delete_before_transfer" would delete everything: leave out one of them.',
+            field="delete_before_transfer",
+        )
+    if spec.delete_before_transfer and (spec.aftermath.remove_files or spec.aftermath.move_to):
+        raise InvalidRequest(
+            '"delete_before_transfer" would delete at the destination what an earlier transfer took away '
+            "from the source: leave it out, or the removing and moving of sources.",
             field="delete_before_transfer",
         )
 

@@ -6,9 +6,12 @@ import asyncio
 import hashlib
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from connect_helper.errors import (
     AlreadyExists,
+    BadPassphrase,
+    CannotDecrypt,
     ChecksumMismatch,
     ContentError,
     LengthMismatch,
@@ -27,10 +30,21 @@ from connect_helper.spec.overwrite import (
     decide_partial,
 )
 from connect_helper.spec.sampling import sparse_ranges
-from connect_helper.transfers.job import TAIL, DownloadJob, Work, digest_algorithm, digest_label
+from connect_helper.spec.saving import saved_name, saves_first
+from connect_helper.transfers.job import (
+    SAVED,
+    TAIL,
+    DownloadJob,
+    Work,
+    digest_algorithm,
+    digest_label,
+    saving_stamp,
+    stamps,
+)
 from connect_helper.transfers.ledger import mark
 from connect_helper.transfers.report import Outcome, Tracker
 from connect_helper.transfers.unfinished import Unfinished, record_maker
+from connect_helper.transports.age import HEAD_LIMIT, Seal, Sealed, unseal_in_place
 from connect_helper.transports.base import RECORD_BLOCK, BlockHashes, Facts, ReceiveItem
 from connect_helper.transports.local_target import FileId, PartialFile, TargetFolder, open_target_folder
 from connect_helper.transports.resume import Record, SourceId, proven
@@ -47,13 +61,19 @@ class Download:
         self._tracker = tracker
         self._name = job.names[-1]
         self._slot = work.records.slot(work.record_key(os.fsencode(job.path)))
+        self._seal: Seal | None = None  # of a file that is decrypted
+        self._size = job.facts.size  # of what the target is to hold
+        self._saves = False  # the file under the final name is kept under another one
+        self._fetched = job.facts  # what the server said last
 
     async def run(self) -> Outcome:
         """Fetch the file. Raises TransferError; the partial file and its record stay for another try."""
         folder = await asyncio.to_thread(open_target_folder, self._job.granted, self._job.names[:-1])
         try:
             try:
-                return await self._try(folder, self._job.facts, resume=True)
+                outcome = await self._try(folder, self._job.facts, resume=True)
+            except BadPassphrase:
+                raise
             except (SourceChanged, ContentError):
                 # Once more from the start, with what the server says now.
                 facts = await self._transport.facts(self._job.source, follow=True)
@@ -61,7 +81,8 @@ class Download:
                     raise SourceMissing(
                         f"{display(self._job.source)} is not on the server any more."
                     ) from None
-                return await self._try(folder, facts, resume=False)
+                outcome = await self._try(folder, facts, resume=False)
+            return replace(outcome, seen=self._fetched)
         finally:
             await asyncio.to_thread(self._leave, folder)
 
@@ -70,17 +91,38 @@ class Download:
         self._slot.release()
 
     async def _try(self, folder: TargetFolder, source: Facts, *, resume: bool) -> Outcome:
+        self._fetched = source
         self._tracker.resize(source.size)
+        # Before anything is fetched: a wrong passphrase is told at once and leaves nothing behind.
+        self._seal = await self._open_seal() if self._job.sealed else None
+        self._size = source.size if self._seal is None else self._seal.plain_size(source.size)
         there = await self._existing(folder)
         if there is not None and self._finished_before(source, there):
             return Outcome("done", "size")
-        if there is not None and await self._decide(folder, source, there) is Decision.SKIP:
+        decision = Decision.WRITE if there is None else await self._decide(folder, source, there)
+        if decision is Decision.SKIP:
             return Outcome("skipped")
+        self._saves = self._policies.existing == "replace" and saves_first(
+            wanted=self._policies.save_first,
+            resume=self._policies.resume,
+            decision=decision,
+            target=None if there is None else FileFacts(there.size, there.mtime_ns),
+        )
         partial, offset, hashes = await self._begin(folder, source, resume=resume)
         try:
             return await self._receive(folder, source, partial, offset, hashes)
         finally:
             await asyncio.to_thread(partial.close)
+
+    async def _open_seal(self) -> Seal:
+        vault = self._work.vault
+        if vault is None:
+            raise CannotDecrypt(f"{display(self._job.source)}: there is no passphrase to decrypt it.")
+        (head,) = await self._transport.read_ranges(self._job.source, ((0, HEAD_LIMIT),))
+        try:
+            return await asyncio.to_thread(vault.open, head)
+        except CannotDecrypt as error:
+            raise type(error)(f"{display(self._job.source)}: {error.user_message}") from error
 
     # What is there ---------------------------------------------------------------------------------
 
@@ -96,26 +138,41 @@ class Download:
 
     def _finished_before(self, source: Facts, there: Facts) -> bool:
         # With keep_both the finished file stands under another name, beside one of any size.
-        as_left = there.size == source.size or self._policies.existing == "keep_both"
+        as_left = there.size == self._size or self._policies.existing == "keep_both"
         return as_left and self._work.ledger.knows(self._mark(source))
 
     async def _decide(self, folder: TargetFolder, source: Facts, there: Facts) -> Decision:
         decision = decide(
             self._policies.overwrite,
             self._policies.resume,
-            FileFacts(source.size, source.mtime_ns),
+            FileFacts(self._size, source.mtime_ns),
             FileFacts(there.size, there.mtime_ns),
         )
         if decision is Decision.COMPARE_SPARSE:
             ranges = sparse_ranges(source.size)
             theirs = await self._transport.read_ranges(self._job.source, ranges)
-            ours = await asyncio.to_thread(folder.read_ranges, self._name, ranges)
+            ours = await asyncio.to_thread(self._local_ranges, folder, ranges)
             return after_compare(same=ours == theirs)
         if decision is Decision.COMPARE_FULL:
-            mine = await asyncio.to_thread(_digest, folder, self._name, source.size)
+            mine = await asyncio.to_thread(self._digest, folder, source.size)
             other = await self._transport.digest(self._job.source, "sha256", source.size, expected=mine)
             return after_compare(same=mine == other)
         return decision
+
+    def _local_ranges(self, folder: TargetFolder, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
+        """Pieces of the file that is there, in the form it has on the server. Blocks."""
+        if self._seal is None:
+            return folder.read_ranges(self._name, ranges)
+        sealed = Sealed(lambda *part: folder.read_ranges(self._name, (part,))[0], self._size, self._seal)
+        return [sealed.read(*part) for part in ranges]
+
+    def _digest(self, folder: TargetFolder, length: int) -> str:
+        """SHA-256 of the file that is there, in the form it has on the server. Blocks."""
+        whole = hashlib.sha256()
+        for part in _parts(length):
+            for data in self._local_ranges(folder, (part,)):
+                whole.update(data)
+        return whole.hexdigest()
 
     # Going on --------------------------------------------------------------------------------------
 
@@ -192,6 +249,8 @@ class Download:
             await self._transport.receive(item)
             await asyncio.to_thread(partial.sync)
             outcome = await self._verify(source, partial, item)
+            if self._seal is not None:
+                await asyncio.to_thread(self._unseal, partial, source, self._seal)
             await asyncio.to_thread(self._publish, folder, partial, source)
         except BaseException as error:
             # Also on cancelling: that is how a stop comes, and the point of the record.
@@ -203,13 +262,18 @@ class Download:
         await asyncio.to_thread(self._work.ledger.add, self._mark(source))
         return outcome
 
+    def _unseal(self, partial: PartialFile, source: Facts, seal: Seal) -> None:
+        """Decrypt what has arrived; from here on nobody can go on from it, as its hashes show. Blocks."""
+        partial.truncate(unseal_in_place(partial.read, partial.write, source.size, seal))
+        partial.sync()
+
     def _mark(self, source: Facts) -> bytes:
         return mark(os.fsencode(self._job.path), source.size, source.mtime_ns)
 
     def _give_up(
         self, folder: TargetFolder, partial: PartialFile, unfinished: Unfinished, error: BaseException
     ) -> None:
-        if self._policies.resume == "none" or isinstance(error, AlreadyExists):
+        if self._policies.resume == "none" or isinstance(error, AlreadyExists | CannotDecrypt):
             folder.remove_partial(partial)  # nobody would ever go on from it
             unfinished.drop()
         else:
@@ -243,23 +307,27 @@ class Download:
         return Outcome("done", "digest", digest_label(self._policies, ours))
 
     def _publish(self, folder: TargetFolder, partial: PartialFile, source: Facts) -> None:
-        if self._policies.preserve_times:
-            partial.set_times(source.mtime_ns)
+        times = stamps(self._policies, atime_ns=source.atime_ns, mtime_ns=source.mtime_ns)
+        if times is not None:
+            partial.set_times(*times)
         if self._policies.existing == "keep_both":
             name = folder.publish_numbered(partial, self._name)
         else:
+            if self._saves:
+                self._save_target(folder)
             careful = self._policies.overwrite == "none"
             name = folder.publish(partial, self._name, "fresh" if careful else "replace")
         self._tracker.path = os.fsdecode(folder.path_of(name))
 
-
-def _digest(folder: TargetFolder, name: bytes, length: int) -> str:
-    """SHA-256 of the first `length` bytes of a local file. Blocks."""
-    whole = hashlib.sha256()
-    for part in _parts(length):
-        for data in folder.read_ranges(name, (part,)):
-            whole.update(data)
-    return whole.hexdigest()
+    def _save_target(self, folder: TargetFolder) -> None:
+        stamp = saving_stamp()
+        for index in range(1, SAVED):
+            try:
+                folder.keep_as(self._name, saved_name(self._name, stamp, index))
+            except AlreadyExists:
+                continue
+            return
+        raise AlreadyExists(f"{display(folder.path_of(self._name))}: too many saved files of that name.")
 
 
 def _parts(length: int) -> Iterator[tuple[int, int]]:

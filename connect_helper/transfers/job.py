@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import os
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from connect_helper.errors import ConnectError, TransferError
 from connect_helper.spec.overwrite import Overwrite
+from connect_helper.spec.saving import Stamp
+from connect_helper.spec.times import Stamps
 from connect_helper.transfers.ledger import Ledger
 from connect_helper.transfers.plan import LocalRef, Policies, SessionPlan
 from connect_helper.transfers.report import Reporter
+from connect_helper.transfers.sealing import Vault
 from connect_helper.transfers.unfinished import Checkpoints
 from connect_helper.transports.base import Facts, Transport
 from connect_helper.transports.local_files import Granted
@@ -24,6 +28,7 @@ _HASHLIB_NAMES: Final = {
     "sha-384": "sha384",
     "sha-512": "sha512",
 }
+SAVED: Final = 10_000  # tries for a free name of a file that is kept before it is replaced
 TAIL: Final = 64 * 1024  # bytes looked at where attributes alone would do
 
 
@@ -36,6 +41,9 @@ class UploadJob:
     path: str  # as the user sees it
     target: bytes
     size: int
+    place: tuple[str, ...] = ()  # names from the root of the transferred set
+    linked: bool = False  # reached through a link
+    again: bool = False  # another file of the transfer goes to the same target
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +54,37 @@ class DownloadJob:
     facts: Facts
     granted: Granted
     names: tuple[bytes, ...]
+    place: tuple[str, ...] = ()
+    sealed: bool = False  # to be decrypted
+    again: bool = False
+
+    @property
+    def path(self) -> str:
+        return os.fsdecode(b"/".join((self.granted.path.rstrip(b"/"), *self.names)))
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteLinkJob:
+    """Make a link on the server like the one here."""
+
+    granted: Granted
+    real: tuple[bytes, ...]
+    path: str
+    target: bytes
+    content: bytes
+    place: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class LocalLinkJob:
+    """Make a link here like the one on the server, `depth` folders below the item's own."""
+
+    source: bytes
+    granted: Granted
+    names: tuple[bytes, ...]
+    content: bytes
+    depth: int
+    place: tuple[str, ...] = ()
 
     @property
     def path(self) -> str:
@@ -58,6 +97,8 @@ class RemoteFolderJob:
 
     target: bytes
     mtime_ns: int
+    atime_ns: int = 0
+    source: bytes = b""  # path of the folder of the source; b"" when it was reached through a link
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +108,8 @@ class LocalFolderJob:
     granted: Granted
     names: tuple[bytes, ...]
     mtime_ns: int
+    atime_ns: int = 0
+    source: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +121,9 @@ class MishapJob:
     error: TransferError
 
 
-Job = UploadJob | DownloadJob | RemoteFolderJob | LocalFolderJob | MishapJob
+LinkJob = RemoteLinkJob | LocalLinkJob
+FileJob = UploadJob | DownloadJob
+Job = FileJob | LinkJob | RemoteFolderJob | LocalFolderJob | MishapJob
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,12 +136,13 @@ class Work:
     checkpoints: Checkpoints
     records: RecordStore
     ledger: Ledger
+    vault: Vault | None = None
 
     @classmethod
     def of(cls, plan: SessionPlan, transport: Transport, reporter: Reporter) -> Work:
         folder = Path(plan.resume_folder)
         ledger = Ledger(folder, plan.transfer_id)
-        return cls(plan, transport, reporter, Checkpoints(), RecordStore(folder), ledger)
+        return cls(plan, transport, reporter, Checkpoints(), RecordStore(folder), ledger, Vault.of(plan))
 
     @property
     def policies(self) -> Policies:
@@ -114,6 +160,18 @@ class Work:
         if record.transfer_id == self.plan.transfer_id and self.policies.overwrite == "always":
             return "diff"
         return self.policies.overwrite
+
+
+def stamps(policies: Policies, *, atime_ns: int, mtime_ns: int) -> tuple[int, int] | None:
+    """The times of access and modification a target gets; None to leave it as written."""
+    kept = Stamps(policies.preserve_times, policies.preserve_access_times)
+    return kept.of(atime_ns=atime_ns, mtime_ns=mtime_ns, now_ns=time.time_ns())
+
+
+def saving_stamp() -> Stamp:
+    """The second it is now, in local time, for the name of a saved file."""
+    now = time.localtime()
+    return now.tm_year, now.tm_mon, now.tm_mday, now.tm_hour, now.tm_min, now.tm_sec
 
 
 def digest_algorithm(policies: Policies) -> str:

@@ -24,6 +24,16 @@ def mark(target: bytes, size: int, mtime_ns: int, inode: int = 0) -> bytes:
     return hashlib.blake2b(text + target, digest_size=MARK).digest()
 
 
+def gone(path: bytes) -> bytes:
+    """The mark of a source that was removed or moved afterwards."""
+    return hashlib.blake2b(b"gone " + path, digest_size=MARK).digest()
+
+
+def mirrored() -> bytes:
+    """The mark of a destination from which everything surplus was deleted: that happens once."""
+    return hashlib.blake2b(b"mirrored", digest_size=MARK).digest()
+
+
 class Ledger:
     """The finished files of one transfer. Safe to add to from several threads."""
 

@@ -385,6 +385,8 @@ class TransferManager:
             return entry.transfer
 
     def _replace_login(self, entry: Entry, login: Login) -> None:
+        if login.file_passphrase is None and entry.login is not None:
+            login = login.model_copy(update={"file_passphrase": entry.login.file_passphrase})
         entry.login = login
         entry.needs_login = has_secret(login)
         entry.transfer.user = login.user
@@ -406,8 +408,8 @@ class TransferManager:
             if entry.transfer.status in (Status.COMPLETED, Status.REMOVED):
                 raise WrongState(f"The transfer is {entry.transfer.status.value}; its rate cannot change.")
             entry.plan = entry.plan.model_copy(update={"rate_kbps": rate_kbps})
-            self._throttle.recompute()
             await self._list.change(entry, spec={**entry.transfer.spec, **spec_changes})
+            self._throttle.recompute()
             return entry.transfer
 
     # Tasks -----------------------------------------------------------------------------------------

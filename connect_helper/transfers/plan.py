@@ -13,6 +13,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
+from connect_helper.spec.words import Links
+
 
 class _Plain(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -33,6 +35,13 @@ class Upload(_Plain):
     kind: Literal["upload"] = "upload"
     source: LocalRef
     target: str  # remote path, already joined to destination_root; may be relative to the login folder
+    set_names: tuple[str, ...] = ()  # from the root of the transferred set; (): the source's own name
+    base: int = 0  # how many of the last names of `source` lie below src_base; 0: there is no src_base
+
+    @property
+    def source_path(self) -> str:
+        """The full path of the source, to show and to note."""
+        return "/".join((self.source.path.rstrip("/"), *self.source.below))
 
 
 class Download(_Plain):
@@ -42,6 +51,12 @@ class Download(_Plain):
     source: str  # remote path, already joined to source_root
     root: LocalRef  # existing local folder the user granted, or the download folder
     target: tuple[str, ...]  # names below `root`; missing folders are made, the last is the item's new name
+    set_names: tuple[str, ...] = ()  # as in Upload
+    base: int = 0
+
+    @property
+    def source_path(self) -> str:
+        return self.source
 
 
 Item = Annotated[Upload | Download, Field(discriminator="kind")]
@@ -63,6 +78,7 @@ class Login(_Plain):
     private_key: SecretStr | None = None  # PEM or OpenSSH text
     private_key_passphrase: SecretStr | None = None
     token: SecretStr | None = None
+    file_passphrase: SecretStr | None = None  # of content protection: as secret as the rest
 
 
 class HostKeys(_Plain):
@@ -76,6 +92,7 @@ class HostKeys(_Plain):
 Overwrite = Literal["always", "none", "diff", "older", "diff+older"]
 Resume = Literal["none", "attributes", "sparse_checksum", "full_checksum"]
 Existing = Literal["replace", "keep_both"]
+CountFirst = Literal["no", "briefly", "yes"]  # briefly: as far as a moment goes
 
 
 class Policies(_Plain):
@@ -85,10 +102,39 @@ class Policies(_Plain):
     resume: Resume = "sparse_checksum"
     existing: Existing = "replace"  # downloads only: keep_both writes "name (1).ext" instead of replacing
     create_dir: bool = False
-    preserve_times: bool = False
-    follow_links: bool = True  # only links that stay inside the same granted folder
+    save_first: bool = False  # a replaced file is kept under a dated name; counts with resume none
+    preserve_times: bool = False  # of modification
+    preserve_access_times: bool = False
+    quiet_reading: bool = False  # uploads: the access time of sources stays as it is, where the system can
+    links: Links = "follow"  # only those that stay inside the same granted folder are followed or copied
     skip_special_files: bool = False
+    last_duplicate_wins: bool = False  # two sources with one target: not an error, the last one stays
+    include_patterns: tuple[str, ...] = ()
+    exclude_patterns: tuple[str, ...] = ()
+    newer_than_s: float | None = None  # files changed after this moment are left out; since the epoch
+    older_than_s: float | None = None  # and those changed before this one
+    count_first: CountFirst = "no"
+    delete_first: bool = False  # what the source has no name for goes from the destination; agreed to
     checksum: Literal["none", "md5", "sha1", "sha-256", "sha-384", "sha-512"] = "none"
+
+
+class Afterwards(_Plain):
+    """What becomes of the sources, as far as the user agreed; see `connect_helper.spec.aftermath`."""
+
+    remove_files: bool = False
+    remove_skipped: bool = False
+    remove_empty_folders: bool = False
+    remove_source_folders: bool = False
+    move_to: str = ""  # folder on the server, for a transfer that receives
+    move_root: LocalRef | None = None  # folder here, for one that sends
+
+
+class Protect(_Plain):
+    """Encryption at rest; the passphrase is part of the login."""
+
+    action: Literal["encrypt", "decrypt"]
+    strict: bool = False  # a wrong passphrase ends the session
+    salt: str = ""  # hex, random for each transfer
 
 
 class SessionPlan(_Plain):
@@ -106,6 +152,9 @@ class SessionPlan(_Plain):
     policies: Policies = Policies()
     rate_kbps: int | None = None  # kbit/s of 1000 bit; None: no limit
     connections: int | None = None  # exactly so many to the server; None: as many as help
+    afterwards: Afterwards = Afterwards()
+    protect: Protect | None = None
+    hidden_key: str = ""  # hex, random for each transfer that hides names; "": names stay
     resume_folder: str  # where resume records of partial files are kept, 0700
 
 

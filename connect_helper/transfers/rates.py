@@ -1,36 +1,11 @@
-"""Rates, in kbit/s of 1000 bit: sharing a limit among transfers, measuring what really flows. Pure."""
+"""Measures what really flows, in kbit/s of 1000 bit. Pure."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
 
 WINDOW_S = 3.0  # a rate is the mean over this time
 HISTORY_S = 60
-
-
-def share(total_kbps: int | None, own_kbps: Mapping[str, int | None]) -> dict[str, int | None]:
-    """Divide `total_kbps` among transfers with limits of their own (None: none).
-
-    Max-min fair: what a transfer may not use by its own limit goes to the others in equal parts. Each
-    gets at least 1 kbit/s, so that none hangs for ever.
-    """
-    if total_kbps is None:
-        return dict(own_kbps)
-    shares: dict[str, int | None] = {}
-    left = total_kbps
-    tightest_first = sorted(own_kbps, key=lambda one: _or_endless(own_kbps[one]))
-    for place, one in enumerate(tightest_first):
-        fair = left // (len(tightest_first) - place)
-        own = own_kbps[one]
-        given = fair if own is None else min(own, fair)
-        shares[one] = max(1, given)
-        left = max(0, left - given)
-    return shares
-
-
-def _or_endless(limit: int | None) -> float:
-    return float("inf") if limit is None else limit
 
 
 class RateMeter:

@@ -43,8 +43,14 @@ def without_secrets(plan: SessionPlan) -> SessionPlan:
 
 
 def has_secret(login: Login) -> bool:
-    """Tell whether anything but a user name is needed to log in."""
-    secrets = (login.password, login.private_key, login.private_key_passphrase, login.token)
+    """Tell whether anything but a user name is needed to log in, or to encrypt and decrypt files."""
+    secrets = (
+        login.password,
+        login.private_key,
+        login.private_key_passphrase,
+        login.token,
+        login.file_passphrase,
+    )
     return any(secret is not None for secret in secrets)
 
 

@@ -13,6 +13,8 @@ from typing import Final, Literal, Protocol
 
 from connect_helper.errors import TransferError
 from connect_helper.transfers.messages import Event, FileReport, Progress, Question, Totals
+from connect_helper.transports.base import Facts
+from connect_helper.transports.local_files import Identity
 
 BEAT_S: Final = 0.25
 SILENCE_S: Final = 4.0  # with nothing new to tell, a sign of life this often
@@ -38,6 +40,8 @@ class Outcome:
     state: Literal["done", "skipped"]
     proof: Literal["", "size", "digest"] = ""
     digest: str = ""  # "sha-256:<hex>"
+    message: str = ""  # something the user should know although all is well
+    seen: Identity | Facts | None = None  # what the source was when it was read
 
 
 class Tracker:
@@ -80,7 +84,7 @@ class Tracker:
             state=state,
             code=error.code if error else "",
             error_code=error.error_code if error else 0,
-            message=error.user_message if error else "",
+            message=error.user_message if error else outcome.message if outcome else "",
             proof=outcome.proof if outcome else "",
             digest=outcome.digest if outcome else "",
         )
@@ -102,11 +106,28 @@ class Reporter:
         self.failed = 0
         self.first_error: TransferError | None = None
         self.scanned = False
+        self._counted = (0, 0)  # files and bytes of a count ahead of the scan
+        self._found = (0, 0)  # of the scan itself
+
+    def counted(self, files: int, size: int) -> None:
+        """Everything was counted ahead: totals are final before the first file begins."""
+        self._counted = files, size
+        self.files, self.expected, self.scanned = files, size, True
 
     def found(self, size: int) -> None:
         """Count a file the scan found."""
-        self.files += 1
-        self.expected += size
+        files, bytes_found = self._found
+        self._found = files + 1, bytes_found + size
+        if not self._counted[0]:
+            self.files += 1
+            self.expected += size
+
+    def scan_ended(self) -> None:
+        """Nothing more will be found; what came or went since the count is settled."""
+        if self._counted[0]:
+            self.files += self._found[0] - self._counted[0]
+            self.expected += self._found[1] - self._counted[1]
+        self.scanned = True
 
     async def start(self, path: str, remote_path: str, size: int) -> Tracker:
         """A counted file begins."""

@@ -10,19 +10,25 @@ from contextlib import aclosing
 from itertools import islice
 from typing import Final
 
-from connect_helper.errors import NameCollision, TransferError, UnsafeName
+from connect_helper.errors import CannotDecrypt, NameCollision, SourceMissing, TransferError, UnsafeName
 from connect_helper.spec.names import collision_key, display, safe_component
+from connect_helper.spec.obfuscation import hidden_name
+from connect_helper.spec.protection import is_foreign, opened_name, protected_name
 from connect_helper.transfers.job import (
     DownloadJob,
     Job,
     LocalFolderJob,
+    LocalLinkJob,
     MishapJob,
     RemoteFolderJob,
+    RemoteLinkJob,
     UploadJob,
     ends_session,
     granted,
 )
+from connect_helper.transfers.ledger import Ledger, gone
 from connect_helper.transfers.plan import Download, SessionPlan, Upload
+from connect_helper.transfers.selection import Selection
 from connect_helper.transports.base import Entry, Transport
 from connect_helper.transports.local_walk import LocalEntry, walk
 
@@ -32,17 +38,20 @@ BATCH: Final = 200  # local entries listed per hop to a thread
 class Scan:
     """The jobs of one plan. Two sources that lead to one target: the second is a mishap."""
 
-    def __init__(self, plan: SessionPlan, transport: Transport) -> None:
+    def __init__(self, plan: SessionPlan, transport: Transport, ledger: Ledger) -> None:
         self._plan = plan
         self._transport = transport
+        self._ledger = ledger
+        self._selection = Selection(plan.policies)
+        self._hidden_key = bytes.fromhex(plan.hidden_key)
         self._targets: set[bytes] = set()  # short hashes: there may be a million
 
     async def jobs(self) -> AsyncGenerator[Job, None]:
         """All jobs, folders before what is in them. Raises ConnectError when the connection goes."""
         if self._plan.direction == "send" and self._plan.destination:
             yield RemoteFolderJob(os.fsencode(self._plan.destination), 0)
-        for item in self._plan.items:
-            jobs = self._upload(item) if isinstance(item, Upload) else self._download(item)
+        for index, item in enumerate(self._plan.items):
+            jobs = self._upload(item, index) if isinstance(item, Upload) else self._download(item)
             async with aclosing(jobs):
                 async for job in jobs:
                     yield job
@@ -56,30 +65,58 @@ class Scan:
 
     # Uploads ---------------------------------------------------------------------------------------
 
-    async def _upload(self, item: Upload) -> AsyncGenerator[Job, None]:
+    async def _upload(self, item: Upload, index: int) -> AsyncGenerator[Job, None]:
         start = tuple(map(os.fsencode, item.source.below))
-        follow = self._plan.policies.follow_links
-        entries = walk(granted(item.source), start, follow_links=follow)
+        source = item.source_path
+        top = item.set_names or (os.path.basename(source),)  # noqa: PTH119 - the text of a path
+        entries = walk(
+            granted(item.source), start, links=self._plan.policies.links, enters=self._selection.enters(top)
+        )
         try:
             while batch := await asyncio.to_thread(_next, entries):
                 for entry in batch:
-                    yield self._upload_job(item, entry, len(start))
+                    if self._selection.takes(top, entry.below[len(start) :], entry.facts):
+                        yield self._upload_job(item, index, entry, top)
+        except SourceMissing as error:
+            # An earlier session of this transfer may have removed or moved it, as it was asked to.
+            if not self._ledger.knows(gone(os.fsencode(source))):
+                yield MishapJob(source, item.target, error)
         except TransferError as error:
-            yield MishapJob(os.path.join(item.source.path, *item.source.below), item.target, error)  # noqa: PTH118 - text to show
+            yield MishapJob(source, item.target, error)
         finally:
             await asyncio.to_thread(entries.close)  # type: ignore[attr-defined] # it is a generator
 
-    def _upload_job(self, item: Upload, entry: LocalEntry, depth: int) -> Job:
-        top = granted(item.source)
-        path = os.fsdecode(b"/".join((top.path.rstrip(b"/"), *entry.below)))
-        target = b"/".join((os.fsencode(item.target), *entry.below[depth:]))
+    def _upload_job(self, item: Upload, index: int, entry: LocalEntry, top: tuple[str, ...]) -> Job:
+        grant = granted(item.source)
+        below = entry.below[len(item.source.below) :]
+        path = os.fsdecode(b"/".join((grant.path.rstrip(b"/"), *entry.below)))
+        target = b"/".join((os.fsencode(item.target), *below))
+        if entry.facts.kind == "folder" and entry.error is None:
+            source = os.fsencode(path) if entry.real == entry.below else b""
+            return RemoteFolderJob(target, entry.facts.mtime_ns, entry.facts.atime_ns, source)
+        try:
+            target = self._stored(target, index, below)
+        except TransferError as error:
+            return MishapJob(path, os.fsdecode(target), error)
         if entry.error is not None:
             return MishapJob(path, os.fsdecode(target), entry.error)
-        if entry.facts.kind == "folder":
-            return RemoteFolderJob(target, entry.facts.mtime_ns)
-        if not self._is_new(os.fsdecode(target)):
+        again = not self._is_new(os.fsdecode(target))
+        if again and not self._plan.policies.last_duplicate_wins:
             return MishapJob(path, os.fsdecode(target), _collision(path, os.fsdecode(target)))
-        return UploadJob(top, entry.real, path, target, entry.facts.size)
+        place = (*top, *map(os.fsdecode, below))
+        if entry.facts.kind == "link":
+            return RemoteLinkJob(grant, entry.real, path, target, entry.content, place)
+        linked = entry.real != entry.below
+        return UploadJob(grant, entry.real, path, target, entry.facts.size, place, linked, again)
+
+    def _stored(self, target: bytes, index: int, below: tuple[bytes, ...]) -> bytes:
+        """The target under the name that hides the real one, or that says it is encrypted."""
+        folder, slash, name = target.rpartition(b"/")
+        if self._hidden_key:
+            name = hidden_name(self._hidden_key, index, tuple(map(os.fsdecode, below))).encode("ascii")
+        if self._plan.protect is not None:
+            name = protected_name(name)
+        return folder + slash + name
 
     # Downloads -------------------------------------------------------------------------------------
 
@@ -91,27 +128,56 @@ class Scan:
                 safe_component(name)
             if not names:
                 raise UnsafeName("The download has no name to be stored under.")
-            entries = self._transport.scan(source, follow_links=self._plan.policies.follow_links)
+            top = item.set_names or (item.source.rstrip("/").rpartition("/")[2],)
+            entries = self._transport.scan(
+                source, links=self._plan.policies.links, enters=self._selection.enters(top)
+            )
             async with aclosing(entries):
                 async for entry in entries:
-                    yield self._download_job(item, entry, (*names, *entry.below))
+                    if self._selection.takes(top, entry.below, entry.facts):
+                        yield self._download_job(item, entry, top)
         except TransferError as error:
             if ends_session(error):
                 raise
-            yield MishapJob(os.path.join(item.root.path, *item.target), item.source, error)  # noqa: PTH118 - text to show
+            if not isinstance(error, SourceMissing) or not self._ledger.knows(gone(source)):
+                yield MishapJob(os.path.join(item.root.path, *item.target), item.source, error)  # noqa: PTH118 - text to show
 
-    def _download_job(self, item: Download, entry: Entry, names: tuple[bytes, ...]) -> Job:
-        top = granted(item.root)
-        path = os.fsdecode(b"/".join((top.path.rstrip(b"/"), *names)))
+    def _download_job(self, item: Download, entry: Entry, top: tuple[str, ...]) -> Job:
+        grant = granted(item.root)
+        names = (*map(os.fsencode, item.target), *entry.below)
+        opened, problem = self._opened(names, entry)
+        path = os.fsdecode(b"/".join((grant.path.rstrip(b"/"), *(opened or names))))
         remote = os.fsdecode(entry.path)
-        if entry.error is not None:
-            return MishapJob(path, remote, entry.error)
+        if problem is not None:
+            return MishapJob(path, remote, problem)
         if entry.facts.kind == "folder":
-            return LocalFolderJob(top, names, entry.facts.mtime_ns)
+            return LocalFolderJob(grant, names, entry.facts.mtime_ns, entry.facts.atime_ns, entry.path)
         # A file system here may take names for one that differ in case or composition only.
-        if not self._is_new(collision_key(path)):
+        again = not self._is_new(collision_key(path))
+        if again and not self._plan.policies.last_duplicate_wins:
             return MishapJob(path, remote, _collision(remote, path))
-        return DownloadJob(entry.path, entry.facts, top, names)
+        place = (*top, *map(os.fsdecode, entry.below))
+        if entry.facts.kind == "link":
+            depth = max(0, len(entry.below) - 1)
+            return LocalLinkJob(entry.path, grant, names, entry.content, depth, place)
+        sealed = opened is not None
+        return DownloadJob(entry.path, entry.facts, grant, opened or names, place, sealed, again)
+
+    def _opened(
+        self, names: tuple[bytes, ...], entry: Entry
+    ) -> tuple[tuple[bytes, ...] | None, TransferError | None]:
+        """The names a file gets once it is decrypted, None when it is not to be; and why it cannot be had."""
+        if self._plan.protect is None or entry.error is not None or entry.facts.kind != "file":
+            return None, entry.error
+        name = os.fsencode(entry.path).rpartition(b"/")[2]
+        if is_foreign(name):
+            return None, CannotDecrypt(
+                f"{display(entry.path)} is encrypted in another program's own format; decrypt it there."
+            )
+        if opened_name(name) is None:
+            return None, None
+        # A target the page or user named ends as they said; one that took the source's name loses the suffix.
+        return (*names[:-1], opened_name(names[-1]) or names[-1]), None
 
 
 def _next(entries: Iterator[LocalEntry]) -> list[LocalEntry]:

@@ -8,26 +8,36 @@ retryable and keeps every partial file.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 from contextlib import aclosing
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from connect_helper.errors import ConnectionLost, LinkSkipped, SpecialFile, TransferError
+from connect_helper.errors import BadPassphrase, ConnectionLost, LinkSkipped, SpecialFile, TransferError
 from connect_helper.spec.names import display
+from connect_helper.transfers.aftermath import Aftermath
 from connect_helper.transfers.download import Download
 from connect_helper.transfers.job import (
     DownloadJob,
+    FileJob,
     Job,
+    LinkJob,
     LocalFolderJob,
+    LocalLinkJob,
     MishapJob,
     RemoteFolderJob,
+    RemoteLinkJob,
     UploadJob,
     Work,
     ends_session,
+    stamps,
 )
+from connect_helper.transfers.links import copy_link
 from connect_helper.transfers.messages import Connected, Ended, Question
+from connect_helper.transfers.mirror import mirror
 from connect_helper.transfers.plan import SessionPlan
 from connect_helper.transfers.report import Channel, Outcome, Reporter, Tracker
 from connect_helper.transfers.scan import Scan
@@ -50,6 +60,7 @@ LARGE: Final = 16 * 1024 * 1024  # bytes; of files this large
 LARGE_IN_FLIGHT: Final = 2  # so many at a time, for each fills the line alone
 QUEUE: Final = 512  # jobs the scan may be ahead
 IDLE_LIMIT_S: Final = 60.0  # without an answer the server owes
+BRIEFLY_S: Final = 2.0  # what counting ahead may take when nobody asked for it
 SOME_FAILED: Final = 27  # error code of a transfer of which only files failed
 
 
@@ -66,6 +77,8 @@ class Session:
         self._others = asyncio.Semaphore(OTHERS_IN_FLIGHT)
         self._in_flight = min(IN_FLIGHT, max(OTHERS_IN_FLIGHT, open_files() // 4))
         self._folder_times: list[RemoteFolderJob | LocalFolderJob] = []
+        self._again: list[FileJob] = []  # files whose target is another one's too, in order
+        self._aftermath = Aftermath(plan)
         self._task: asyncio.Task[Ended] | None = None
         self._stopping = False
 
@@ -117,8 +130,10 @@ class Session:
                 whole = False
                 try:
                     await asyncio.to_thread(work.ledger.open)
+                    await self._before(work)
                     await self._work(work)
                     await self._set_folder_times(work)
+                    await self._aftermath.folders(work)
                     whole = not self._reporter.failed
                 finally:
                     for helper in helpers:
@@ -162,20 +177,48 @@ class Session:
 
     # Files -----------------------------------------------------------------------------------------
 
+    async def _before(self, work: Work) -> None:
+        """What comes before the first byte: deleting what is surplus, counting."""
+        if self._plan.policies.delete_first:
+            await mirror(work)
+        if self._plan.policies.count_first == "yes":
+            await self._count(work)
+        elif self._plan.policies.count_first == "briefly":
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(BRIEFLY_S):
+                    await self._count(work)
+
+    async def _count(self, work: Work) -> None:
+        files = size = 0
+        jobs = Scan(self._plan, work.transport, work.ledger).jobs()
+        async with aclosing(jobs):
+            async for job in jobs:
+                if not isinstance(job, RemoteFolderJob | LocalFolderJob):
+                    files, size = files + 1, size + _size(job)
+        self._reporter.counted(files, size)
+        await self._reporter.beat()
+
     async def _work(self, work: Work) -> None:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._scan(work), name="scan")
             for number in range(self._in_flight):
                 group.create_task(self._files(work), name=f"files {number}")
+        for job in self._again:  # the earlier file of that target is done by now
+            await self._file(work, job)
 
     async def _scan(self, work: Work) -> None:
-        jobs = Scan(self._plan, work.transport).jobs()
+        jobs = Scan(self._plan, work.transport, work.ledger).jobs()
         async with aclosing(jobs):
             async for job in jobs:
-                if isinstance(job, UploadJob | DownloadJob | MishapJob):
+                if isinstance(job, RemoteFolderJob | LocalFolderJob):
+                    self._aftermath.walked(job)
+                else:
                     self._reporter.found(_size(job))
-                await self._queue.put(job)
-        self._reporter.scanned = True
+                if isinstance(job, UploadJob | DownloadJob) and job.again:
+                    self._again.append(job)
+                else:
+                    await self._queue.put(job)
+        self._reporter.scan_ended()
         for _ in range(self._in_flight):
             await self._queue.put(None)
 
@@ -196,17 +239,22 @@ class Session:
                 case _:
                     await self._file(work, job)
 
-    async def _file(self, work: Work, job: UploadJob | DownloadJob) -> None:
-        remote = os.fsdecode(job.target if isinstance(job, UploadJob) else job.source)
+    async def _file(self, work: Work, job: FileJob | LinkJob) -> None:
+        remote = os.fsdecode(job.target if isinstance(job, UploadJob | RemoteLinkJob) else job.source)
         tracker = await self._reporter.start(job.path, remote, _size(job))
         try:
             outcome = await _one(work, job, tracker)
+            message = await self._aftermath.file(work, job, outcome)
         except TransferError as error:
-            if ends_session(error):
+            if ends_session(error) or self._is_fatal(error):
                 raise
             await self._end_badly(tracker, error)
         else:
-            await self._reporter.end(tracker, outcome)
+            await self._reporter.end(tracker, replace(outcome, message=message))
+
+    def _is_fatal(self, error: TransferError) -> bool:
+        protect = self._plan.protect
+        return isinstance(error, BadPassphrase) and protect is not None and protect.strict
 
     async def _end_badly(self, tracker: Tracker, error: TransferError) -> None:
         skipped = isinstance(error, LinkSkipped) or (
@@ -233,17 +281,21 @@ class Session:
             self._reporter.found(0)
             await self._end_badly(await self._reporter.start(path, path, 0), error)
         else:
-            if self._plan.policies.preserve_times and job.mtime_ns:
+            policies = self._plan.policies
+            if (policies.preserve_times or policies.preserve_access_times) and job.mtime_ns:
                 self._folder_times.append(job)
 
     async def _set_folder_times(self, work: Work) -> None:
         """Last of all, since every file made in a folder changes its time."""
         for job in reversed(self._folder_times):
+            times = stamps(work.policies, atime_ns=job.atime_ns, mtime_ns=job.mtime_ns)
+            if times is None:
+                continue
             if isinstance(job, RemoteFolderJob):
-                await work.transport.set_times(job.target, job.mtime_ns)
+                await work.transport.set_times(job.target, *times)
             else:
                 folder = await asyncio.to_thread(open_target_folder, job.granted, job.names)
-                await asyncio.to_thread(folder.set_times, job.mtime_ns)
+                await asyncio.to_thread(folder.set_times, *times)
                 await asyncio.to_thread(folder.close)
 
     def _result(self) -> Ended:
@@ -278,7 +330,9 @@ async def sweep_records(folder: Path) -> None:
             _log.info("%s old unfinished files forgotten", removed)
 
 
-async def _one(work: Work, job: UploadJob | DownloadJob, tracker: Tracker) -> Outcome:
+async def _one(work: Work, job: FileJob | LinkJob, tracker: Tracker) -> Outcome:
+    if isinstance(job, RemoteLinkJob | LocalLinkJob):
+        return await copy_link(work, job)
     if isinstance(job, UploadJob):
         return await Upload(work, job, tracker).run()
     return await Download(work, job, tracker).run()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from connect_helper.settings import Preferences, PreferencesStore
+from connect_helper.spec.rates import rate_wish, share_limit
 from connect_helper.transfers.entry import Entry
 from connect_helper.transfers.messages import SetRate
-from connect_helper.transfers.rates import share
 
 
 class Throttle:
@@ -46,12 +48,12 @@ class Throttle:
         preferences = self._preferences.current
         sending = direction == "send"
         total = preferences.upload_limit_kbps if sending else preferences.download_limit_kbps
-        own = {
-            entry.transfer.id: entry.plan.rate_kbps
+        wishes = {
+            entry.transfer.id: replace(rate_wish(entry.transfer.spec), target_kbps=entry.plan.rate_kbps)
             for entry in self._given
             if entry.transfer.direction == direction
         }
-        return share(total, own)
+        return share_limit(total, wishes)
 
     def _preferences_changed(self, _: Preferences) -> None:
         self.recompute()

@@ -6,10 +6,11 @@ import asyncio
 import hashlib
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from connect_helper.errors import (
     AlreadyExists,
+    CannotDecrypt,
     ChecksumMismatch,
     ContentError,
     LengthMismatch,
@@ -28,12 +29,25 @@ from connect_helper.spec.overwrite import (
     decide_partial,
 )
 from connect_helper.spec.sampling import sparse_ranges
-from connect_helper.transfers.job import TAIL, UploadJob, Work, digest_algorithm, digest_label, ends_session
+from connect_helper.spec.saving import saved_name, saves_first
+from connect_helper.transfers.job import (
+    SAVED,
+    TAIL,
+    UploadJob,
+    Work,
+    digest_algorithm,
+    digest_label,
+    ends_session,
+    saving_stamp,
+    stamps,
+)
 from connect_helper.transfers.ledger import mark
 from connect_helper.transfers.report import Outcome, Tracker
+from connect_helper.transfers.sealing import SealedSource
 from connect_helper.transfers.unfinished import Unfinished, record_maker
+from connect_helper.transports.age import HEAD_LIMIT
 from connect_helper.transports.base import RECORD_BLOCK, BlockHashes, Facts, Proof, SendItem
-from connect_helper.transports.local_files import SourceFile, open_source
+from connect_helper.transports.local_files import Identity, SourceFile, open_source
 from connect_helper.transports.resume import Record, SourceId, proven
 
 _log = logging.getLogger(__name__)
@@ -66,17 +80,26 @@ class Upload:
         self._tracker = tracker
         self._folder, _, self._name = job.target.rpartition(b"/")
         self._slot = work.records.slot(work.record_key(job.target))
+        self._saves = False  # the file under the final name is kept under another one
+        self._sent: Identity | None = None  # what was opened last
 
     async def run(self) -> Outcome:
         """Send the file. Raises TransferError; the partial file and its record stay for another try."""
         try:
-            return await self._try(resume=True)
+            outcome = await self._try(resume=True)
         except (SourceChanged, ContentError):
             # Once more from the start: the source may have been in the middle of being saved.
-            return await self._try(resume=False)
+            outcome = await self._try(resume=False)
+        return replace(outcome, seen=self._sent)
+
+    def _open(self) -> SourceFile:
+        plain = open_source(self._job.granted, self._job.real, quiet=self._policies.quiet_reading)
+        vault = self._work.vault
+        return plain if vault is None else SealedSource(plain, vault.new_seal(self._job.target, plain))
 
     async def _try(self, *, resume: bool) -> Outcome:
-        source = await asyncio.to_thread(open_source, self._job.granted, self._job.real)
+        source = await asyncio.to_thread(self._open)
+        self._sent = source.identity
         try:
             self._tracker.resize(source.size)
             there = await self._existing()
@@ -86,8 +109,15 @@ class Upload:
                 and self._work.ledger.knows(self._mark(source))
             ):
                 return Outcome("done", "size")
-            if there is not None and await self._decide(source, there) is Decision.SKIP:
+            decision = Decision.WRITE if there is None else await self._decide(source, there)
+            if decision is Decision.SKIP:
                 return Outcome("skipped")
+            self._saves = saves_first(
+                wanted=self._policies.save_first,
+                resume=self._policies.resume,
+                decision=decision,
+                target=None if there is None else FileFacts(there.size, there.mtime_ns),
+            )
             if self._folder:
                 await self._transport.make_folder(self._folder)
             return await self._send(source, fresh=there is None, resume=resume)
@@ -115,6 +145,8 @@ class Upload:
         return there
 
     async def _decide(self, source: SourceFile, there: Facts) -> Decision:
+        if isinstance(source, SealedSource) and there.kind == "file":
+            source = await self._sealed_as_there(source)
         decision = decide(
             self._policies.overwrite,
             self._policies.resume,
@@ -129,6 +161,17 @@ class Upload:
             theirs = await self._transport.digest(self._job.target, "sha256", source.size, expected=ours)
             return after_compare(same=ours == theirs)
         return decision
+
+    async def _sealed_as_there(self, source: SealedSource) -> SourceFile:
+        """The source as the encrypted file that is there would hold it, so that the two can be compared."""
+        vault = self._work.vault
+        assert vault is not None  # noqa: S101 - there is no sealed source without one
+        (head,) = await self._transport.read_ranges(self._job.target, ((0, HEAD_LIMIT),))
+        try:
+            seal = await asyncio.to_thread(vault.open, head)
+        except CannotDecrypt:
+            return source  # of another passphrase, or no such file: it differs by content
+        return SealedSource(source.plain, seal)
 
     async def _same_samples(self, source: SourceFile, path: bytes, ranges: Sequence[tuple[int, int]]) -> bool:
         theirs = await self._transport.read_ranges(path, ranges)
@@ -261,7 +304,7 @@ class Upload:
             partial=item.partial.decode("utf-8", "surrogateescape"),
             device=0,
             inode=0,
-            source=SourceId(identity.size, identity.mtime_ns, identity.inode),
+            source=SourceId(source.size, identity.mtime_ns, identity.inode),
             hashes=item.hashes,
             sends=True,
         )
@@ -285,10 +328,24 @@ class Upload:
         return Outcome("done", "digest", digest_label(self._policies, ours))
 
     async def _publish(self, source: SourceFile, item: SendItem, *, fresh: bool) -> None:
-        if self._policies.preserve_times:
-            await self._transport.set_times(item.partial, source.identity.mtime_ns)
+        times = stamps(self._policies, atime_ns=source.atime_ns, mtime_ns=source.identity.mtime_ns)
+        if times is not None:
+            await self._transport.set_times(item.partial, *times)
+        if self._saves:
+            await self._save_target()
         careful = fresh and self._policies.overwrite == "none"
         await self._transport.publish(item.partial, self._job.target, "fresh" if careful else "replace")
+
+    async def _save_target(self) -> None:
+        stamp = saving_stamp()
+        for index in range(1, SAVED):
+            saved = self._beside(saved_name(self._name, stamp, index))
+            try:
+                await self._transport.publish(self._job.target, saved, "fresh")
+            except AlreadyExists:
+                continue
+            return
+        raise AlreadyExists(f"{display(self._job.target)}: too many saved files of that name there.")
 
 
 def _facts(source: SourceFile) -> FileFacts:

@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Literal, Protocol
 
 from connect_helper.errors import TransferError
+from connect_helper.spec.words import Links
 
 RECORD_BLOCK = 8 * 1024 * 1024  # bytes hashed together for resume records (REL-5)
 
@@ -28,6 +29,7 @@ class Facts:
     kind: Kind
     size: int  # bytes
     mtime_ns: int  # SFTP knows whole seconds only
+    atime_ns: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +37,24 @@ class Entry:
     """One thing found by a scan of the far side.
 
     `below` are the names below the scanned source, each one safe component; () is the source itself.
-    `path` is the full remote path. An entry with `error` cannot be transferred and says why.
+    `path` is the full remote path. An entry with `error` cannot be transferred and says why. `content` is
+    what a link says that is to be copied.
     """
 
     path: bytes
     below: tuple[bytes, ...]
     facts: Facts
     error: TransferError | None = None
+    content: bytes = b""
+
+
+Enters = Callable[[tuple[bytes, ...]], bool]
+"""Tells whether a scan goes into the folder with these names below its source."""
+
+
+def everywhere(_: tuple[bytes, ...]) -> bool:
+    """Go into every folder."""
+    return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,11 +217,14 @@ class Transport(Protocol):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
 
-    def scan(self, source: bytes, *, follow_links: bool) -> AsyncGenerator[Entry, None]:
+    def scan(
+        self, source: bytes, *, links: Links = "follow", enters: Enters = everywhere
+    ) -> AsyncGenerator[Entry, None]:
         """Everything at and below `source`, folders before what is in them, streamed.
 
-        A name that is no safe component, a link that is not followed, a device or an unreadable folder
-        is an entry with `error`. Raises SourceMissing when there is nothing at `source`.
+        A name that is no safe component, a link that is neither followed nor copied, a device or an
+        unreadable folder is an entry with `error`. Folders that `enters` refuses are left out with all
+        they hold. Raises SourceMissing when there is nothing at `source`.
         """
         ...
 
@@ -251,10 +267,22 @@ class Transport(Protocol):
         """
         ...
 
-    async def set_times(self, path: bytes, mtime_ns: int) -> None:
-        """Set the modification time; a server that cannot is no error."""
+    async def set_times(self, path: bytes, atime_ns: int, mtime_ns: int) -> None:
+        """Set the times of access and modification; a server that cannot is no error."""
         ...
 
     async def remove(self, path: bytes) -> None:
-        """Remove a file; fine when there is none."""
+        """Remove a file or link; fine when there is none."""
+        ...
+
+    async def remove_folder(self, path: bytes) -> None:
+        """Remove an empty folder; fine when there is none. Raises TargetError when it holds something."""
+        ...
+
+    async def list_names(self, path: bytes) -> list[tuple[bytes, Facts]]:
+        """All entries of one folder, links told apart; names as the server gives them."""
+        ...
+
+    async def make_link(self, path: bytes, content: bytes) -> None:
+        """Make a symbolic link; nothing may be there yet."""
         ...

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import fcntl
 import os
 import platform
 import stat
 import sys
 from collections import deque
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -217,7 +218,9 @@ class SourceFile:
     def __init__(self, handle: int, path: bytes) -> None:
         self._handle = handle
         self.path = path
-        self.identity = Identity.of(os.fstat(handle))
+        facts = os.fstat(handle)
+        self.identity = Identity.of(facts)
+        self.atime_ns = facts.st_atime_ns  # before anything was read
 
     @property
     def size(self) -> int:
@@ -250,8 +253,10 @@ class SourceFile:
             self._handle = -1
 
 
-def open_source(granted: Granted, below: Sequence[bytes]) -> SourceFile:
+def open_source(granted: Granted, below: Sequence[bytes], *, quiet: bool = False) -> SourceFile:
     """Open a regular file for sending: the granted one itself, or one below a granted folder.
+
+    `quiet` leaves its access time as it is, where the system lets us (Linux, for the file's owner).
 
     `below` must hold no links (see `resolve_links`). Raises SourceMissing, SourceDenied, SourceChanged,
     LinkSkipped, SpecialFile.
@@ -261,11 +266,20 @@ def open_source(granted: Granted, below: Sequence[bytes]) -> SourceFile:
         handle = top.take() if not below else _open_file(top.number, below, path)
     kind = os.fstat(handle).st_mode
     if stat.S_ISREG(kind):
+        if quiet:
+            _read_quietly(handle)
         return SourceFile(handle, path)
     os.close(handle)
     if stat.S_ISDIR(kind):
         raise SourceMissing(f"{display(path)} is a folder now; choose it again.")
     raise special(path)
+
+
+def _read_quietly(handle: int) -> None:
+    flag = getattr(os, "O_NOATIME", 0)
+    if flag:
+        with suppress(PermissionError):  # somebody else's file
+            fcntl.fcntl(handle, fcntl.F_SETFL, fcntl.fcntl(handle, fcntl.F_GETFL) | flag)
 
 
 def _open_file(folder: int, below: Sequence[bytes], path: bytes) -> int:

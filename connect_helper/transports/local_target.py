@@ -62,9 +62,9 @@ class TargetFolder:
             raise local_error(error, "target", self.path_of(name)) from error
         mode = found.st_mode
         if stat.S_ISDIR(mode):
-            return Facts("folder", 0, found.st_mtime_ns)
+            return Facts("folder", 0, found.st_mtime_ns, found.st_atime_ns)
         kind = "file" if stat.S_ISREG(mode) else "link" if stat.S_ISLNK(mode) else "special"
-        return Facts(kind, found.st_size, found.st_mtime_ns)  # type: ignore[arg-type] # the words of Kind
+        return Facts(kind, found.st_size, found.st_mtime_ns, found.st_atime_ns)  # type: ignore[arg-type] # the words of Kind
 
     def path_of(self, name: bytes) -> bytes:
         return self.path.rstrip(b"/") + b"/" + name
@@ -152,9 +152,39 @@ class TargetFolder:
         except FileNotFoundError:
             return
 
-    def set_times(self, mtime_ns: int) -> None:
-        """Set the folder's own modification time."""
-        os.utime(self._handle, ns=(mtime_ns, mtime_ns))
+    def set_times(self, atime_ns: int, mtime_ns: int) -> None:
+        """Set the folder's own times of access and modification."""
+        os.utime(self._handle, ns=(atime_ns, mtime_ns))
+
+    def keep_as(self, name: bytes, saved: bytes) -> None:
+        """Give a file another name of this folder. Raises AlreadyExists when that is taken."""
+        try:
+            _rename_fresh(self._handle, name, saved)
+        except OSError as error:
+            raise local_error(error, "target", self.path_of(saved)) from error
+
+    def make_link(self, name: bytes, content: bytes, how: Publish) -> None:
+        """Make a symbolic link. Raises AlreadyExists (`how` is "fresh") when the name is taken."""
+        made = name if how == "fresh" else partial_name(name)
+        try:
+            os.symlink(content, made, dir_fd=self._handle)
+            if made != name:
+                os.rename(made, name, src_dir_fd=self._handle, dst_dir_fd=self._handle)
+            os.fsync(self._handle)
+        except OSError as error:
+            raise local_error(error, "target", self.path_of(name)) from error
+
+    def leads_to_folder(self, name: bytes) -> bool:
+        """Tell whether a link of this folder leads to a folder, wherever that is."""
+        try:
+            return stat.S_ISDIR(os.stat(name, dir_fd=self._handle).st_mode)
+        except OSError:
+            return False
+
+
+def move_fresh(folder: int, name: bytes, to: TargetFolder, target: bytes) -> None:
+    """Move an entry of the open folder `folder` into another one. Raises OSError: EEXIST, EXDEV, ..."""
+    _rename_fresh(folder, name, target, to._handle)
 
 
 def open_target_folder(granted: Granted, names: Sequence[bytes]) -> TargetFolder:
@@ -236,8 +266,8 @@ class PartialFile:
     def truncate(self, length: int) -> None:
         self._guard(lambda handle: os.ftruncate(handle, length))
 
-    def set_times(self, mtime_ns: int) -> None:
-        self._guard(lambda handle: os.utime(handle, ns=(mtime_ns, mtime_ns)))
+    def set_times(self, atime_ns: int, mtime_ns: int) -> None:
+        self._guard(lambda handle: os.utime(handle, ns=(atime_ns, mtime_ns)))
 
     def _guard(self, call: Callable[[int], None]) -> None:
         try:
@@ -311,16 +341,17 @@ def _volume(folder: bytes) -> bytes:
     return os.fsencode(path)
 
 
-def _rename_fresh(folder: int, source: bytes, target: bytes) -> None:
-    """Rename within a folder, failing with FileExistsError when the target exists."""
+def _rename_fresh(folder: int, source: bytes, target: bytes, to: int | None = None) -> None:
+    """Rename within a folder or into the folder `to`. Raises FileExistsError when the target exists."""
+    to = folder if to is None else to
     if _renameat2 is not None:
-        result = _renameat2(folder, source, folder, target, _RENAME_NOREPLACE)
+        result = _renameat2(folder, source, to, target, _RENAME_NOREPLACE)
         code = ctypes.get_errno() if result else 0
         if not result:
             return
         if code not in (errno.ENOSYS, errno.EINVAL):  # a file system that cannot do it
             raise OSError(code, os.strerror(code))
-    os.link(source, target, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
+    os.link(source, target, src_dir_fd=folder, dst_dir_fd=to, follow_symlinks=False)
     os.unlink(source, dir_fd=folder)
 
 

@@ -14,7 +14,8 @@ from typing import Final
 
 from connect_helper.errors import LinkSkipped, SourceMissing, TransferError, UnsafeName
 from connect_helper.spec.names import display
-from connect_helper.transports.base import Facts
+from connect_helper.spec.words import Links
+from connect_helper.transports.base import Enters, Facts, everywhere
 from connect_helper.transports.error_map import local_error
 from connect_helper.transports.local_files import (
     Granted,
@@ -30,7 +31,8 @@ DEPTH_LIMIT: Final = 100
 
 @dataclass(frozen=True, slots=True)
 class LocalEntry:
-    """One thing found. `below` names it as the user sees it, `real` as `open_source` wants it.
+    """One thing found. `below` names it as the user sees it, `real` as `open_source` wants it (of a link that
+    is copied, the link).
 
     Both are names below the granted object. With `error` it cannot be sent.
     """
@@ -39,6 +41,7 @@ class LocalEntry:
     real: tuple[bytes, ...]
     facts: Facts
     error: TransferError | None = None
+    content: bytes = b""  # of a link that is to be copied
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +51,12 @@ class _Folder:
     inside: frozenset[tuple[int, int]]  # device and inode of the folders above
 
 
-def walk(granted: Granted, start: tuple[bytes, ...], *, follow_links: bool) -> Iterator[LocalEntry]:
+def walk(
+    granted: Granted, start: tuple[bytes, ...], *, links: Links = "follow", enters: Enters = everywhere
+) -> Iterator[LocalEntry]:
     """Everything at and below `start` (names below the grant), folders before what is in them.
 
+    Folders for which `enters` (names below `start`) says no are left out with all they hold.
     Raises SourceMissing, SourceChanged, SourceDenied when `start` itself cannot be opened.
     """
     top = open_granted(granted, "source")
@@ -59,33 +65,35 @@ def walk(granted: Granted, start: tuple[bytes, ...], *, follow_links: bool) -> I
         if not start and not stat.S_ISDIR(facts.st_mode):
             yield _single((), (), facts, granted.path)
             return
-        walker = _Walker(granted, top, follow_links)
+        walker = _Walker(granted, top, links, lambda below: enters(below[len(start) :]))
         yield from walker.run(start)
     finally:
         os.close(top)
 
 
-def _facts(found: os.stat_result) -> Facts:
+def facts_of(found: os.stat_result) -> Facts:
+    """What one stat says, links told apart."""
     mode = found.st_mode
     if stat.S_ISREG(mode):
-        return Facts("file", found.st_size, found.st_mtime_ns)
+        return Facts("file", found.st_size, found.st_mtime_ns, found.st_atime_ns)
     if stat.S_ISDIR(mode):
-        return Facts("folder", 0, found.st_mtime_ns)
-    return Facts("link" if stat.S_ISLNK(mode) else "special", 0, found.st_mtime_ns)
+        return Facts("folder", 0, found.st_mtime_ns, found.st_atime_ns)
+    return Facts("link" if stat.S_ISLNK(mode) else "special", 0, found.st_mtime_ns, found.st_atime_ns)
 
 
 def _single(
     below: tuple[bytes, ...], real: tuple[bytes, ...], found: os.stat_result, path: bytes
 ) -> LocalEntry:
-    facts = _facts(found)
+    facts = facts_of(found)
     return LocalEntry(below, real, facts, None if facts.kind == "file" else special(path))
 
 
 class _Walker:
-    def __init__(self, granted: Granted, top: int, follow_links: bool) -> None:
+    def __init__(self, granted: Granted, top: int, links: Links, enters: Enters) -> None:
         self._granted = granted
         self._top = top
-        self._follow_links = follow_links
+        self._links = links
+        self._enters = enters
         self._folders: list[_Folder] = []
 
     def run(self, start: tuple[bytes, ...]) -> Iterator[LocalEntry]:
@@ -99,7 +107,7 @@ class _Walker:
     def _look(self, start: tuple[bytes, ...], inside: frozenset[tuple[int, int]]) -> Iterator[LocalEntry]:
         """The start of the walk, which has to be there."""
         try:
-            real = resolve_links(self._top, self._granted.path, start) if self._follow_links else start
+            real = resolve_links(self._top, self._granted.path, start) if self._links == "follow" else start
             found = self._stat(real)
         except OSError as error:
             raise local_error(error, "source", self._path(start)) from error
@@ -132,7 +140,7 @@ class _Walker:
             found = os.fstat(handle)
             identity = (found.st_dev, found.st_ino)
             problem = self._problem(folder, identity)
-            yield LocalEntry(folder.below, folder.real, _facts(found), problem)
+            yield LocalEntry(folder.below, folder.real, facts_of(found), problem)
             if problem is None:
                 with os.scandir(handle) as entries:
                     for entry in entries:
@@ -161,6 +169,9 @@ class _Walker:
         below, real = (*folder.below, name), (*folder.real, name)
         try:
             found = entry.stat(follow_symlinks=False)
+            if stat.S_ISLNK(found.st_mode) and self._links in ("copy", "copy+force"):
+                yield LocalEntry(below, real, facts_of(found), None, self._content(folder, name))
+                return
             if stat.S_ISLNK(found.st_mode):
                 real, found = self._follow(below, real)
         except FileNotFoundError:
@@ -173,16 +184,23 @@ class _Walker:
         except LinkSkipped as error:
             yield LocalEntry(below, real, Facts("link", 0, 0), error)
         else:
-            if stat.S_ISDIR(found.st_mode):
-                self._folders.append(_Folder(below, real, inside))
-            else:
+            if not stat.S_ISDIR(found.st_mode):
                 yield _single(below, real, found, self._path(below))
+            elif self._enters(below):
+                self._folders.append(_Folder(below, real, inside))
+
+    def _content(self, folder: _Folder, name: bytes) -> bytes:
+        parent = open_below(self._top, folder.real, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            return os.readlink(name, dir_fd=parent)
+        finally:
+            os.close(parent)
 
     def _follow(
         self, below: tuple[bytes, ...], real: tuple[bytes, ...]
     ) -> tuple[tuple[bytes, ...], os.stat_result]:
-        if not self._follow_links:
-            raise LinkSkipped(f"{display(self._path(below))} is a link; links are not followed.")
+        if self._links == "skip":
+            raise LinkSkipped(f"{display(self._path(below))} is a link; links are left out.")
         try:
             resolved = resolve_links(self._top, self._granted.path, real)
             return resolved, self._stat(resolved)

@@ -28,8 +28,10 @@ from connect_helper.errors import (
     TransferError,
 )
 from connect_helper.spec.names import display
+from connect_helper.spec.words import Links
 from connect_helper.transports.base import (
     BlockHashes,
+    Enters,
     Entry,
     Facts,
     Mark,
@@ -37,6 +39,7 @@ from connect_helper.transports.base import (
     RateLimiter,
     ReceiveItem,
     SendItem,
+    everywhere,
 )
 from connect_helper.transports.error_map import Side
 from connect_helper.transports.host_keys import AskHostKey, KnownKeys
@@ -188,8 +191,21 @@ class SftpTransport:
         finally:
             await _close_quietly(lane, handle, path)
 
-    def scan(self, source: bytes, *, follow_links: bool) -> AsyncGenerator[Entry, None]:
-        return scan(self, source, follow_links=follow_links)
+    async def read_link(self, path: bytes) -> bytes:
+        """What a link says, as it stands there."""
+        return await self._call(lambda wire: wire.read_link(path), "source", path)
+
+    async def list_names(self, path: bytes) -> list[tuple[bytes, Facts]]:
+        return [
+            (entry.filename, facts_of(entry.attrs))
+            async for entry in self.list_folder(path)
+            if entry.filename not in (b".", b"..")
+        ]
+
+    def scan(
+        self, source: bytes, *, links: Links = "follow", enters: Enters = everywhere
+    ) -> AsyncGenerator[Entry, None]:
+        return scan(self, source, links=links, enters=enters)
 
     async def read_ranges(self, path: bytes, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
         async with self._open(self._all.lightest(), path, asyncssh.FXF_READ, "source") as file:
@@ -414,14 +430,22 @@ class SftpTransport:
         if there is not None and not folders_only:
             raise AlreadyExists(f"{display(target)} exists already on the server.")
 
-    async def set_times(self, path: bytes, mtime_ns: int) -> None:
+    async def set_times(self, path: bytes, atime_ns: int, mtime_ns: int) -> None:
+        times = atime_ns // 1_000_000_000, mtime_ns // 1_000_000_000
         try:
-            await self._call(lambda wire: wire.set_times(path, mtime_ns // 1_000_000_000), "target", path)
+            await self._call(lambda wire: wire.set_times(path, *times), "target", path)
         except TargetError as error:
             _log.info("%s keeps its own time: %s", display(path), error.internal_message)
 
     async def remove(self, path: bytes) -> None:
         await self._call(lambda wire: _none_if_missing(wire.remove(path)), "target", path)
+
+    async def remove_folder(self, path: bytes) -> None:
+        await self._call(lambda wire: _none_if_missing(wire.rmdir(path)), "target", path)
+        self._folders.discard(path.rstrip(b"/"))
+
+    async def make_link(self, path: bytes, content: bytes) -> None:
+        await self._call(lambda wire: wire.symlink(content, path), "target", path)
 
 
 async def _none_if_missing(call: Awaitable[_T]) -> _T | None:

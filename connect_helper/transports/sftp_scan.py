@@ -20,7 +20,8 @@ from connect_helper.errors import (
     UnsafeName,
 )
 from connect_helper.spec.names import display, safe_component
-from connect_helper.transports.base import Entry, Facts, Kind
+from connect_helper.spec.words import Links
+from connect_helper.transports.base import Enters, Entry, Facts, Kind
 from connect_helper.transports.sftp_wire import Attrs, Name
 
 DEPTH_LIMIT: Final = 100
@@ -36,6 +37,8 @@ class Lister(Protocol):
 
     async def real_path(self, path: bytes) -> bytes: ...
 
+    async def read_link(self, path: bytes) -> bytes: ...
+
     def list_folder(self, path: bytes) -> AsyncIterator[Name]: ...
 
 
@@ -46,14 +49,15 @@ def facts_of(attrs: Attrs) -> Facts:
     if stat.S_IFMT(mode):
         kind = "file" if stat.S_ISREG(mode) else "folder" if stat.S_ISDIR(mode) else "special"
         kind = "link" if stat.S_ISLNK(mode) else kind
-    return Facts(kind, attrs.size or 0, (attrs.mtime or 0) * 1_000_000_000)
+    times = (attrs.mtime or 0) * 1_000_000_000, (attrs.atime or 0) * 1_000_000_000
+    return Facts(kind, attrs.size or 0, *times)
 
 
 @dataclass(frozen=True, slots=True)
 class _Folder:
     path: bytes
     below: tuple[bytes, ...]
-    mtime_ns: int
+    facts: Facts
     inside: tuple[bytes, ...]  # real paths of followed links above it: meeting one again is a loop
 
 
@@ -94,8 +98,19 @@ def _endless(source: bytes) -> SourceError:
     )
 
 
-async def scan(lister: Lister, source: bytes, *, follow_links: bool) -> AsyncGenerator[Entry, None]:
-    """See `Transport.scan`. `source` itself may be a link: whoever named it meant what it points to."""
+@dataclass(frozen=True, slots=True)
+class _Options:
+    links: Links
+    enters: Enters
+
+
+async def scan(lister: Lister, source: bytes, *, links: Links, enters: Enters) -> AsyncGenerator[Entry, None]:
+    """See `Transport.scan`. `source` itself may be a link, treated like any other."""
+    if links != "follow":
+        facts = await lister.facts(source)
+        if facts is not None and facts.kind == "link":
+            yield await _unfollowed(lister, source, (), facts, links)
+            return
     facts = await lister.facts(source, follow=True)
     if facts is None:
         raise SourceMissing(f"{display(source)} is not on the server.")
@@ -104,24 +119,26 @@ async def scan(lister: Lister, source: bytes, *, follow_links: bool) -> AsyncGen
         yield Entry(source, (), facts, error)
         return
     root = await lister.real_path(source)
-    folders = _Waiting(_Folder(source, (), facts.mtime_ns, ()))
+    options = _Options(links, enters)
+    folders = _Waiting(_Folder(source, (), facts, ()))
     entries = 0
     while folders:
-        async for found in _content(lister, folders.pop(), root, follow_links):
+        async for found in _content(lister, folders.pop(), root, options):
             entries += 1
             if entries > ENTRY_LIMIT:
                 raise _endless(source)
             if isinstance(found, _Folder):
-                folders.append(found)
+                if enters(found.below):
+                    folders.append(found)
             else:
                 yield found
 
 
 async def _content(
-    lister: Lister, folder: _Folder, root: bytes, follow_links: bool
+    lister: Lister, folder: _Folder, root: bytes, options: _Options
 ) -> AsyncGenerator[Entry | _Folder, None]:
     """The folder itself, then its entries but for folders, which come back as `_Folder` to visit."""
-    facts = Facts("folder", 0, folder.mtime_ns)
+    facts = folder.facts
     if len(folder.below) > DEPTH_LIMIT:
         error = UnsafeName(f"{display(folder.path)} lies more than {DEPTH_LIMIT} folders deep.")
         yield Entry(folder.path, folder.below, facts, error)
@@ -132,7 +149,7 @@ async def _content(
             raw = name.filename
             if raw in (b".", b".."):
                 continue
-            yield await _entry(lister, folder, raw, name.attrs, root, follow_links)
+            yield await _entry(lister, folder, raw, name.attrs, root, options)
     except TransferError as error:
         if error.retryable:
             raise
@@ -145,7 +162,7 @@ async def _entry(
     raw: bytes,
     attrs: Attrs,
     root: bytes,
-    follow_links: bool,
+    options: _Options,
 ) -> Entry | _Folder:
     try:
         name = safe_component(raw)
@@ -158,7 +175,9 @@ async def _entry(
         if attrs.permissions is None:  # a server that lists names only
             found = await lister.facts(path)
         if found is not None and found.kind == "link":
-            real = await _follow(lister, path, root, inside, follow_links)
+            if options.links != "follow":
+                return await _unfollowed(lister, path, below, found, options.links)
+            real = await _follow(lister, path, root, inside)
             found = await lister.facts(path, follow=True)
             inside = (*inside, real)
     except TransferError as error:
@@ -169,16 +188,21 @@ async def _entry(
         gone = SourceMissing(f"{display(path)} is not there any more, or a link that leads nowhere.")
         return Entry(path, below, Facts("file", 0, 0), gone)
     if found.kind == "folder":
-        return _Folder(path, below, found.mtime_ns, inside)
+        return _Folder(path, below, found, inside)
     return Entry(path, below, found, None if found.kind == "file" else _special(path))
 
 
-async def _follow(
-    lister: Lister, path: bytes, root: bytes, inside: tuple[bytes, ...], follow_links: bool
-) -> bytes:
+async def _unfollowed(
+    lister: Lister, path: bytes, below: tuple[bytes, ...], facts: Facts, links: Links
+) -> Entry:
+    """The entry of a link that is copied or skipped."""
+    if links == "skip":
+        return Entry(path, below, facts, LinkSkipped(f"{display(path)} is a link; links are left out."))
+    return Entry(path, below, facts, None, await lister.read_link(path))
+
+
+async def _follow(lister: Lister, path: bytes, root: bytes, inside: tuple[bytes, ...]) -> bytes:
     """The real path of a link that may be followed: it stays in the scanned folder and is no loop."""
-    if not follow_links:
-        raise LinkSkipped(f"{display(path)} is a link; links are not followed.")
     real = await lister.real_path(path)
     if not real.startswith(root.rstrip(b"/") + b"/"):
         raise LinkSkipped(f"{display(path)} is a link that leads out of the folder; it was left out.")

@@ -24,6 +24,7 @@ _log = logging.getLogger(__name__)
 
 INIT, VERSION, OPEN, CLOSE, READ, WRITE, LSTAT, FSTAT, SETSTAT, FSETSTAT = 1, 2, 3, 4, 5, 6, 7, 8, 9, 10
 OPENDIR, READDIR, REMOVE, MKDIR, REALPATH, STAT, RENAME = 11, 12, 13, 14, 16, 17, 18
+READLINK, SYMLINK = 19, 20
 RMDIR: Final = 15
 STATUS, HANDLE, DATA, NAME, ATTRS = 101, 102, 103, 104, 105
 EXTENDED, EXTENDED_REPLY = 200, 201
@@ -32,6 +33,8 @@ LARGEST_HANDLE: Final = 256  # bytes (section 6.2)
 WINDOW: Final = 32 * 1024 * 1024  # bytes the server may send before we confirm
 PACKET: Final = 256 * 1024
 _SIZE, _IDS, _MODE, _TIMES, _MORE = 1, 2, 4, 8, 0x80000000
+
+_BY_THE_DRAFT: Final = ("AsyncSSH", "mod_sftp")  # servers that do not read SYMLINK as OpenSSH does
 
 _HEAD: Final = struct.Struct(">IBI")
 _READ: Final = struct.Struct(">QI")
@@ -46,6 +49,7 @@ class Attrs:
     size: int | None = None
     permissions: int | None = None
     mtime: int | None = None
+    atime: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +86,7 @@ class SftpWire:
         self._input = _Packets(self._packet)
         self._lost: Exception | None = None
         self._extensions: dict[bytes, bytes] = {}
+        self._swaps_links = True
         self.limits = Limits()
         self.on_answer: Callable[[], None] = lambda: None
 
@@ -89,6 +94,8 @@ class SftpWire:
     async def open(cls, connection: asyncssh.SSHClientConnection, *, lean: bool = True) -> SftpWire:
         """Start SFTP on a connection. Raises asyncssh.Error, OSError."""
         wire = cls()
+        software = str(connection.get_extra_info("server_version", ""))
+        wire._swaps_links = not any(name in software for name in _BY_THE_DRAFT)
         wire._pipe = await open_pipe(
             connection, wire, subsystem="sftp", window=WINDOW, packet=PACKET, lean=lean
         )
@@ -257,9 +264,9 @@ class SftpWire:
     async def truncate(self, path: bytes, size: int) -> None:
         await self._done(SETSTAT, _string(path), _I.pack(_SIZE), _Q.pack(size))
 
-    async def set_times(self, path: bytes, seconds: int) -> None:
-        time = _I.pack(min(max(seconds, 0), 0xFFFFFFFF))
-        await self._done(SETSTAT, _string(path), _I.pack(_TIMES), time, time)
+    async def set_times(self, path: bytes, access_s: int, modification_s: int) -> None:
+        times = [_I.pack(min(max(seconds, 0), 0xFFFFFFFF)) for seconds in (access_s, modification_s)]
+        await self._done(SETSTAT, _string(path), _I.pack(_TIMES), *times)
 
     async def mkdir(self, path: bytes) -> None:
         await self._done(MKDIR, _string(path), _I.pack(0))
@@ -282,6 +289,18 @@ class SftpWire:
         if len(names) != 1:
             raise asyncssh.SFTPBadMessage("a path has one name")
         return names[0].filename
+
+    async def read_link(self, path: bytes) -> bytes:
+        """What a link says."""
+        names = _names_of(_body(await self.ask(READLINK, _string(path)), NAME))
+        if len(names) != 1:
+            raise asyncssh.SFTPBadMessage("a link says one thing")
+        return names[0].filename
+
+    async def symlink(self, content: bytes, path: bytes) -> None:
+        """Make a link. OpenSSH and those after it take the two in the other order than the draft."""
+        order = (content, path) if self._swaps_links else (path, content)
+        await self._done(SYMLINK, *map(_string, order))
 
     async def space(self, path: bytes) -> Space:
         self._offers(b"statvfs@openssh.com")
@@ -408,15 +427,15 @@ def _attrs(packet: SSHPacket) -> Attrs:
     if flags & _IDS:
         packet.get_uint64()  # user and group
     mode = packet.get_uint32() if flags & _MODE else None
-    mtime = None
+    mtime = atime = None
     if flags & _TIMES:
-        packet.get_uint32()
+        atime = packet.get_uint32()
         mtime = packet.get_uint32()
     if flags & _MORE:
         for _ in range(packet.get_uint32()):
             packet.get_string()
             packet.get_string()
-    return Attrs(size, mode, mtime)
+    return Attrs(size, mode, mtime, atime)
 
 
 def _names_of(body: Data) -> list[Name]:

@@ -15,7 +15,6 @@ from connect_helper.spec.sessions import (
     parse_count_first,
     parse_sessions,
 )
-from connect_helper.spec.words import Direction
 
 MIB = 1024 * 1024
 
@@ -88,15 +87,6 @@ def test_when_a_file_is_split(threshold: int | None, resume: Resume, size: int, 
     assert sessions.splits(size, resume, own_threshold=64 * MIB) is splits
 
 
-@pytest.mark.parametrize(
-    ("direction", "value", "first"),
-    [
-        ("send", None, True),
-        ("receive", None, False),
-        ("send", False, False),
-        ("receive", "yes", True),
-        ("send", "", True),
-    ],
-)
-def test_when_everything_is_counted_first(direction: Direction, value: Any, first: bool) -> None:
-    assert parse_count_first({"precalculate_job_size": value}, direction) is first
+@pytest.mark.parametrize(("value", "first"), [(None, None), ("", None), (False, False), ("yes", True)])
+def test_when_everything_is_counted_first(value: Any, first: bool | None) -> None:
+    assert parse_count_first({"precalculate_job_size": value}) is first

@@ -14,10 +14,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from connect_helper.errors import InvalidRequest, NotGranted
+from connect_helper.spec.aftermath import Aftermath
 from connect_helper.spec.echo import echo
 from connect_helper.spec.paths import default_title, download_targets, upload_targets
 from connect_helper.spec.rates import effective_rate_kbps
 from connect_helper.spec.support import NEVER, UNSUPPORTED, WITHOUT_EFFECT
+from connect_helper.spec.times import Moment, Stamps
 from connect_helper.spec.transfer_spec import DEFAULT_SSH_PORT, PathPair, TransferSpec, parse_spec
 
 MakeRaw = Callable[..., dict[str, Any]]
@@ -214,40 +216,62 @@ def test_how_to_log_in(
     assert (spec.authentication, spec.login_user, spec.needs_password) == (method, user, asks)
 
 
-REFUSED: list[dict[str, Any]] = [
-    {"content_protection": "encrypt"},
-    {"content_protection": True},
-    {"direction": "receive", "content_protection": "decrypt"},
-    {"obfuscate_file_names": "yes"},
-    {"delete_before_transfer": True},
-    {"move_after_transfer": "/done"},
-    {"include_patterns": ["*.txt"]},
-    {"inclusion_patterns": [{"pattern": "*.txt"}]},
-    {"exclude_patterns": ["*"]},
-    {"exclusion_patterns": ["*"]},
-    {"exclude_newer_than": 0},
-    {"exclude_older_than": "-86400"},
-    {"save_before_overwrite": True, "resume_policy": "none"},
-    {"save-before-overwrite": "yes", "resume": "none"},
-    {"http_fallback": "force"},
-    {"symlink_policy": "copy"},
-    {"symlink_policy": "copy+force"},
-    {"preserve_access_time": True},
-]
+REFUSED: list[dict[str, Any]] = [{"http_fallback": "force"}]
 HARMLESS: list[dict[str, Any]] = [
     {"content_protection": "decrypt"},
-    {"content_protection": False},
     {"direction": "receive", "obfuscate_file_names": True},
-    {"delete_before_transfer": "no"},
-    {"include_patterns": []},
-    {"save_before_overwrite": True},
-    {"save-before-overwrite": "no", "resume": "none"},
     {"http_fallback": True},
     {"http_fallback": "1"},
-    {"symlink_policy": "skip"},
-    {"preserve_access_time": True, "preserve_modification_time": True},
-    {"move_after_transfer": ""},
 ]
+# Field, value, and what becomes of it.
+HONOURED: list[tuple[dict[str, Any], str, Any]] = [
+    ({"inclusion_patterns": [{"pattern": "*.txt"}]}, "include_patterns", ("*.txt",)),
+    ({"exclude_patterns": ["*"]}, "exclude_patterns", ("*",)),
+    ({"exclude_newer_than": 5}, "exclude_newer_than", Moment(5.0)),
+    ({"exclude_older_than": "-86400"}, "exclude_older_than", Moment(-86_400.0, relative=True)),
+    ({"save-before-overwrite": "yes", "resume": "none"}, "save_before_overwrite", True),
+    ({"delete_before_transfer": True}, "delete_before_transfer", True),
+    ({"obfuscate_file_names": "yes"}, "obfuscate_file_names", True),
+    ({"direction": "receive", "obfuscate_file_names": "yes"}, "obfuscate_file_names", False),
+    ({"symlink_policy": "copy+force"}, "links", "copy+force"),
+    ({"preserve_access_time": True}, "stamps", Stamps(access=True)),
+    ({"preserve_source_access_time": 1}, "quiet_reading", True),
+    ({"move_after_transfer": "/done"}, "aftermath", Aftermath(move_to="/done")),
+    ({"skip_duplicate_check": "true"}, "skip_duplicate_check", True),
+    ({"precalculate_job_size": "yes"}, "count_first", True),
+    ({"precalculate_job_size": None}, "count_first", None),
+    ({"retry_duration": "5min"}, "retry_duration_s", 300.0),
+    ({"retry_duration": 90}, "retry_duration_s", 90.0),
+]
+
+
+@pytest.mark.parametrize(("fields", "name", "value"), HONOURED, ids=str)
+def test_what_a_field_becomes(make_raw: MakeRaw, fields: dict[str, Any], name: str, value: Any) -> None:
+    assert getattr(parse_spec(make_raw(**fields)), name) == value
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"delete_before_transfer": True, "obfuscate_file_names": True},
+        {"delete_before_transfer": True, "remove_after_transfer": True},
+        {"delete_before_transfer": True, "move_after_transfer": "/done"},
+        {"remove_after_transfer": True, "move_after_transfer": "/done"},
+        {"exclude_newer_than": 10, "exclude_older_than": 20},
+        {"content_protection": "encrypt", "content_protection_password": ""},
+        {"multi_session": 10_000},
+        {"target_rate_kbps": -1},
+        {"min_rate_kbps": 10**12},
+        {"include_patterns": ["[a"]},
+        {"retry_duration": "soon"},
+        {"retry_duration": -1},
+        {"retry_duration": "99999d"},
+        {"retry_duration": True},
+    ],
+    ids=str,
+)
+def test_contradictions_and_absurd_values_name_their_field(make_raw: MakeRaw, fields: dict[str, Any]) -> None:
+    assert refused_field(make_raw(**fields)) in fields
 
 
 @pytest.mark.parametrize("fields", REFUSED, ids=str)

@@ -1,4 +1,4 @@
-"""Sharing a limit, measuring a rate, and the figures of a transfer."""
+"""Measuring a rate, and the figures of a transfer."""
 
 from __future__ import annotations
 
@@ -9,40 +9,9 @@ from hypothesis import strategies as st
 
 from connect_helper.transfers.figures import Figures
 from connect_helper.transfers.messages import Connected, FileReport, Progress, Totals
-from connect_helper.transfers.rates import RateMeter, share
+from connect_helper.transfers.rates import RateMeter
 from connect_helper.transfers.state import Status
 from connect_helper.transfers.transfer import FILES_KEPT, Owner, Transfer
-
-LIMITS = st.dictionaries(
-    st.text(min_size=1), st.none() | st.integers(8, 100_000_000), min_size=1, max_size=20
-)
-
-
-def test_without_a_limit_each_keeps_its_own() -> None:
-    assert share(None, {"a": 100, "b": None}) == {"a": 100, "b": None}
-
-
-def test_what_a_slow_one_may_not_use_goes_to_the_others() -> None:
-    assert share(1000, {"a": 100, "b": None, "c": None}) == {"a": 100, "b": 450, "c": 450}
-    assert share(1000, {"a": 100, "b": 300, "c": 5000}) == {"a": 100, "b": 300, "c": 600}
-    assert share(1000, {"a": None}) == {"a": 1000}
-    assert share(1000, {}) == {}
-
-
-@given(st.integers(100, 100_000_000), LIMITS)
-def test_shares_never_pass_the_limit_nor_ones_own_and_leave_nothing_usable(
-    total: int, own: dict[str, int | None]
-) -> None:
-    shares = share(total, own)
-    given_out = [rate for rate in shares.values() if rate is not None]
-    assert len(given_out) == len(own)
-    assert sum(given_out) <= total
-    for one, limit in own.items():
-        assert 1 <= (shares[one] or 0) <= (limit or total)
-    hungry = [one for one, limit in own.items() if limit is None or (shares[one] or 0) < limit]
-    if hungry:
-        assert total - sum(given_out) < len(own)
-        assert max(shares[one] or 0 for one in hungry) - min(shares[one] or 0 for one in hungry) <= 1
 
 
 def test_the_rate_is_the_mean_of_the_last_three_seconds() -> None:

@@ -112,7 +112,7 @@ def test_swapping_a_folder_for_a_link_never_shows_what_is_outside(tmp_path: Path
     while not done.is_set():
         with contextlib.suppress(TransferError):
             seen.add(content(granted, b"swap", b"file"))
-        for entry in walk(granted, (), follow_links=True):
+        for entry in walk(granted, (), links="follow"):
             if entry.below[-1:] == (b"file",) and entry.error is None:
                 with contextlib.suppress(TransferError):
                     seen.add(content(granted, *entry.real))
@@ -164,7 +164,7 @@ def test_a_deep_tree_ends_with_a_word_about_it(tmp_path: Path) -> None:
         os.close(here)
         here = deeper
     os.close(here)
-    entries = list(walk(grant(folder), (), follow_links=True))
+    entries = list(walk(grant(folder), (), links="follow"))
     assert [entry.error.code for entry in entries if entry.error] == ["unsafe_name"]
     assert len(entries) == 102
 

@@ -103,7 +103,7 @@ async def test_what_is_not_there_is_said(sshd: SshServer) -> None:
         with pytest.raises(SourceMissing):
             await transport.read_ranges(missing, [(0, 1)])
         with pytest.raises(SourceMissing):
-            async for _entry in transport.scan(missing, follow_links=True):
+            async for _entry in transport.scan(missing, links="follow"):
                 pass
         with pytest.raises(LengthMismatch):
             await transport.digest(missing, "sha256", 5, expected="")

@@ -1,0 +1,176 @@
+"""Removes and moves sources once they have arrived, as far as the user agreed (`spec.aftermath` decides).
+
+A source that cannot be removed or moved is told about and fails nothing: it did arrive.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+
+from connect_helper.errors import AlreadyExists, SourceChanged, TransferError
+from connect_helper.spec import aftermath as rules
+from connect_helper.spec.aftermath import Keep, Move, Names, Source
+from connect_helper.spec.names import display, numbered_name
+from connect_helper.transfers.job import (
+    DownloadJob,
+    FileJob,
+    LinkJob,
+    LocalFolderJob,
+    RemoteFolderJob,
+    RemoteLinkJob,
+    UploadJob,
+    Work,
+    ends_session,
+    granted,
+)
+from connect_helper.transfers.ledger import gone
+from connect_helper.transfers.plan import SessionPlan, Upload
+from connect_helper.transfers.report import Outcome
+from connect_helper.transports.base import Facts
+from connect_helper.transports.local_changes import (
+    NUMBERS,
+    move_source,
+    remove_empty,
+    remove_link,
+    remove_source,
+)
+from connect_helper.transports.local_files import Identity
+
+_log = logging.getLogger(__name__)
+
+
+class Aftermath:
+    """What one session does with its sources."""
+
+    def __init__(self, plan: SessionPlan) -> None:
+        wishes = plan.afterwards
+        self._move_root = wishes.move_root
+        self._move_to = wishes.move_to
+        self._wishes = rules.Aftermath(
+            remove_files=wishes.remove_files,
+            remove_skipped=wishes.remove_skipped,
+            move_to=wishes.move_to or ("/" if wishes.move_root else ""),
+            remove_empty_folders=wishes.remove_empty_folders or wishes.remove_source_folders,
+            remove_source_folders=wishes.remove_source_folders,
+        )
+        self._items = {item.source_path for item in plan.items}
+        self._walked: set[Names] = set()
+
+    def walked(self, job: RemoteFolderJob | LocalFolderJob) -> None:
+        """Note a folder of the sources that the scan went through; none that was reached by a link."""
+        if self._wishes.remove_empty_folders and job.source:
+            self._walked.add(_names(os.fsdecode(job.source)))
+
+    async def file(self, work: Work, job: FileJob | LinkJob, outcome: Outcome) -> str:
+        """Do what is to be done with one source; return what the user should know about it.
+
+        Raises ConnectError.
+        """
+        verdict = rules.after_file(self._wishes, outcome.state, job.place)
+        if isinstance(verdict, Keep):
+            return ""
+        if isinstance(job, UploadJob) and job.linked:
+            return "The source stays: it was reached through a link."
+        source = job.path if isinstance(job, UploadJob | RemoteLinkJob) else os.fsdecode(job.source)
+        if source in self._items:
+            # Before it goes: a session that is broken off here must not miss it when it comes back.
+            await asyncio.to_thread(work.ledger.add, gone(os.fsencode(source)))
+        to = verdict.names if isinstance(verdict, Move) else None
+        try:
+            if isinstance(job, UploadJob | RemoteLinkJob):
+                await asyncio.to_thread(self._local, job, outcome, to)
+            else:
+                await self._remote(work, job, outcome, to)
+        except TransferError as error:
+            if ends_session(error):
+                raise
+            _log.info("%s stays: %s", display(source), error.internal_message)
+            return f"The source stays where it is. {error.user_message}"
+        return ""
+
+    def _local(self, job: UploadJob | RemoteLinkJob, outcome: Outcome, to: Names | None) -> None:
+        sent: Identity | bytes
+        if isinstance(job, RemoteLinkJob):
+            sent = job.content
+        elif isinstance(outcome.seen, Identity):
+            sent = outcome.seen
+        else:
+            raise SourceChanged(f"{display(job.path)} could not be told from others.")
+        if to is not None and self._move_root is not None:
+            names = (*self._move_root.below, *to)
+            move_source(job.granted, job.real, sent, granted(self._move_root), tuple(map(os.fsencode, names)))
+        elif isinstance(sent, bytes):
+            remove_link(job.granted, job.real, sent)
+        else:
+            remove_source(job.granted, job.real, sent)
+
+    async def _remote(
+        self, work: Work, job: DownloadJob | LinkJob, outcome: Outcome, to: Names | None
+    ) -> None:
+        path = job.source if not isinstance(job, RemoteLinkJob) else b""
+        there = await work.transport.facts(path)
+        seen = outcome.seen
+        if there is None:
+            return
+        if isinstance(seen, Facts) and (there.kind, there.size, there.mtime_ns) != (
+            "file",
+            seen.size,
+            seen.mtime_ns,
+        ):
+            raise SourceChanged(f"{display(path)} is another one by now, or a link.")
+        if to is None:
+            await work.transport.remove(path)
+        else:
+            await self._move_remote(work, path, to)
+
+    async def _move_remote(self, work: Work, path: bytes, to: Names) -> None:
+        folder, _, name = os.fsencode("/".join((self._move_to.rstrip("/"), *to))).rpartition(b"/")
+        await work.transport.make_folder(folder)
+        for number in range(NUMBERS):
+            free = numbered_name(name, number) if number else name
+            try:
+                await work.transport.publish(path, folder + b"/" + free, "fresh")
+            except AlreadyExists:
+                continue
+            return
+        raise AlreadyExists(f"{display(path)}: too many files of that name where it is to go.")
+
+    async def folders(self, work: Work) -> None:
+        """Remove the folders that are empty now; last of all. Raises ConnectError."""
+        if not self._wishes.remove_empty_folders:
+            return
+        sources = [self._source(item.source_path, item.base) for item in work.plan.items]
+        absolute = any(item.source_path.startswith("/") for item in work.plan.items)
+        for names in rules.folders_to_try(self._wishes, sources, self._walked):
+            path = ("/" if absolute else "") + "/".join(names)
+            if path in self._items:
+                await asyncio.to_thread(work.ledger.add, gone(os.fsencode(path)))
+            try:
+                await self._remove_folder(work, names, path)
+            except TransferError as error:
+                if ends_session(error):
+                    raise
+                _log.info("the folder %s stays: %s", display(path), error.internal_message)
+
+    def _source(self, path: str, base: int) -> Source:
+        names = _names(path)
+        above = names[: len(names) - base] if base else None
+        return Source(names, names in self._walked, above)
+
+    async def _remove_folder(self, work: Work, names: Names, path: str) -> None:
+        if work.plan.direction == "receive":
+            await work.transport.remove_folder(os.fsencode(path))
+            return
+        for item in work.plan.items:
+            top = _names(item.source.path) if isinstance(item, Upload) else ()
+            if isinstance(item, Upload) and names[: len(top)] == top:
+                below = tuple(map(os.fsencode, names[len(top) :]))
+                await asyncio.to_thread(remove_empty, granted(item.source), below)
+                return
+        # Not given by the user, such as the folder around a file that was chosen by itself: it stays.
+
+
+def _names(path: str) -> Names:
+    return tuple(name for name in path.split("/") if name)
