@@ -1,0 +1,140 @@
+"""What becomes of the sources afterwards: both ways, on a real server."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from connect_helper.transfers.ledger import Ledger, gone
+from connect_helper.transfers.plan import Afterwards, Upload
+from tests.support.policies import Trip, plant, tree
+from tests.support.sessions import ref
+
+FILES = ("proj/a", "proj/sub/b", "proj/empty/")
+ALL = {"proj", "proj/a", "proj/sub", "proj/sub/b", "proj/empty"}
+
+
+@pytest.mark.parametrize(
+    ("wishes", "left"),
+    [
+        ({}, ALL),
+        ({"remove_files": True}, {"proj", "proj/sub", "proj/empty"}),
+        ({"remove_files": True, "remove_empty_folders": True}, {"proj"}),
+        ({"remove_files": True, "remove_source_folders": True}, set()),
+        ({"remove_empty_folders": True}, {"proj", "proj/a", "proj/sub", "proj/sub/b"}),
+    ],
+)
+async def test_what_is_left_of_a_folder(trip: Trip, wishes: dict[str, Any], left: set[str]) -> None:
+    plant(trip.source, *FILES)
+    plant(trip.source, "beside")
+    ended = await trip.go("proj", afterwards=Afterwards(**wishes))
+    assert ended.outcome == "completed", ended.message
+    assert set(tree(trip.source)) == left | {"beside"}
+    assert set(tree(trip.target)) == ALL
+
+
+@pytest.mark.parametrize("too", [True, False])
+async def test_skipped_files_stay_unless_they_are_meant_too(trip: Trip, too: bool) -> None:
+    plant(trip.source, "proj/a", "proj/b")
+    plant(trip.target, "proj/a")
+    wishes = Afterwards(remove_files=True, remove_skipped=too)
+    assert (await trip.go("proj", afterwards=wishes)).outcome == "completed"
+    assert set(tree(trip.source)) == ({"proj"} if too else {"proj", "proj/a"})
+
+
+async def test_a_file_that_failed_stays(trip: Trip) -> None:
+    plant(trip.source, "proj/a", "proj/b")
+    plant(trip.target, "proj/a/")  # a folder is in the way
+    wishes = Afterwards(remove_files=True, remove_source_folders=True)
+    assert (await trip.go("proj", afterwards=wishes)).outcome == "failed"
+    assert set(tree(trip.source)) == {"proj", "proj/a"}
+
+
+async def test_files_left_out_stay(trip: Trip) -> None:
+    plant(trip.source, "proj/a", "proj/b.tmp")
+    wishes = Afterwards(remove_files=True, remove_source_folders=True)
+    policies = {"exclude_patterns": ("*.tmp",)}
+    assert (await trip.go("proj", afterwards=wishes, policies=policies)).outcome == "completed"
+    assert set(tree(trip.source)) == {"proj", "proj/b.tmp"}
+
+
+def move_to(trip: Trip, folder: Path) -> Afterwards:
+    folder.mkdir(exist_ok=True)
+    if trip.way == "send":
+        return Afterwards(move_root=ref(folder))
+    return Afterwards(move_to=str(folder))
+
+
+async def test_moved_files_keep_their_names_below_the_folder(trip: Trip) -> None:
+    plant(trip.source, *FILES)
+    plant(trip.source, "sent/proj/a")  # of an earlier transfer
+    ended = await trip.go("proj", afterwards=move_to(trip, trip.source / "sent"))
+    assert ended.outcome == "completed", ended.message
+    assert set(tree(trip.source)) == {
+        *ALL - {"proj/a", "proj/sub/b"},
+        "sent",
+        "sent/proj",
+        "sent/proj/a",
+        "sent/proj/a (1)",
+        "sent/proj/sub",
+        "sent/proj/sub/b",
+    }
+
+
+async def test_single_files_are_removed_and_a_retry_does_not_miss_them(trip: Trip) -> None:
+    plant(trip.source, "one", "two")
+    wishes = Afterwards(remove_files=True)
+    # A first session of this transfer sent and removed "one", then its line broke.
+    ledger = Ledger(trip.resume, "a-transfer")
+    ledger.open()
+    ledger.add(gone(os.fsencode(trip.source / "one")))
+    ledger.close(completed=False)
+    items = [trip.item("one"), trip.item("two")]
+    (trip.source / "one").unlink()
+    ended = await trip.go(items=items, afterwards=wishes)
+    assert ended.outcome == "completed", ended.message
+    assert (set(tree(trip.source)), set(tree(trip.target))) == (set(), {"two"})
+
+
+async def test_a_source_that_is_missing_for_another_reason_is_an_error(trip: Trip) -> None:
+    plant(trip.source, "one", "two")
+    items = [trip.item("one"), trip.item("two")]
+    (trip.source / "one").unlink()
+    ended = await trip.go(items=items, afterwards=Afterwards(remove_files=True))
+    assert (ended.outcome, ended.code) == ("failed", "source_missing")
+
+
+@pytest.mark.parametrize("links", ["follow", "copy"])
+async def test_a_link_is_removed_when_it_was_copied_and_stays_when_it_was_followed(
+    trip: Trip, links: str
+) -> None:
+    plant(trip.source, "proj/real")
+    (trip.source / "proj" / "link").symlink_to("real")
+    wishes = Afterwards(remove_files=True)
+    ended = await trip.go("proj", afterwards=wishes, policies={"links": links})
+    assert ended.outcome == "completed", ended.message
+    assert set(tree(trip.source)) == ({"proj"} if links == "copy" else {"proj", "proj/link"})
+
+
+async def test_a_source_that_cannot_be_moved_is_told_about_and_fails_nothing(trip: Trip) -> None:
+    plant(trip.source, "one")
+    (trip.source / "sent").mkdir()
+    wishes = move_to(trip, trip.source / "sent")
+    (trip.source / "sent").rmdir()
+    (trip.source / "sent").write_text("no folder any more")
+    ended = await trip.go("one", afterwards=wishes)
+    assert ended.outcome == "completed", ended.message
+    assert "stays" in trip.reports()["one"].message
+    assert (trip.source / "one").exists()
+
+
+async def test_the_folder_around_a_single_file_was_not_given_and_stays(trip: Trip) -> None:
+    plant(trip.source, "around/one")
+    items = [trip.item("around/one", as_name="one")]
+    wishes = Afterwards(remove_files=True, remove_empty_folders=True)
+    assert (await trip.go(items=items, afterwards=wishes)).outcome == "completed"
+    # On a server the page's login decides; here only what the user picked may go.
+    assert set(tree(trip.source)) == ({"around"} if isinstance(items[0], Upload) else set())

@@ -1,0 +1,153 @@
+"""Saving what would be replaced, clearing destinations, links as links: both ways, on a real server."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from connect_helper.transfers.ledger import Ledger, mirrored
+from tests.support.policies import Trip, plant, tree
+
+SAVED = re.compile(r"report\.\d{4}\.\d\d\.\d\d\.\d\d\.\d\d\.\d\d\.\d+\.pdf")
+
+
+async def test_a_replaced_file_is_kept_under_a_dated_name(trip: Trip) -> None:
+    plant(trip.source, "report.pdf")
+    policies = {"save_first": True, "resume": "none"}
+    for content in ("first", "second"):
+        (trip.target / "report.pdf").write_text(content)
+        assert (await trip.go("report.pdf", policies=policies)).outcome == "completed"
+    found = tree(trip.target)
+    assert found.pop("report.pdf") == "report.pdf"
+    assert all(SAVED.fullmatch(name) for name in found)
+    assert sorted(found.values()) == ["first", "second"]
+
+
+@pytest.mark.parametrize(
+    "policies",
+    [
+        {"save_first": True, "resume": "sparse_checksum"},  # counts with resume none only
+        {"save_first": False, "resume": "none"},
+        {"save_first": True, "resume": "none", "overwrite": "none"},  # nothing is replaced
+    ],
+)
+async def test_nothing_is_saved_otherwise(trip: Trip, policies: dict[str, object]) -> None:
+    plant(trip.source, "report.pdf")
+    (trip.target / "report.pdf").write_text("there")
+    assert (await trip.go("report.pdf", policies=policies)).outcome == "completed"
+    assert set(tree(trip.target)) == {"report.pdf"}
+
+
+async def test_surplus_goes_from_the_destination_and_what_is_on_both_sides_stays(trip: Trip) -> None:
+    plant(trip.source / "site", "index.html", "sub/page.html", "kind")
+    plant(trip.target / "site", "index.html", "old.html", "sub/old.css", "gone/deep/x", "kind/y")
+    (trip.target / "site" / "link").symlink_to(trip.target)
+    plant(trip.target, "beside")
+    ended = await trip.go("site", policies={"delete_first": True, "exclude_patterns": ("kind", "index.html")})
+    assert ended.outcome == "completed", ended.message
+    assert set(tree(trip.target)) == {
+        "beside",
+        "site",
+        "site/index.html",
+        "site/sub",
+        "site/sub/page.html",
+        "site/kind",
+        "site/kind/y",
+    }
+
+
+async def test_another_name_at_the_destination_finds_nothing_to_delete(trip: Trip) -> None:
+    plant(trip.source / "site", "index.html")
+    plant(trip.target / "copy", "old.html")
+    items = [trip.item("site", as_name="copy")]
+    assert (await trip.go(items=items, policies={"delete_first": True})).outcome == "completed"
+    assert set(tree(trip.target)) == {"copy", "copy/index.html", "copy/old.html"}
+
+
+async def test_deleting_happens_once_in_a_transfer(trip: Trip) -> None:
+    plant(trip.source / "site", "index.html")
+    plant(trip.target / "site", "old.html")
+    ledger = Ledger(trip.resume, "a-transfer")
+    ledger.open()
+    ledger.add(mirrored())
+    ledger.close(completed=False)
+    assert (await trip.go("site", policies={"delete_first": True})).outcome == "completed"
+    assert (trip.target / "site" / "old.html").exists()
+
+
+async def test_without_the_policy_surplus_stays(trip: Trip) -> None:
+    plant(trip.source / "site", "index.html")
+    plant(trip.target / "site", "old.html")
+    assert (await trip.go("site")).outcome == "completed"
+    assert (trip.target / "site" / "old.html").exists()
+
+
+# Links ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("links", "arrived"),
+    [
+        ("follow", {"proj": "/", "proj/real": "proj/real", "proj/link": "proj/real"}),
+        ("copy", {"proj": "/", "proj/real": "proj/real", "proj/link": "-> real"}),
+        ("copy+force", {"proj": "/", "proj/real": "proj/real", "proj/link": "-> real"}),
+        ("skip", {"proj": "/", "proj/real": "proj/real"}),
+    ],
+)
+async def test_what_becomes_of_a_link(trip: Trip, links: str, arrived: dict[str, str]) -> None:
+    plant(trip.source, "proj/real")
+    (trip.source / "proj" / "link").symlink_to("real")
+    ended = await trip.go("proj", policies={"links": links})
+    assert ended.outcome == "completed", ended.message
+    assert tree(trip.target) == arrived
+    assert trip.reports()["link"].state == ("skipped" if links == "skip" else "done")
+
+
+@pytest.mark.parametrize(
+    ("links", "there", "stays"),
+    [
+        ("copy", "file", True),
+        ("copy", "link", True),
+        ("copy", "folder", True),
+        ("copy+force", "file", False),
+        ("copy+force", "link", False),
+        ("copy+force", "folder", True),
+        ("copy+force", "folder_link", True),
+    ],
+)
+async def test_what_a_copied_link_replaces(trip: Trip, links: str, there: str, stays: bool) -> None:
+    plant(trip.source, "proj/real")
+    (trip.source / "proj" / "link").symlink_to("real")
+    plant(trip.target, "proj/sub/x")
+    target = trip.target / "proj" / "link"
+    if there == "file":
+        target.write_text("there")
+    elif there == "folder":
+        target.mkdir()
+    else:
+        target.symlink_to("sub" if there == "folder_link" else "nowhere")
+    before = tree(trip.target / "proj")["link"]
+    ended = await trip.go("proj", policies={"links": links})
+    assert ended.outcome == "completed", ended.message
+    assert tree(trip.target / "proj")["link"] == (before if stays else "-> real")
+    assert trip.reports()["link"].state == ("skipped" if stays else "done")
+
+
+@pytest.mark.parametrize("content", ["/etc/passwd", "../beside", "sub/../../beside", "../../.."])
+async def test_a_link_that_leads_out_is_not_made_on_this_machine(trip: Trip, content: str) -> None:
+    plant(trip.source, "proj/real", "beside")
+    (trip.source / "proj" / "link").symlink_to(content)
+    ended = await trip.go("proj", policies={"links": "copy"})
+    if trip.way == "send":  # a server gets the link as it is
+        assert tree(trip.target)["proj/link"] == f"-> {content}"
+    else:
+        assert (ended.outcome, trip.reports()["link"].code) == ("failed", "target_denied")
+        assert set(tree(trip.target)) == {"proj", "proj/real"}
+
+
+async def test_links_to_folders_are_copied_as_links(trip: Trip) -> None:
+    plant(trip.source, "proj/sub/x", "proj/deep/er/y")
+    (trip.source / "proj" / "deep" / "link").symlink_to("../sub")
+    assert (await trip.go("proj", policies={"links": "copy"})).outcome == "completed"
+    assert tree(trip.target) == tree(trip.source)
