@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, fields
 from enum import Enum
@@ -16,6 +17,9 @@ from typing import Annotated, Any, Final, Literal, get_args, get_type_hints
 import typer
 
 from connect_helper.client.settling import DEFAULT_RETRIES
+from connect_helper.errors import InvalidRequest
+from connect_helper.spec.patterns import read_patterns
+from connect_helper.spec.times import parse_moment
 from connect_helper.transfers import plan
 from connect_helper.transfers.plan import Policies
 
@@ -88,17 +92,23 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class PolicyRow:
-    """One field of `Policies` as an option: with words it takes one of them, without it is a switch."""
+    """One field of `Policies` as an option: with words it takes one of them, or as `takes` says; else it is
+    a switch."""
 
     field: str
     option: str
     help: str
     words: Mapping[str, Any] | None = None
     direction: Direction | None = None  # None: both
+    takes: Literal["patterns", "moment"] | None = None  # patterns: may be given several times
 
     def annotation(self) -> Any:
         """What the command line makes of it."""
         option = typer.Option(self.option, help=self.help, rich_help_panel=_FILES)
+        if self.takes == "patterns":
+            return Annotated[list[str], option]
+        if self.takes == "moment":
+            return Annotated[str, option]
         if self.words is None:
             return Annotated[bool, option]
         # typer takes the choices from an Enum's values.
@@ -107,15 +117,29 @@ class PolicyRow:
     def default(self) -> Any:
         """The default of the policy, as the option says it."""
         value = Policies.model_fields[self.field].default
+        if self.takes is not None:
+            return [] if self.takes == "patterns" else ""
         if self.words is None:
             return value
         return next(word for word, meaning in self.words.items() if meaning == value)
 
     def meaning(self, given: Any) -> Any:
-        """The value of the policy."""
+        """The value of the policy. Raises typer.BadParameter."""
+        if self.takes is not None:
+            return self._read(given)
         if self.words is None:
             return given
         return self.words[given.value if isinstance(given, Enum) else given]
+
+    def _read(self, given: Any) -> Any:
+        name = self.option.removeprefix("--")
+        try:
+            if self.takes == "patterns":
+                return read_patterns({name: given}, (name,))
+            moment = parse_moment({name: given}, name)
+        except InvalidRequest as error:
+            raise typer.BadParameter(error.user_message, param_hint=self.option) from None
+        return None if moment is None else moment.at(time.time())
 
 
 def _words(literal: Any) -> dict[str, Any]:
@@ -148,12 +172,52 @@ POLICY_ROWS: Final = (
         "Compare digests of both sides at the end and tell them.",
         _words(Policies.model_fields["checksum"].annotation),
     ),
+    PolicyRow(
+        "include_patterns",
+        "--include",
+        "Keep what matches, whatever --exclude says; may be given several times.",
+        takes="patterns",
+    ),
+    PolicyRow(
+        "exclude_patterns",
+        "--exclude",
+        'Leave out what matches, as "*.tmp" or "cache/"; may be given several times.',
+        takes="patterns",
+    ),
+    PolicyRow(
+        "newer_than_s",
+        "--exclude-newer-than",
+        'Leave out files changed after "2026-03-01", or less than so many seconds ago: "-3600".',
+        takes="moment",
+    ),
+    PolicyRow("older_than_s", "--exclude-older-than", "Leave out files changed before.", takes="moment"),
+    PolicyRow(
+        "count_first",
+        "--count-first",
+        "Count everything before the first byte, or only as far as a moment goes.",
+        _words(plan.CountFirst),
+    ),
+    PolicyRow("last_duplicate_wins", "--last-duplicate-wins", "Two sources with one target are no failure."),
+    PolicyRow(
+        "delete_first",
+        "--delete-surplus",
+        "Before the transfer, delete in a folder at the destination what the folder of its name at the source"
+        " has no name for.",
+    ),
+    PolicyRow("preserve_access_times", "--preserve-access-times", "Keep the times of last access."),
+    PolicyRow(
+        "quiet_reading", "--quiet-reading", "Leave the times of last access of sources.", direction="send"
+    ),
     PolicyRow("preserve_times", "--preserve-times", "Keep the times of files and folders."),
     PolicyRow(
-        "follow_links",
+        "links",
         "--symlinks",
-        "Links below a folder: follow those that stay inside it, or leave all out.",
-        {"follow": True, "skip": False},
+        "Links below a folder: follow those that stay inside it, copy them as links (with force in place of"
+        " files), or leave them out.",
+        _words(Policies.model_fields["links"].annotation),
+    ),
+    PolicyRow(
+        "save_first", "--save-before-overwrite", "With --resume none: keep replaced files under a dated name."
     ),
     PolicyRow("skip_special_files", "--skip-special-files", "Devices, pipes and sockets are no failure."),
 )

@@ -41,12 +41,28 @@ def test_without_options_everything_is_as_the_defaults_say() -> None:
         (["--existing", "keep-both"], {"existing": "keep_both"}),
         (["--checksum", "md5"], {"checksum": "md5"}),
         (["--preserve-times"], {"preserve_times": True}),
-        (["--symlinks", "skip"], {"follow_links": False}),
+        (["--symlinks", "skip"], {"links": "skip"}),
+        (["--symlinks", "copy+force"], {"links": "copy+force"}),
+        (["--include", "a*", "--include", "b"], {"include_patterns": ("a*", "b")}),
+        (["--exclude", "*.tmp"], {"exclude_patterns": ("*.tmp",)}),
+        (["--exclude-newer-than", "1970-01-02"], {"newer_than_s": 86_400.0}),
+        (["--exclude-older-than", "86400"], {"older_than_s": 86_400.0}),
+        (["--count-first", "yes"], {"count_first": "yes"}),
+        (["--last-duplicate-wins"], {"last_duplicate_wins": True}),
+        (["--delete-surplus"], {"delete_first": True}),
+        (["--preserve-access-times"], {"preserve_access_times": True}),
+        (["--save-before-overwrite"], {"save_first": True}),
         (["--skip-special-files"], {"skip_special_files": True}),
     ],
 )
 def test_each_option_sets_its_policy(arguments: list[str], expected: dict[str, Any]) -> None:
     assert parsed("receive", *arguments)[1] == Policies(**expected)
+
+
+@pytest.mark.parametrize("arguments", [["--exclude", "[a"], ["--exclude-older-than", "soon"]])
+def test_what_is_no_pattern_or_time_is_a_usage_error(arguments: list[str]) -> None:
+    with pytest.raises(AssertionError, match=arguments[0]):
+        parsed("receive", *arguments)
 
 
 def test_every_policy_of_a_session_is_offered() -> None:
