@@ -280,7 +280,10 @@ class Transport(Protocol):
         ...
 
     async def list_names(self, path: bytes) -> list[tuple[bytes, Facts]]:
-        """All entries of one folder, links told apart; names as the server gives them."""
+        """All entries of one folder, links told apart; names as the server gives them.
+
+        Raises TargetError when there are more than can be compared.
+        """
         ...
 
     async def make_link(self, path: bytes, content: bytes) -> None:

@@ -54,6 +54,7 @@ from connect_helper.transports.ssh_connection import Credentials, Endpoint, conn
 
 _log = logging.getLogger(__name__)
 
+LISTED_LIMIT: Final = 200_000  # entries of one folder that are compared with another's
 CLOSE_LIMIT_S: Final = 5.0
 OPEN_LIMIT_S: Final = 30.0
 SMALL: Final = 256 * 1024  # bytes; a file up to this size may go in one write
@@ -196,11 +197,13 @@ class SftpTransport:
         return await self._call(lambda wire: wire.read_link(path), "source", path)
 
     async def list_names(self, path: bytes) -> list[tuple[bytes, Facts]]:
-        return [
-            (entry.filename, facts_of(entry.attrs))
-            async for entry in self.list_folder(path)
-            if entry.filename not in (b".", b"..")
-        ]
+        found: list[tuple[bytes, Facts]] = []
+        async for entry in self.list_folder(path):
+            if len(found) >= LISTED_LIMIT:  # or a server that makes names up would fill the memory
+                raise TargetError(f"{display(path)} on the server holds too many entries to compare.")
+            if entry.filename not in (b".", b".."):
+                found.append((entry.filename, facts_of(entry.attrs)))
+        return found
 
     def scan(
         self, source: bytes, *, links: Links = "follow", enters: Enters = everywhere

@@ -67,7 +67,7 @@ async def test_sources_go_with_a_yes_of_its_own_only(
 
 
 async def _remember_host(face: Face) -> None:
-    face.parts.sites.remember_host("https://portal.example", "127.0.0.1", 1)
+    face.parts.sites.remember_host("https://portal.example", "127.0.0.1", 1, near=True)
 
 
 async def test_where_the_page_allows_no_question_everything_is_kept(face: Face, granted: str) -> None:
