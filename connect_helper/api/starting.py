@@ -135,6 +135,7 @@ class Starting:
             destination=spec.destination_root if spec.direction == "send" else "",
             policies=_policies(spec),
             rate_kbps=effective_rate_kbps(spec),
+            connections=spec.sessions.number,
             afterwards=self._agreements.wish(caller.scope(call.app_id), spec, items),
             protect=_protect(spec),
             hidden_key=secrets.token_hex(KEY_BYTES) if spec.obfuscate_file_names else "",
