@@ -29,6 +29,7 @@ UNKNOWN_LIMIT: Final = 32 * 1024  # what every server has to take (draft 02, sec
 MOST: Final = 40  # connections this program opens by itself
 AT_ONCE: Final = 8  # logins at a time: a stock server turns some away from ten on
 FIRST: Final = 12
+UNKNOWN_S: Final = 60.0
 SHORT_S: Final = 0.008  # answers this quick: one connection fills the line
 PER_LANE: Final = 1024 * 1024  # bytes to move that are worth a connection
 OWED_PER_LANE: Final = 64  # requests of small files under way that are worth a connection
@@ -53,7 +54,7 @@ class Lane:
         self.on_way = 0  # bytes
         self.moved = 0  # bytes, all told
         self.users = 0  # files that use it at the moment
-        self.round_trip_s = 60.0  # quickest answer
+        self.round_trip_s = wire.round_trip_s or UNKNOWN_S  # quickest answer
         self._owed = 0
         self._heard_at = time.monotonic()
         wire.on_answer = self._heard

@@ -43,7 +43,7 @@ from connect_helper.transports.base import (
 )
 from connect_helper.transports.error_map import Side
 from connect_helper.transports.host_keys import AskHostKey, KnownKeys
-from connect_helper.transports.lanes import LARGEST_BLOCK, Lane, Lanes
+from connect_helper.transports.lanes import LARGEST_BLOCK, UNKNOWN_S, Lane, Lanes
 from connect_helper.transports.pipe import Data
 from connect_helper.transports.rate import SLICE_S, UNLIMITED_BLOCK
 from connect_helper.transports.sftp_digest import program_digest
@@ -97,7 +97,8 @@ class SftpTransport:
         self._endpoint = replace(self._endpoint, addresses=(connected.address,))
         self._known = KnownKeys(trusted=(connected.key,), revoked=self._known.revoked)
         first = await self._lane(connected.connection)
-        await first.call(first.wire.real_path(b"."), "source", b".")  # how long an answer takes
+        if first.round_trip_s >= UNKNOWN_S:
+            await first.call(first.wire.real_path(b"."), "source", b".")  # how long an answer takes
         self._lanes = Lanes(first, self._further, self._connections, self._limit)
         self._opening = asyncio.create_task(self._lanes.run(), name="connections")
         return self

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import struct
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
@@ -88,6 +89,7 @@ class SftpWire:
         self._extensions: dict[bytes, bytes] = {}
         self._swaps_links = True
         self.limits = Limits()
+        self.round_trip_s = 0.0  # what the question for the limits took; 0 where it was not asked
         self.on_answer: Callable[[], None] = lambda: None
 
     @classmethod
@@ -119,7 +121,9 @@ class SftpWire:
 
     async def _ask_limits(self) -> Limits:
         try:
+            began = time.monotonic()
             packet = await self._extended(b"limits@openssh.com", b"")
+            self.round_trip_s = time.monotonic() - began
             packet.get_uint64()
             return Limits(packet.get_uint64(), packet.get_uint64())
         except (asyncssh.SFTPError, PacketDecodeError) as error:
