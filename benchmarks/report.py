@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from html import escape
 from itertools import groupby
 from pathlib import Path
@@ -39,6 +40,9 @@ def shown(figure: dict[str, Any]) -> str:
 
 def groups(figures: Figures) -> list[tuple[Row, str, Figures]]:
     rows = {row.name: row for row in ROWS}
+    measured = {one["row"]: (int(one["files"]), int(one["size"])) for one in figures}
+    for name, (files, size) in measured.items():
+        rows[name] = replace(rows[name], files=files, size=size)
     keyed = groupby(figures, key=lambda one: (one["row"], one["direction"]))
     return [(rows[name], direction, list(found)) for (name, direction), found in keyed]
 
@@ -98,8 +102,6 @@ def page(result: dict[str, Any]) -> str:
         f"{seen['cpu']}, {seen['system']}, Python {seen['python']}, TCP {seen['tcp']}, load at the end",
         f"{seen['load']}. Peers: {seen['peers']}.",
     ]
-    if result["scale"] != 1:
-        facts.append(f"Sizes are {result['scale']:g} of those named in the table.")
     picture_line = "![Bars of the speeds in the table below](speed.svg)"
     how = "How to repeat it: [benchmarks/README.md](../benchmarks/README.md)."
     return "\n".join(["# Speed", "", *facts, how, "", picture_line, "", *table(result["figures"]), ""])

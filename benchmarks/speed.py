@@ -76,6 +76,8 @@ class Figure:
     row: str
     direction: Direction
     mover: str
+    files: int
+    size: int  # bytes of each file, as measured
     seconds: float = 0.0
     mbit_s: float = 0.0
     files_s: float = 0.0
@@ -196,13 +198,15 @@ def measure(row: Row, directions: list[Direction], runs: int, link: Link, folder
 
 def figure(row: Row, direction: Direction, name: str, runs: list[Run], error: str) -> Figure:
     if error or not runs:
-        return Figure(row.name, direction, name, error=error or "never ran")
+        return Figure(row.name, direction, name, row.files, row.size, error=error or "never ran")
     seconds = statistics.median(run.seconds for run in runs)
     cpu = statistics.median(run.cpu_s for run in runs)
     return Figure(
         row.name,
         direction,
         name,
+        row.files,
+        row.size,
         seconds=round(seconds, 3),
         mbit_s=round(row.total * 8 / seconds / 1e6, 1),
         files_s=round(row.files / seconds, 1) if row.many else 0.0,

@@ -30,6 +30,7 @@ HEADER: Final = 10  # bytes of padding length, type, channel and data length bef
 TAG: Final = 16  # bytes of an AES-GCM tag
 BURST: Final = 512 * 1024  # bytes in one socket write
 INPUT: Final = 1024 * 1024  # bytes of input kept for packets that are not whole yet
+BUSY_S: Final = 0.01
 HIGH_WATER: Final = 1024 * 1024  # bytes waiting for the socket
 
 Data = bytes | memoryview
@@ -327,17 +328,34 @@ class _Reader(asyncio.BufferedProtocol):
         self._begin = 0  # of what is not handled yet
         self._end = 0
         self._counter: _Counter | None = None
+        self._timer: asyncio.TimerHandle | None = None
         self._finish = connection._finish_recv_packet
 
     def start(self) -> None:
         """Take over, with what the library has read and not handled."""
         connection = self._connection
         connection._finish_recv_packet = self._finished
-        pending = bytes(connection._inpbuf)
-        if pending and self._idle():
+        self._handle()
+
+    def _take_back(self) -> None:
+        """What the library has read and not begun to handle comes first."""
+        connection = self._connection
+        if connection._inpbuf and self._idle():
+            waiting = bytes(connection._inpbuf) + bytes(self._view[self._begin : self._end])
             connection._inpbuf = b""
-            self._view[: len(pending)] = pending
-            self._end = len(pending)
+            self._buffer = bytearray(len(waiting) + INPUT)
+            self._view = memoryview(self._buffer)
+            self._view[: len(waiting)] = waiting
+            self._begin, self._end = 0, len(waiting)
+
+    def _handle_later(self) -> None:
+        """The library is still busy with a packet it began before we came, and tells us nothing."""
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(BUSY_S, self._timer_over)
+
+    def _timer_over(self) -> None:
+        self._timer = None
+        self._handle()
 
     def _idle(self) -> bool:
         """Tell whether the library is between two packets."""
@@ -388,6 +406,14 @@ class _Reader(asyncio.BufferedProtocol):
             whole = 4 + connection._pktlen + connection._recv_macsize - connection._recv_blocksize
             missing = whole - len(connection._inpbuf)
             self._give(min(self._end, self._begin + missing))
+        self._take_back()
+        self._handle_packets()
+        busy = not self._idle() or connection._inpbuf
+        if busy and connection._transport is not None and connection._recv_handler != connection._recv_packet:
+            self._handle_later()
+
+    def _handle_packets(self) -> None:
+        connection = self._connection
         while connection._transport is not None and self._end > self._begin and self._idle():
             cipher = _gcm_of(connection._recv_encryption)
             if cipher is None:

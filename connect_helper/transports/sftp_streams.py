@@ -201,6 +201,8 @@ class _Move:
         try:
             await self.limiter.take(block.length)
             lane.asked()
+            if not lane.on_way:
+                lane.window.begin()
             block.asked_at = time.monotonic()
             block.copies += 1
             answer = self.ask(lane, handle, block)

@@ -32,6 +32,11 @@ class Window:
         self.size = FIRST
         self.round_trip_s = 0.0
 
+    def begin(self) -> None:
+        """The first request after a time without any: that time says nothing about the rate."""
+        self._since = self._clock()
+        self._answered = 0
+
     def answered(self, amount: int) -> None:
         """Note that `amount` bytes arrived or were confirmed."""
         self._answered += amount
@@ -39,7 +44,8 @@ class Window:
         if elapsed >= PERIOD_S:
             self.rate = self._answered / elapsed
             wanted = int(self.rate * max(SECONDS, ROUND_TRIPS * self.round_trip_s))
-            self.size = min(max(wanted, SMALLEST), LARGEST)
+            # Down only step by step: what was measured while the line got going is little.
+            self.size = min(max(wanted, SMALLEST, self.size * 3 // 4), LARGEST)
             self._since += elapsed
             self._answered = 0
 

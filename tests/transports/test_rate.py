@@ -91,3 +91,13 @@ def test_the_window_covers_a_long_round_trip() -> None:
         clock.now += 0.01
         window.answered(10_000)
     assert window.size == pytest.approx(2_400_000, rel=0.02)
+
+
+def test_a_pause_does_not_shrink_the_window() -> None:
+    clock = Clock()
+    window = Window(255 * 1024, clock)
+    clock.now += 60
+    window.begin()
+    clock.now += 0.3
+    window.answered(3_000_000)
+    assert window.size == 5_000_000
