@@ -140,7 +140,6 @@ class Starting:
             protect=_protect(spec),
             hidden_key=secrets.token_hex(KEY_BYTES) if spec.obfuscate_file_names else "",
             resume_folder=self._resume_folder,
-            connections=spec.sessions.number,
         )
         plan, note = await self._ask_all(caller, call, spec, plan)
         return StartRequest(
