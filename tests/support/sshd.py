@@ -39,13 +39,6 @@ def public_line(key: asyncssh.SSHKey) -> str:
     return " ".join(key.export_public_key().decode().split()[:2])
 
 
-def _sftp_server() -> str:
-    for candidate in ("/usr/lib/openssh/sftp-server", "/usr/libexec/openssh/sftp-server"):
-        if Path(candidate).exists():
-            return candidate
-    return "internal-sftp"
-
-
 class SshServer:
     """A stock sshd. Use as a context manager, or call `start` and `stop`.
 
@@ -61,7 +54,8 @@ class SshServer:
         self.port = free_port()
         self.user = getpass.getuser()
         self._extra = extra
-        self._sftp = sftp or _sftp_server()
+        # Not sftp-server: sshd starts that through the login shell, whose start-up files can hang.
+        self._sftp = sftp or "internal-sftp"
         key = asyncssh.generate_private_key("ssh-ed25519")
         self.client_key = key.export_private_key().decode()
         (self.folder / "authorized_keys").write_bytes(key.export_public_key())
