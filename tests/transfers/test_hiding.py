@@ -43,7 +43,8 @@ async def test_names_on_the_server_tell_nothing_and_are_the_same_on_a_retry(
     plant(near, "proj/secret plan.txt", "proj/sub/secret plan.txt")
     trip = Trip(sshd, "send", near, far, resume)
     for _ in range(2):
-        assert (await trip.go("proj", hidden_key="ab" * 32)).outcome == "completed"
+        ended = await trip.go("proj", hidden_key="ab" * 32)
+        assert ended.outcome == "completed", ended.internal_message
     files = {path for path in far.rglob("*") if path.is_file()}
     assert len(files) == 2
     assert all(HIDDEN.fullmatch(path.name) for path in files)
