@@ -10,7 +10,7 @@ import pytest
 
 from connect_helper.errors import SourceError
 from connect_helper.transports import sftp_scan
-from connect_helper.transports.base import Entry, Facts
+from connect_helper.transports.base import Entry, Facts, everywhere
 from connect_helper.transports.sftp_scan import scan
 from connect_helper.transports.sftp_wire import Attrs, Name
 
@@ -39,7 +39,7 @@ FOLDER, FILE = stat.S_IFDIR | 0o755, stat.S_IFREG | 0o644
 
 
 async def entries(server: Endless, source: bytes = b"/top") -> list[Entry]:
-    return [entry async for entry in scan(server, source, follow_links=True)]
+    return [entry async for entry in scan(server, source, links="follow", enters=everywhere)]
 
 
 @pytest.mark.parametrize(
