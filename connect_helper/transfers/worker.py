@@ -31,6 +31,9 @@ from connect_helper.transfers.plan import SessionPlan
 from connect_helper.transfers.session import Session, sweep_records
 from connect_helper.transfers.wire import BadLine, encode, parse_command
 
+# Moving bytes gives way to answering pages, and to whatever the user does meanwhile.
+NICENESS: Final = 5
+
 _log = logging.getLogger(__name__)
 
 READ_SIZE: Final = 256 * 1024
@@ -188,6 +191,8 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
     logging.getLogger("asyncssh").setLevel(logging.WARNING)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the helper, which then closes our input
+    if hasattr(os, "nice"):
+        os.nice(NICENESS)
     # Standard output is kept for events alone: whatever else prints goes to the log.
     output = os.dup(1)
     os.dup2(2, 1)
