@@ -58,7 +58,7 @@ class Ladder:
         self._tasks = tasks
         self._windows: Spacing[str] = Spacing(WINDOW_SPACING_S)
         self._window_budget: CallRate[str] = CallRate(per_second=1 / 30, burst=10)
-        self._strangers: Spacing[str] = Spacing(WINDOW_SPACING_S)
+        self._strangers: CallRate[str] = CallRate(per_second=1 / WINDOW_SPACING_S, burst=4)
         self._cancelled: Counter[str] = Counter()
         self._drags: Spacing[str] = Spacing(DRAG_SPACING_S)
         self._drops: Spacing[str] = Spacing(DROP_SPACING_S)
@@ -68,7 +68,7 @@ class Ladder:
     def may_show_window(self, caller: Caller) -> None:
         """L1. Raises TooManyRequests when a window of ours was shown to this origin just now, or too often.
 
-        All origins the user never gave anything share one spacing: a page can invent any number of them.
+        All origins the user never gave anything share one budget: a page can invent any number of them.
         """
         now = time.monotonic()
         if (

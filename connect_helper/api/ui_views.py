@@ -65,6 +65,8 @@ ADVICE: Final[Mapping[str, str]] = {
     "already_exists": "Move or rename the existing file, then resume.",
     "length_mismatch": "Resume to fetch what is missing.",
     "checksum_mismatch": "Resume to transfer the file again.",
+    "bad_passphrase": "Start the transfer again and type the passphrase the files were protected with.",
+    "cannot_decrypt": "Ask the sender whether the file was protected in the age format, and send it again.",
     "internal": "Resume. If it happens again, look into the helper's log.",
 }
 
