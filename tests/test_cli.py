@@ -119,8 +119,8 @@ async def test_it_takes_the_next_port_when_one_is_held(tmp_path: Path) -> None:
             await first.start()
             assert first.port > port
             async with asyncio.timeout(10):  # it answers pages before it has looked the holder up
-                while f"Port {port} is held by" not in first.output():
-                    await asyncio.sleep(0.05)  # noqa: ASYNC110 - the output of another process
+                while f"Port {port} is held by" not in first.output():  # noqa: ASYNC110 - of another process
+                    await asyncio.sleep(0.05)
 
 
 async def test_an_open_request_is_answered_before_it_ends(helper: Helper) -> None:
