@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -57,7 +58,7 @@ Open = Callable[[Lane], Awaitable[bytes]]
 Close = Callable[[Lane, bytes], Awaitable[None]]
 
 
-class _Move:
+class _Move(ABC):
     """One file on its way over the connections: what sending and receiving have in common."""
 
     side: Side = "source"
@@ -230,16 +231,17 @@ class _Move:
 
     # What differs ----------------------------------------------------------------------------------
 
+    @abstractmethod
     async def take(self, length: int) -> _Block:
         """The block at `next`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def ask(self, lane: Lane, handle: bytes, block: _Block) -> Answer:
-        raise NotImplementedError
+        """Send the request for a block."""
 
+    @abstractmethod
     async def finish(self, lane: Lane, handle: bytes, block: _Block, answer: tuple[int, Data]) -> None:
         """Note what a block's answer means, and that it is no longer pending."""
-        raise NotImplementedError
 
 
 def _first(group: BaseExceptionGroup[Any]) -> BaseException:
