@@ -20,6 +20,11 @@ async def run_python(source: str, *arguments: str, **more: object) -> tuple[int,
     return finished.code, finished.output
 
 
+def running_sources(source: str) -> list[int]:
+    """The children of this process that still run the program `source`."""
+    return [child.pid for child in psutil.Process().children() if source in child.cmdline()]
+
+
 async def test_output_code_and_input_come_through() -> None:
     source = "import sys; print(sys.stdin.read() + sys.argv[1]); sys.exit(3)"
     assert await run_python(source, "$(x) `y` \\", stdin=b"in ") == (3, b"in $(x) `y` \\\n")
@@ -35,9 +40,10 @@ async def test_a_program_that_reads_no_input_is_no_trouble() -> None:
 
 
 async def test_too_much_output_is_refused_and_the_program_ended() -> None:
+    source = "while True: print('x' * 1000)"
     with pytest.raises(Unavailable):
-        await run_python("while True: print('x' * 1000)", output_limit=10_000)
-    assert not psutil.Process().children()
+        await run_python(source, output_limit=10_000)
+    assert not running_sources(source)
 
 
 async def test_much_complaining_does_not_block() -> None:
@@ -52,10 +58,11 @@ async def test_cancelling_kills_the_program(tmp_path: Path) -> None:
     async with asyncio.timeout(20):
         while not await asyncio.to_thread(started.exists):  # noqa: ASYNC110 - another program makes it
             await asyncio.sleep(0.02)
+    assert running_sources(source)
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
-    assert not psutil.Process().children()
+    assert not running_sources(source)
 
 
 @pytest.mark.parametrize("argv", [["/nonexistent/zenity"], [sys.executable, "a\0b"]])
