@@ -12,9 +12,10 @@ from playwright.async_api import Browser, Locator, Page
 from tests.support.desktop import Desktop
 from tests.support.helper import Helper
 
-# A yes counts only after a second; and a browser drops clicks on a page that it has not painted yet.
-LOOK_S = 1.1
+LOOK_S = 1.1  # a yes counts only after a second
 PAGE_MS = 15_000
+# A browser drops clicks on a page that it has not painted yet; the second frame comes after the first paint.
+PAINTED = "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
 
 
 class Person(Protocol):
@@ -124,7 +125,8 @@ class AtThePages:
         page.set_default_timeout(PAGE_MS)
         await page.goto(await self._helper.opened(kind))
         await page.locator("#sheet:visible, #question:visible").wait_for()
-        await asyncio.sleep(LOOK_S)
+        await page.locator("html:not([data-arming])").wait_for()
+        await page.evaluate(PAINTED)
         return page
 
     @staticmethod
