@@ -1,10 +1,11 @@
 # The commands of this project. Each does its own set-up and is quick when there is nothing to do.
 #   make demo    the whole thing on this machine: an SSH server, a web site, the helper
-#   make test    installs what the tests need, then runs all of them
+#   make test    installs what the tests need, then runs all of them, several at a time
 #   make check   style, types, the rooms' import rule
 #   make bench   1 GiB up and down against OpenSSH
 PYTHON ?= python3
 DEMO_ARGS ?=
+# Options for pytest after ours: "-n 4" for more at a time, "-n 0" for one after the other.
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
 
@@ -23,7 +24,7 @@ demo: $(READY)
 
 test: programs $(READY_DEV) $(READY_NPM)
 	@mkdir -p artefacts && rm -f artefacts/pytest-exit-code
-	$(BIN)/python -m pytest $(PYTEST_ARGS); code=$$?; echo $$code > artefacts/pytest-exit-code; exit $$code
+	$(BIN)/python -m pytest -n auto --dist loadgroup $(PYTEST_ARGS); code=$$?; echo $$code > artefacts/pytest-exit-code; exit $$code
 
 check: $(READY_DEV) $(READY_NPM)
 	$(BIN)/ruff check .

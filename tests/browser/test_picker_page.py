@@ -10,12 +10,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 from playwright.async_api import Browser, Page, expect
 
 from connect_helper.picking.base import DialogRequest, FileFilter
 from connect_helper.picking.presence import Patience
 from tests.support.browser import screenshot
 from tests.support.desk_pages import DeskWindow, desk_window
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 CALLER = "https://portal.example"
 QUICK = Patience(without_page=0.3, before_yes=0.0)
@@ -45,7 +48,7 @@ def films(tmp_path: Path) -> Path:
     return folder
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="module")
 async def window(tmp_path: Path) -> AsyncIterator[DeskWindow]:
     refused = str(tmp_path)
     rule = {refused: "it is too much"}.get

@@ -9,12 +9,15 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+import pytest_asyncio
 from playwright.async_api import Browser, Page, expect
 
 from connect_helper.picking.base import Answer, CredentialsQuestion, Question
 from connect_helper.picking.presence import Patience
 from tests.support.browser import screenshot
 from tests.support.desk_pages import DeskWindow, desk_window
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 CALLER = "https://portal.example"
 PATIENCE = Patience(without_page=0.3)
@@ -26,7 +29,7 @@ QUESTION = Question(
 )
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="module")
 async def window(tmp_path: Path) -> AsyncIterator[DeskWindow]:
     async with desk_window(tmp_path / "helper", patience=PATIENCE) as running:
         yield running
@@ -164,7 +167,7 @@ class Client:
         return self._session.get(self.path + "/stream", headers=self._headers)
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="module")
 async def client(window: DeskWindow) -> AsyncIterator[tuple[Client, asyncio.Task[Answer]]]:
     asking = asyncio.create_task(window.desk.ask(QUESTION))
     address, _, code = (await window.next_address()).partition("#code=")

@@ -14,7 +14,6 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Page
 
-from tests.support.browser import launch
 from tests.support.official import SDK
 from tests.support.sdk_site import DROPPED, SILENT, ScriptedHelper, serve_page, silent_port
 from tests.support.sshd import free_port
@@ -28,13 +27,6 @@ SPEC = {"direction": "send", "remote_host": "far.example", "paths": [{"source": 
 
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def one_browser() -> AsyncIterator[Browser]:
-    """One browser for the module: starting one takes longer than most of these tests."""
-    async with launch() as browser:
-        yield browser
 
 
 @pytest_asyncio.fixture(loop_scope="module")

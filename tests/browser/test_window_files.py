@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 from playwright.async_api import Browser, expect
 
 from connect_helper.transfers import listing
@@ -19,6 +20,8 @@ from tests.support.browser import screenshot
 from tests.support.managing import COMPLETES, reaches, request, until
 from tests.support.window import Window, open_window
 
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
 WIDE = {"width": 1100, "height": 900}
 NARROW = {"width": 360, "height": 740}
 MIXED = [["connect"], ["totals", 24_000, 240], ["files", 0, 230, "done"], ["files", 230, 234, "failed"]]
@@ -28,7 +31,7 @@ RUNS = [*MIXED, ["files", 238, 240, "running"], ["progress", 23_000], ["hold"]]
 LOSES = [["connect"], ["totals", 100, 1], ["progress", 40], ["end", "failed", "connection_lost", True]]
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="module")
 async def window(tmp_path: Path) -> AsyncIterator[Window]:
     async with open_window(tmp_path / "home") as running:
         yield running

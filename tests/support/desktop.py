@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
 import subprocess
 import time
@@ -17,6 +18,7 @@ WINDOW_S = 15
 LOOK_AGAIN_S = 0.05
 RETURNS = 5
 FIELD_OPENS_S = 0.3  # GTK fills the field and selects its text; nothing shows when it is done
+DISPLAYS = range(200, 300)
 
 
 class NoSuchWindow(AssertionError):
@@ -32,21 +34,9 @@ class Desktop:
     @classmethod
     @contextmanager
     def running(cls) -> Iterator[Desktop]:
-        """Start Xvfb on a display it finds free, and openbox, so that windows get the focus."""
-        reading, writing = os.pipe()
-        server = subprocess.Popen(
-            ["Xvfb", "-displayfd", str(writing), "-screen", "0", SCREEN, "-nolisten", "tcp", "-noreset"],
-            pass_fds=[writing],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        os.close(writing)
-        try:
-            with os.fdopen(reading) as answer:  # ends with nothing when Xvfb dies
-                number = answer.readline().strip()
-            if not number:
-                raise RuntimeError("Xvfb did not start.")
-            desktop = cls(f":{number}")
+        """Start Xvfb on a display of its own, and openbox, so that windows get the focus."""
+        with _free_display() as display, _xvfb(display):
+            desktop = cls(display)
             manager = subprocess.Popen(
                 ["openbox", "--sm-disable"],
                 env=desktop.environment(),
@@ -58,8 +48,6 @@ class Desktop:
                 yield desktop
             finally:
                 _end(manager)
-        finally:
-            _end(server)
 
     def environment(self, **more: str) -> dict[str, str]:
         """The variables a program needs to show its windows here."""
@@ -148,6 +136,50 @@ class Desktop:
                 return
             time.sleep(LOOK_AGAIN_S)
         raise RuntimeError("openbox did not start.")
+
+
+@contextmanager
+def _free_display() -> Iterator[str]:
+    """The name of a display (":200") that is ours until the end.
+
+    Left to itself, Xvfb sees only the servers of its own network namespace, and takes the socket in the
+    file system away from one in another.
+    """
+    for number in DISPLAYS:
+        try:
+            lock = os.open(f"/tmp/connect-helper-tests-X{number}.lock", os.O_RDWR | os.O_CREAT, 0o600)
+        except PermissionError:  # another account's
+            continue
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(lock)
+            continue
+        try:
+            yield f":{number}"
+        finally:
+            os.close(lock)
+        return
+    raise RuntimeError("No display is free.")
+
+
+@contextmanager
+def _xvfb(display: str) -> Iterator[None]:
+    reading, writing = os.pipe()
+    server = subprocess.Popen(
+        ["Xvfb", display, "-displayfd", str(writing), "-screen", "0", SCREEN, "-nolisten", "tcp", "-noreset"],
+        pass_fds=[writing],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    os.close(writing)
+    try:
+        with os.fdopen(reading) as answer:  # ends with nothing when Xvfb dies
+            if not answer.readline().strip():
+                raise RuntimeError("Xvfb did not start.")
+        yield
+    finally:
+        _end(server)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

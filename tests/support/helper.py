@@ -1,6 +1,6 @@
 """The real `connect-helper run` as a process of its own, with a home of its own.
 
-Pages look for the helper on fixed ports, so only one can run at a time on a machine: `Helper.running`
+Pages look for the helper on fixed ports, so only one can run at a time in a network: `Helper.running`
 holds a lock against other test runs. Addresses that the helper opens in "the browser" are noted by a
 small program that stands in for it (`$BROWSER`), for the test to open where it likes.
 """
@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
+import errno
 import json
 import os
 import signal
+import socket
 import sys
-import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ import aiohttp
 
 COMMAND = Path(sys.executable).with_name("connect-helper")
 PORTS = range(33003, 33023)
+LOCK_PORT = 30033  # below those that systems give out by themselves
 START_S = 20.0
 STOP_S = 15.0
 OPENED_S = 20.0
@@ -163,26 +164,21 @@ class Helper:
         self._process = None
 
 
-@contextlib.contextmanager
-def _held(lock: int) -> Iterator[None]:
-    try:
-        yield
-    finally:
-        os.close(lock)
+def _only_one() -> socket.socket:
+    """Take the lock of test helpers, waiting for other runs to finish theirs; closing it gives it back.
 
-
-def _only_one() -> contextlib.AbstractContextManager[None]:
-    """Take the machine-wide lock of test helpers, waiting for other runs to finish theirs."""
-    path = Path(tempfile.gettempdir()) / f"connect-helper-tests-{os.getuid()}.lock"
-    lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    It is a port, since ports are what two helpers would quarrel over: runs in network namespaces of their
+    own do not wait for each other, and the lock goes with the process that holds it.
+    """
+    lock = socket.socket()
     deadline = time.monotonic() + LOCK_S
     while True:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() > deadline:
-                os.close(lock)
-                raise TimeoutError("Another test run keeps its helper running.") from None
-            time.sleep(0.1)
+            lock.bind(("127.0.0.1", LOCK_PORT))
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE or time.monotonic() > deadline:
+                lock.close()
+                raise TimeoutError("Another test run keeps its helper running.") from error
+            time.sleep(LOOK_AGAIN_S)
         else:
-            return _held(lock)
+            return lock

@@ -23,7 +23,10 @@ from connect_helper.transports.host_keys import (
 from connect_helper.transports.known_hosts import KnownHosts
 from connect_helper.transports.ssh_connection import key_line
 
-KEY = asyncssh.generate_private_key("ssh-ed25519")
+# Always the same key: the names of some tests below are made of it.
+KEY = asyncssh.import_public_key(
+    "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAINCT6pzdjbcsdNSbQnAFFwyR4DoUqD8ERxWcDSTvKphX"
+)
 LINE = key_line(KEY)
 OTHER = key_line(asyncssh.generate_private_key("ssh-ed25519"))
 BLOB = KEY.public_data
