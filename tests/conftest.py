@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Generator, Iterator
 
 import pytest
 import pytest_asyncio
+from hypothesis import HealthCheck, settings
 from playwright.async_api import Browser
 
 from tests.support.browser import launch
@@ -16,6 +17,10 @@ from tests.support.network import leave_the_shared_network
 
 NEED_A_HELPER = frozenset(f"tests.support.{name}" for name in ("helper", "official", "person"))
 OWN_NETWORK = pytest.StashKey[bool]()
+
+# How quick a machine is at the moment says nothing about the code under test.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -17,6 +17,7 @@ START_S = 20
 WINDOW_S = 15
 LOOK_AGAIN_S = 0.05
 RETURNS = 5
+RETURN_S = 3  # a key too many would go to another window
 FIELD_OPENS_S = 0.3  # GTK fills the field and selects its text; nothing shows when it is done
 DISPLAYS = range(200, 300)
 
@@ -100,12 +101,15 @@ class Desktop:
         await asyncio.sleep(FIELD_OPENS_S)
         await self.key("ctrl+a")
         await self.type(str(path))
+        await asyncio.sleep(FIELD_OPENS_S)
         for _ in range(RETURNS):  # the first may only close GTK's list of completions
-            await asyncio.sleep(FIELD_OPENS_S)
-            if not await self._xdotool("getwindowname", window):
-                return
             await self.key("Return")
-        await self.gone(window)
+            try:
+                await self.gone(window, within_s=RETURN_S)
+            except NoSuchWindow:
+                continue
+            return
+        raise NoSuchWindow(f"Window {window} is still there; there are {await self.titles()}.")
 
     async def screenshot(self, path: Path) -> None:
         """Keep a picture of the whole screen, where ImageMagick's `import` is installed."""
