@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from aiohttp import web
 
 from connect_helper import __version__
 from connect_helper.api.bodies import BODY_LIMIT
 from connect_helper.api.choosing import Choosing, FolderRule, whole_folder_rule
+from connect_helper.api.connect.info_text import InfoTexts
 from connect_helper.api.connect.routes import connect_routes
 from connect_helper.api.connect.transfers import INFO_TEXTS
-from connect_helper.api.connect.views import InfoTexts
 from connect_helper.api.gate import Gate
 from connect_helper.api.host_key_questions import HostKeyQuestions
 from connect_helper.api.instance import Instance, Record
@@ -176,8 +176,8 @@ def build_pages_face(parts: Parts, port: int) -> web.Application:
     """The application pages talk to, behind the gate."""
     app = web.Application(middlewares=Gate(port).middlewares(), client_max_size=BODY_LIMIT)
     app[PARTS] = parts
-    app.cleanup_ctx.append(_watch_logins)
     app[INFO_TEXTS] = InfoTexts()
+    app.cleanup_ctx.extend((_watch_logins, _keep_texts_ready))
     app.add_routes([*connect_routes(), *script_routes()])
     return app
 
@@ -185,8 +185,23 @@ def build_pages_face(parts: Parts, port: int) -> web.Application:
 async def _watch_logins(app: web.Application) -> AsyncIterator[None]:
     """Have failed transfers count as wrong logins for as long as pages are served."""
     parts = app[PARTS]
-    watching = asyncio.create_task(parts.login_guard.watch(parts.manager), name="watch logins")
-    yield
-    watching.cancel()
-    with suppress(asyncio.CancelledError):
-        await watching
+    async with _beside(parts.login_guard.watch(parts.manager), "watch logins"):
+        yield
+
+
+async def _keep_texts_ready(app: web.Application) -> AsyncIterator[None]:
+    """Have the answers of `activity` made ahead for as long as pages are served."""
+    with app[PARTS].manager.subscribe() as changes:
+        async with _beside(app[INFO_TEXTS].keep_ready(changes), "texts for activity"):
+            yield
+
+
+@asynccontextmanager
+async def _beside(work: Coroutine[Any, Any, None], name: str) -> AsyncIterator[None]:
+    task = asyncio.create_task(work, name=name)
+    try:
+        yield
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task

@@ -11,6 +11,7 @@ import asyncio
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import islice
 from typing import Any, Final
 
 from aiohttp import web
@@ -24,6 +25,7 @@ from connect_helper.transfers.transfer import Transfer
 STREAMS_LIMIT: Final = 64
 PING_S: Final = 15.0  # a comment at least this often, so that both ends notice a dead line
 PACE_S: Final = 0.4  # between two sends to one window
+AT_ONCE: Final = 100  # transfers in one send: with a thousand running, each is news every few seconds
 
 Render = Callable[[], dict[str, Any]]
 RenderTransfers = Callable[[list[Transfer]], dict[str, Any]]
@@ -39,7 +41,8 @@ class Outbox:
         self.closed = False
 
     def add_transfers(self, changed: list[Transfer]) -> None:
-        self._transfers.update((transfer.id, transfer) for transfer in changed)
+        for transfer in changed:
+            self._transfers[transfer.id] = transfer  # in the place it had, if it waits already
         self._news.set()
 
     def add_topic(self, topic: str) -> None:
@@ -59,11 +62,14 @@ class Outbox:
             return
 
     def take(self) -> tuple[list[Transfer], set[str]]:
-        """Hand over everything and start empty."""
-        taken = list(self._transfers.values()), self._topics
-        self._transfers, self._topics = {}, set()
-        self._news.clear()
-        return taken
+        """Hand over the topics and the transfers that wait for longest."""
+        some = list(islice(self._transfers.values(), AT_ONCE))
+        for transfer in some:
+            del self._transfers[transfer.id]
+        topics, self._topics = self._topics, set()
+        if not self._transfers:
+            self._news.clear()
+        return some, topics
 
 
 class Feed:

@@ -14,6 +14,7 @@ import logging
 from collections import Counter, OrderedDict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
+from itertools import takewhile
 from typing import Any, Final
 
 from connect_helper.errors import NotFound, Unavailable
@@ -34,6 +35,7 @@ NO_SUCH_TRANSFER: Final = "There is no such transfer."  # unknown and foreign id
 TOKEN_BLOCK: Final = 20_000  # tokens promised to the journal at a time
 TOKEN_RESERVE: Final = 1_000  # kept for changes of status when the disk does not take the next promise
 NEWS_S: Final = 0.25  # progress of one transfer is news at most this often
+NEWS_RATE: Final = 1_000  # news of progress a second, of all that run together
 SAVE_S: Final = 5.0  # and is kept at most this often
 
 ENDED_KEPT: Final = 1_000  # transfers that are over, in memory; also the most that one answer tells
@@ -66,6 +68,8 @@ class TransferList:
         self._reports = reports
         self._clock = clock
         self._entries: dict[str, Entry] = {}
+        self._news: OrderedDict[str, Transfer] = OrderedDict()  # of the entries, in the order of their tokens
+        self._running: set[str] = set()
         self._ended: OrderedDict[str, float] = OrderedDict()  # of the entries: when they came to rest
         self._shelved: Counter[Status] = Counter()
         self._told = 0  # the highest token of a shelved transfer
@@ -88,7 +92,7 @@ class TransferList:
             self._removed[removed.id] = removed
         await self._read_files(list(reversed(loaded.records)), ENDED_REPORTS)
         for record in loaded.records:
-            self._take(found_again(record)).transfer.iteration_token = self._next_token()
+            self._stamp(self._take(found_again(record)).transfer)
 
     def _take(self, entry: Entry) -> Entry:
         """Have an entry in memory."""
@@ -96,8 +100,7 @@ class TransferList:
         entry.kept = (one.spec, entry.plan)
         entry.figures.keeper = _Keeper(self._reports, entry.position)
         self._entries[one.id] = entry
-        if one.status in FINAL:
-            self._ended[one.id] = self._clock.monotonic()
+        self._settle(one)
         return entry
 
     async def _read_files(self, records: Sequence[Record], budget: int) -> None:
@@ -189,6 +192,8 @@ class TransferList:
                 self._take(entry)
                 in_order = sorted(self._entries.items(), key=lambda item: item[1].position)
                 self._entries = dict(in_order)
+                by_token = sorted(((one.id, one), *self._news.items()), key=_token_of)
+                self._news = OrderedDict(by_token)
         if one.id in self._ended:
             self._ended[one.id] = self._clock.monotonic()
             self._ended.move_to_end(one.id)
@@ -255,12 +260,10 @@ class TransferList:
         upto = late[-1].transfer.iteration_token if full else self._token
         gone = self._entries.keys() | self._removed.keys()
         found = [record.transfer for record in late if record.transfer.id not in gone]
-        here = [entry.transfer for entry in self._entries.values()]
-        found += [
-            one
-            for one in (*self._removed.values(), *here)
-            if token < one.iteration_token <= upto and one.owner == owner
-        ]
+        for changed in (self._removed, self._news):
+            later = takewhile(lambda one: one.iteration_token > token, reversed(changed.values()))
+            some = [one for one in later if one.iteration_token <= upto and one.owner == owner]
+            found += reversed(some)
         return upto, found
 
     async def _listed(self, owner: Owner) -> tuple[int, list[Transfer]]:
@@ -309,9 +312,7 @@ class TransferList:
         await self._keep(entry, fields)
         for name, value in fields.items():
             setattr(transfer, name, value)
-        self._ended.pop(transfer.id, None)
-        if status in FINAL:
-            self._ended[transfer.id] = self._clock.monotonic()
+        self._settle(transfer)
         logger.info("transfer %s: %s%s", transfer.id, status.value, _because(transfer))
         self._publish(transfer)
         await self.reserve_tokens()
@@ -332,7 +333,8 @@ class TransferList:
     def progressed(self, entry: Entry) -> None:
         """Tell of new figures, as often as is useful."""
         now = self._clock.monotonic()
-        if now - entry.published_at >= NEWS_S and self._ceiling - self._token > TOKEN_RESERVE:
+        pace = max(NEWS_S, len(self._running) / NEWS_RATE)
+        if now - entry.published_at >= pace and self._ceiling - self._token > TOKEN_RESERVE:
             entry.published_at = now
             entry.transfer.modify_time = self._clock.wall()
             self._publish(entry.transfer)
@@ -373,7 +375,7 @@ class TransferList:
         for entry, since in zip(surplus, rested, strict=True):
             one = entry.transfer
             if self._ended.get(one.id) == since and not _busy(entry):
-                del self._ended[one.id], self._entries[one.id]
+                del self._ended[one.id], self._entries[one.id], self._news[one.id]
                 self._shelved[one.status] += 1
                 self._told = max(self._told, one.iteration_token)
             elif self._entries.get(one.id) is entry:  # wanted again meanwhile
@@ -420,7 +422,9 @@ class TransferList:
         except Unavailable as error:
             logger.error("transfer %s: removal not kept: %s", transfer.id, error.internal_message)
         self._entries.pop(transfer.id, None)
+        self._news.pop(transfer.id, None)
         self._ended.pop(transfer.id, None)
+        self._running.discard(transfer.id)
         for name, value in fields.items():
             setattr(transfer, name, value)
         removed.iteration_token = transfer.iteration_token = self._next_token()
@@ -430,13 +434,32 @@ class TransferList:
         logger.info("transfer %s: removed", transfer.id)
         self.subscribers.publish(removed)
 
+    def _settle(self, transfer: Transfer) -> None:
+        """Know who runs and who is at rest."""
+        self._ended.pop(transfer.id, None)
+        self._running.discard(transfer.id)
+        if transfer.status in FINAL:
+            self._ended[transfer.id] = self._clock.monotonic()
+        elif transfer.status is Status.RUNNING:
+            self._running.add(transfer.id)
+
     def _publish(self, transfer: Transfer) -> None:
-        transfer.iteration_token = self._next_token()
+        self._stamp(transfer)
         self.subscribers.publish(transfer)
+
+    def _stamp(self, transfer: Transfer) -> None:
+        transfer.iteration_token = self._next_token()
+        if transfer.id in self._entries:  # it may have been removed meanwhile
+            self._news[transfer.id] = transfer
+            self._news.move_to_end(transfer.id)
 
     def _next_token(self) -> int:
         self._token += 1
         return self._token
+
+
+def _token_of(item: tuple[str, Transfer]) -> int:
+    return item[1].iteration_token
 
 
 def _busy(entry: Entry) -> bool:

@@ -10,6 +10,7 @@ from aiohttp import web
 from connect_helper.api.bodies import read_object
 from connect_helper.api.callers import caller_of
 from connect_helper.api.connect import views
+from connect_helper.api.connect.info_text import InfoTexts
 from connect_helper.api.connect.settings import FIELD, ConnectSettings, read_settings
 from connect_helper.api.parts import PARTS
 from connect_helper.api.starting import StartCall
@@ -19,7 +20,7 @@ from connect_helper.spec.rates import parse_rates, requested_rate_kbps
 from connect_helper.transfers.transfer import Owner, Transfer
 
 _LOCKS: Final = ("lock_target_rate", "lock_min_rate")
-INFO_TEXTS: Final = web.AppKey("info_texts", views.InfoTexts)
+INFO_TEXTS: Final = web.AppKey("info_texts", InfoTexts)
 
 
 async def start(request: web.Request) -> web.Response:
@@ -85,8 +86,8 @@ def _token(value: Any) -> int:
 async def info(request: web.Request) -> web.Response:
     owner, _ = await _owner(request)
     found = await request.app[PARTS].manager.look(request.match_info["id"], owner=owner)
-    transfer = found.transfer
-    return web.json_response({"transfer_info": views.transfer_info(transfer)})
+    text = request.app[INFO_TEXTS].info(found.transfer)
+    return web.Response(text=f'{{"transfer_info":{text}}}', content_type="application/json")
 
 
 async def modify(request: web.Request) -> web.Response:

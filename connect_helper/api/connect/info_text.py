@@ -1,0 +1,219 @@
+"""Transfers as pages read them: TransferInfo (Connect reference section 7.1), written as JSON text.
+
+Pages ask every second or two, in every tab, and what they ask for must be ready. A text is good until the
+transfer's iteration token changes, and its parts are kept for longer: what the page asked for, what stays
+the same while a transfer runs, and each file. While pages ask, new texts are made ahead, a few at a time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import time
+from collections import OrderedDict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import lru_cache
+from json.encoder import encode_basestring_ascii as _quoted
+from typing import Any, Final
+
+from connect_helper.api.connect.views import without_errors
+from connect_helper.spec.lenient import as_bool
+from connect_helper.transfers.messages import FileReport
+from connect_helper.transfers.state import Status
+from connect_helper.transfers.subscriptions import Subscription
+from connect_helper.transfers.transfer import Transfer
+
+TEXTS_KEPT: Final = 4_000  # transfers whose text is remembered
+CHARACTERS_KEPT: Final = 32 * 1024 * 1024  # of all texts together
+ASKED_S: Final = 6.0  # texts are made ahead when somebody asked so lately; page libraries ask every 2 s
+AHEAD: Final = 20  # texts made at a time, so that no request waits for more
+AHEAD_S: Final = 0.04  # between two looks at what changed
+
+_encoded: Final = json.JSONEncoder(separators=(",", ":")).encode
+
+
+@dataclass(slots=True)
+class _Known:
+    """What is remembered of one transfer."""
+
+    spec: object
+    settings: object
+    asked: str  # without the last brace
+    shows_files: bool
+    facts: tuple[Any, ...] = ()
+    steady: str = ""
+    files: dict[int, tuple[FileReport, str]] = field(default_factory=dict)
+    token: int = -1
+    whole: str = ""
+
+
+class InfoTexts:
+    """Remembers the texts of the transfers asked about last."""
+
+    def __init__(self) -> None:
+        self._known: OrderedDict[str, _Known] = OrderedDict()
+        self._characters = 0
+        self._asked_at = -ASKED_S
+
+    def activity(self, token: int, transfers: Iterable[Transfer]) -> str:
+        """The answer of `activity` (section 7)."""
+        self._asked_at = time.monotonic()
+        infos = [self.info(transfer) for transfer in transfers]
+        head = f'{{"iteration_token":{token},"result_count":{len(infos)},"transfers":['
+        return "".join((head, ",".join(infos), "]}"))
+
+    async def keep_ready(self, changes: Subscription) -> None:
+        """While pages ask, make the texts of what changes before they do. Runs until cancelled."""
+        async for batch in changes:
+            if time.monotonic() - self._asked_at < ASKED_S:
+                for number, transfer in enumerate(batch, 1):
+                    if transfer.id in self._known:
+                        self.info(transfer)
+                    if number % AHEAD == 0:
+                        await asyncio.sleep(0)
+            await asyncio.sleep(AHEAD_S)
+
+    def info(self, transfer: Transfer) -> str:
+        """One complete TransferInfo. Leaves out `files` and `paths` when the start call asked for that."""
+        known = self._known.get(transfer.id)
+        if known is None or known.spec is not transfer.spec or known.settings is not transfer.settings:
+            known = self._remember(transfer)
+        if known.token != transfer.iteration_token:
+            before = len(known.whole)
+            known.token, known.whole = transfer.iteration_token, _whole(known, transfer)
+            self._characters += len(known.whole) - before
+            while self._characters > CHARACTERS_KEPT or len(self._known) > TEXTS_KEPT:
+                self._forget(next(iter(self._known)))
+        return known.whole
+
+    def _remember(self, transfer: Transfer) -> _Known:
+        self._forget(transfer.id)
+        shows_files = as_bool(transfer.settings.get("return_files"), "return_files") is not False
+        asked = _encoded(_asked(transfer))[:-1]
+        known = _Known(transfer.spec, transfer.settings, asked, shows_files)
+        self._known[transfer.id] = known
+        return known
+
+    def _forget(self, transfer_id: str) -> None:
+        known = self._known.pop(transfer_id, None)
+        self._characters -= len(known.whole) if known is not None else 0
+
+
+def _whole(known: _Known, transfer: Transfer) -> str:
+    facts = _facts(transfer)
+    if known.facts != facts:
+        known.facts, known.steady = facts, _steady(transfer)
+    parts = [known.asked, known.steady, _figures(transfer)]
+    if known.shows_files:
+        parts.append(_files(transfer, known))
+    return ",".join(parts) + "}"
+
+
+def _asked(transfer: Transfer) -> dict[str, Any]:
+    """The part that stays the same while a transfer runs."""
+    spec = without_errors(transfer.spec)
+    if as_bool(transfer.settings.get("return_paths"), "return_paths") is False:
+        spec.pop("paths", None)
+    return {"aspera_connect_settings": without_errors(transfer.settings), "transfer_spec": spec}
+
+
+def _facts(one: Transfer) -> tuple[Any, ...]:
+    """All that `_steady` writes of a transfer and that may change."""
+    return (
+        one.status,
+        one.previous_status,
+        one.start_time,
+        one.end_time,
+        one.title,
+        one.transport,
+        one.explorer_path,
+        one.error_code,
+        one.error_desc,
+    )
+
+
+def _steady(one: Transfer) -> str:
+    """What stays as it is while a transfer runs and nobody changes it; without braces."""
+    return (
+        f'"uuid":{_quoted(one.id)},'
+        f'"add_time":"{local_time(one.add_time)}",'
+        f'"start_time":"{local_time(one.start_time)}",'
+        f'"end_time":"{local_time(one.end_time)}",'
+        f'"status":"{one.status}",'
+        f'"previous_status":"{one.previous_status or ""}",'
+        f'"title":{_quoted(one.title)},'
+        f'"transport":"{one.transport}",'
+        f'"explorer_path":{_quoted(one.explorer_path)},'
+        f'"error_code":{one.error_code},'
+        f'"error_desc":{_quoted(one.error_desc)}'
+    )
+
+
+def _figures(one: Transfer) -> str:
+    """What changes with every progress, but for the files; without braces."""
+    counts = one.counts
+    return (
+        f'"modify_time":"{local_time(one.modify_time)}",'
+        f'"bytes_expected":{one.bytes_expected},'
+        f'"bytes_written":{one.bytes_written},'
+        f'"percentage":{percentage(one)!r},'
+        f'"calculated_rate_kbps":{round(one.rate_kbps)},'
+        f'"elapsed_usec":{one.elapsed_usec},'
+        f'"remaining_usec":{one.remaining_usec},'
+        f'"current_file":{_quoted(one.current_file)},'
+        f'"file_counts":{{"attempted":{counts.attempted},"completed":{counts.completed},'
+        f'"failed":{counts.failed},"skipped":{counts.skipped}}},'
+        f'"transfer_iteration_token":{one.iteration_token}'
+    )
+
+
+def _files(one: Transfer, known: _Known) -> str:
+    """The member `files`. Most of them are the reports of the time before."""
+    texts, before = [], known.files
+    if one.status is Status.RUNNING:
+        known.files = {}
+    for index, report in one.files.items():
+        seen = before.get(index)
+        if seen is None or seen[0] is not report:
+            seen = (report, _file(one.id, report))
+        if one.status is Status.RUNNING:
+            known.files[index] = seen
+        texts.append(seen[1])
+    if one.status is not Status.RUNNING:
+        known.files = {}  # the whole text stays good by now
+    return f'"files":[{",".join(texts)}]'
+
+
+def _file(transfer_id: str, report: FileReport) -> str:
+    return (
+        f'{{"file":{_quoted(report.path)},'
+        f'"bytes_expected":{report.bytes_expected},'
+        f'"bytes_written":{report.bytes_written},'
+        f'"fasp_file_id":"{_file_id(transfer_id, report.index)}"}}'
+    )
+
+
+def percentage(transfer: Transfer) -> float:
+    """Progress as a fraction, 0 to 1; 1 when a transfer without bytes is done."""
+    if transfer.bytes_expected > 0:
+        return min(1.0, transfer.bytes_written / transfer.bytes_expected)
+    return 1.0 if transfer.status.value == "completed" else 0.0
+
+
+def local_time(seconds: float) -> str:
+    """`YYYY-MM-DDTHH:MM:SS` in local time without zone, "" for never."""
+    return _local_time(int(seconds)) if seconds else ""
+
+
+@lru_cache(maxsize=8_192)
+def _local_time(seconds: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(seconds))
+
+
+@lru_cache(maxsize=8_192)
+def _file_id(transfer_id: str, index: int) -> str:
+    """Five groups of 8 hex digits, as page libraries know them; stable for one file of one transfer."""
+    digits = hashlib.sha1(f"{transfer_id}/{index}".encode(), usedforsecurity=False).hexdigest()
+    return "-".join(digits[at : at + 8] for at in range(0, 40, 8))

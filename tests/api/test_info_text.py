@@ -1,0 +1,172 @@
+"""What pages read of a transfer: whole, true after every change, and made ahead while they ask."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+
+from connect_helper.api.connect import info_text
+from connect_helper.api.connect.info_text import InfoTexts
+from connect_helper.transfers.messages import FileReport
+from connect_helper.transfers.state import Status
+from connect_helper.transfers.subscriptions import Subscribers
+from connect_helper.transfers.transfer import Owner, Transfer
+
+ODD = 'a "quoted" \\ näme \udcff\n\u2028.mov'  # also a byte that is no UTF-8
+
+
+def transfer(number: int = 0, **fields: Any) -> Transfer:
+    return Transfer(
+        **{
+            "id": f"t{number}",
+            "xfer_id": f"t{number}",
+            "owner": Owner("https://portal.example", "app-1"),
+            "request_id": "r1",
+            "settings": {"app_id": "app-1", "error": "page's own"},
+            "spec": {"direction": "send", "paths": [{"source": ODD}], "failure": 1},
+            "direction": "send",
+            "host": "b.example",
+            "port": 22,
+            "user": "ann",
+            "title": ODD,
+            "status": Status.RUNNING,
+            "iteration_token": 1,
+            **fields,
+        }
+    )
+
+
+def report(index: int, written: int, state: Any = "running") -> FileReport:
+    return FileReport(
+        index=index, path=f"/{ODD}{index}", remote_path="x", bytes_expected=10, bytes_written=written, state=state
+    )
+
+
+def info(texts: InfoTexts, one: Transfer) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(texts.info(one))
+    return found
+
+
+def test_every_field_is_there_as_pages_know_it() -> None:
+    one = transfer(
+        previous_status=Status.INITIATING,
+        add_time=1.7e9,
+        bytes_expected=200,
+        bytes_written=50,
+        rate_kbps=12.6,
+        elapsed_usec=7,
+        remaining_usec=8,
+        current_file=f"/{ODD}",
+        explorer_path=ODD,
+        error_code=4,
+        error_desc=ODD,
+    )
+    one.counts.attempted, one.counts.completed, one.counts.failed, one.counts.skipped = 4, 3, 1, 2
+    one.files = {0: report(0, 10, "done"), 1: report(1, 5)}
+    told = info(InfoTexts(), one)
+    assert [len(each.pop("fasp_file_id")) for each in told["files"]] == [44, 44]
+    assert told == {
+        "aspera_connect_settings": {"app_id": "app-1"},
+        "transfer_spec": {"direction": "send", "paths": [{"source": ODD}]},
+        "uuid": "t0",
+        "add_time": info_text.local_time(1.7e9),
+        "start_time": "",
+        "end_time": "",
+        "modify_time": "",
+        "status": "running",
+        "previous_status": "initiating",
+        "title": ODD,
+        "transport": "fasp",
+        "bytes_expected": 200,
+        "bytes_written": 50,
+        "percentage": 0.25,
+        "calculated_rate_kbps": 13,
+        "elapsed_usec": 7,
+        "remaining_usec": 8,
+        "current_file": f"/{ODD}",
+        "explorer_path": ODD,
+        "file_counts": {"attempted": 4, "completed": 3, "failed": 1, "skipped": 2},
+        "files": [
+            {"file": f"/{ODD}0", "bytes_expected": 10, "bytes_written": 10},
+            {"file": f"/{ODD}1", "bytes_expected": 10, "bytes_written": 5},
+        ],
+        "transfer_iteration_token": 1,
+        "error_code": 4,
+        "error_desc": ODD,
+    }
+
+
+def test_files_and_paths_are_left_out_where_the_page_wants_none() -> None:
+    one = transfer(settings={"return_files": False, "return_paths": "no"}, files={0: report(0, 1)})
+    told = info(InfoTexts(), one)
+    assert "files" not in told
+    assert "paths" not in told["transfer_spec"]
+
+
+def test_each_change_shows_with_its_token() -> None:
+    texts, one = InfoTexts(), transfer()
+    assert info(texts, one)["bytes_written"] == 0
+    one.bytes_written = 5
+    assert info(texts, one)["bytes_written"] == 0  # nobody was told yet
+    one.files = {0: report(0, 5)}
+    one.iteration_token = 2
+    assert (info(texts, one)["bytes_written"], info(texts, one)["files"][0]["bytes_written"]) == (5, 5)
+    one.files = {0: report(0, 10, "done"), 1: report(1, 2)}
+    one.iteration_token = 3
+    assert [each["bytes_written"] for each in info(texts, one)["files"]] == [10, 2]
+    one.status, one.title, one.iteration_token = Status.COMPLETED, "other", 4
+    assert (info(texts, one)["status"], info(texts, one)["title"]) == ("completed", "other")
+    one.spec, one.iteration_token = {"direction": "send", "target_rate_kbps": 7}, 5
+    assert info(texts, one)["transfer_spec"]["target_rate_kbps"] == 7
+
+
+def test_the_answer_counts_its_transfers() -> None:
+    answer = json.loads(InfoTexts().activity(9, [transfer(0), transfer(1)]))
+    assert (answer["iteration_token"], answer["result_count"]) == (9, 2)
+    assert [each["uuid"] for each in answer["transfers"]] == ["t0", "t1"]
+    assert json.loads(InfoTexts().activity(9, [])) == {"iteration_token": 9, "result_count": 0, "transfers": []}
+
+
+def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(info_text, "TEXTS_KEPT", 3)
+    monkeypatch.setattr(info_text, "CHARACTERS_KEPT", 6_000)
+    texts = InfoTexts()
+    for number in range(10):
+        texts.info(transfer(number))
+    assert list(texts._known) == ["t7", "t8", "t9"]
+    large = transfer(1, files={index: report(index, 1) for index in range(100)})
+    assert len(info(texts, large)["files"]) == 100  # though it is more than is kept
+    assert sum(len(known.whole) for known in texts._known.values()) == texts._characters <= 6_000
+
+
+async def test_texts_are_made_ahead_while_pages_ask(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(info_text, "AHEAD_S", 0.0)
+    made: list[str] = []
+    whole = info_text._whole
+    monkeypatch.setattr(info_text, "_whole", lambda known, one: made.append(one.id) or whole(known, one))
+    subscribers, texts, shown, unseen = Subscribers(), InfoTexts(), transfer(0), transfer(1)
+
+    async def news() -> None:
+        for one in (shown, unseen):
+            one.iteration_token += 1
+            subscribers.publish(one)
+        await asyncio.sleep(0.01)
+
+    with subscribers.subscribe() as changes:
+        task = asyncio.create_task(texts.keep_ready(changes))
+        await news()
+        assert made == []  # nobody has asked
+        texts.activity(1, [shown])
+        await news()
+        assert made == ["t0", "t0"]
+        texts.activity(2, [shown])
+        assert made == ["t0", "t0"]  # it was ready
+        monkeypatch.setattr(texts, "_asked_at", texts._asked_at - info_text.ASKED_S)
+        await news()
+        assert made == ["t0", "t0"]  # nobody asks any more
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
