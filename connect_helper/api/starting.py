@@ -136,6 +136,7 @@ class Starting:
             policies=_policies(spec),
             rate_kbps=effective_rate_kbps(spec),
             connections=spec.sessions.number,
+            divide_from=spec.sessions.threshold,
             afterwards=self._agreements.wish(caller.scope(call.app_id), spec, items),
             protect=_protect(spec),
             hidden_key=secrets.token_hex(KEY_BYTES) if spec.obfuscate_file_names else "",

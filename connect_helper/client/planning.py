@@ -112,6 +112,7 @@ async def plan_for(
         destination=address.path.rstrip("/") if sending else "",
         policies=settings.policies.model_copy(update={"create_dir": True}),
         rate_kbps=settings.rate_kbps,
+        connections=settings.connections,
         resume_folder=str(folders.state / RESUME_FOLDER),
     )
 

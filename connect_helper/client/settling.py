@@ -13,6 +13,7 @@ from pydantic import SecretStr, ValidationError
 
 from connect_helper.client.results import Progress, Receipt
 from connect_helper.errors import InvalidRequest
+from connect_helper.spec.sessions import MOST_SESSIONS
 from connect_helper.transfers.plan import Policies
 
 DEFAULT_RETRIES: Final = 10
@@ -27,6 +28,7 @@ class Options(TypedDict, total=False):
     - `host_key`: "known" (only servers accepted before; the default), "accept-new" (a server never seen is
       trusted and remembered, a changed key refused), or the fingerprint the server must show, "SHA256:...".
     - `rate_kbps`: limit in kbit/s of 1000 bit; no limit by default.
+    - `connections`: exactly so many to the server, 1 to 128; as many as help by default.
     - `policies`: how files are treated, a `Policies` or a mapping of its fields.
     - `retries`: fruitless tries in a row before a lost connection is given up, 10 by default; 0: none.
     - `on_progress`: called some four times a second with a `Progress`.
@@ -39,6 +41,7 @@ class Options(TypedDict, total=False):
     key_passphrase: str | None
     host_key: str
     rate_kbps: int | None
+    connections: int | None
     policies: Policies | Mapping[str, Any]
     retries: int
     on_progress: Callable[[Progress], None] | None
@@ -56,6 +59,7 @@ class Settings:
     accept_new: bool = False
     sshfp: str | None = None
     rate_kbps: int | None = None
+    connections: int | None = None
     policies: Policies = field(default_factory=Policies)
     retries: int = DEFAULT_RETRIES
 
@@ -76,6 +80,7 @@ def settle(options: Options) -> Settings:
         accept_new=host_key == "accept-new",
         sshfp=host_key if host_key.startswith("SHA256:") else None,
         rate_kbps=_at_least(options.get("rate_kbps"), 1, "rate_kbps"),
+        connections=_connections(options.get("connections")),
         policies=_policies(options.get("policies")),
         retries=_at_least(options.get("retries", DEFAULT_RETRIES), 0, "retries") or 0,
     )
@@ -99,6 +104,12 @@ def _at_least(value: int | None, least: int, name: str) -> int | None:
     if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
         raise InvalidRequest(f'"{name}" must be a whole number, {least} or more.', field=name)
     return value
+
+
+def _connections(given: int | None) -> int | None:
+    if given is not None and _at_least(given, 1, "connections") not in range(1, MOST_SESSIONS + 1):
+        raise InvalidRequest(f'"connections" must be at most {MOST_SESSIONS}.', field="connections")
+    return given
 
 
 def _policies(given: Policies | Mapping[str, Any] | None) -> Policies:

@@ -19,6 +19,7 @@ import typer
 from connect_helper.client.settling import DEFAULT_RETRIES
 from connect_helper.errors import InvalidRequest
 from connect_helper.spec.patterns import read_patterns
+from connect_helper.spec.sessions import MOST_SESSIONS
 from connect_helper.spec.times import parse_moment
 from connect_helper.transfers import plan
 from connect_helper.transfers.plan import Policies
@@ -58,6 +59,15 @@ class Options:
         typer.Option(
             metavar="RATE",
             help="Limit: 200M, 800k, 1.5G bit/s, or a number of kbit/s.",
+            rich_help_panel=_CONNECTION,
+        ),
+    ] = None
+    connections: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=MOST_SESSIONS,
+            help="Exactly so many connections to the server; as many as help by default.",
             rich_help_panel=_CONNECTION,
         ),
     ] = None

@@ -144,6 +144,7 @@ def _settings(options: Options, policies: Policies) -> Settings:
         key=options.key,
         host_key="known" if options.host_key == "ask" else options.host_key,
         rate_kbps=None if options.rate is None else parse_rate(options.rate),
+        connections=options.connections,
         policies=policies,
         retries=options.retries,
     )

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from connect_helper.spec.lenient import as_bool, as_int
-from connect_helper.spec.overwrite import Resume
 
 MOST_SESSIONS: Final = 128
 
@@ -17,25 +16,7 @@ class Sessions:
     """What a spec says; None: nothing."""
 
     number: int | None = None  # 1 to 128: exactly so many connections; None: as many as help
-    threshold: int | None = None  # bytes from which a file may be split; 0: never
-
-    def splits(self, size: int, resume: Resume, *, own_threshold: int) -> bool:
-        """Tell whether a file of `size` bytes may be divided among connections.
-
-        A spec that names a threshold gets the documented rule: with resume none only, from that size on,
-        never for 0. One that does not leaves it to the engine: from `own_threshold` bytes on.
-        """
-        if self.threshold is None:
-            return size >= own_threshold
-        return self.threshold > 0 and resume == "none" and size >= self.threshold
-
-
-@dataclass(frozen=True, slots=True)
-class Connections:
-    """How many connections to open at once, and up to how many more as measurement says so."""
-
-    first: int
-    most: int
+    threshold: int | None = None  # bytes from which a file may be divided among them; 0: never
 
 
 def parse_sessions(raw: Mapping[str, Any]) -> Sessions:
@@ -48,18 +29,16 @@ def parse_sessions(raw: Mapping[str, Any]) -> Sessions:
     return Sessions(number or None, threshold)
 
 
-def connections_wanted(sessions: Sessions, *, pieces: int | None, own_most: int) -> Connections:
-    """Decide how many connections serve a transfer.
+def divides(size: int, threshold: int | None, *, own_threshold: int) -> bool:
+    """Tell whether a file, of which `size` bytes are to be moved, may be divided among connections.
 
-    `pieces` is the number of files and segments that can move at the same time, None while the scan has not
-    told; `own_most` is where this program stops by itself. A number in the spec holds from the start and is
-    bounded by the pieces only; a server that lets in fewer is no fault.
+    Where the spec names no threshold (None) that is left to the engine: from `own_threshold` bytes on, for
+    less is not worth it. The reference divides with resume none only; here a divided file can be gone on
+    with like any other, so the resume policy does not matter.
     """
-    useful = MOST_SESSIONS if pieces is None else max(1, pieces)
-    if sessions.number is not None:
-        number = min(sessions.number, useful)
-        return Connections(number, number)
-    return Connections(1, max(1, min(own_most, useful)))
+    if threshold is None:
+        return size >= own_threshold
+    return threshold > 0 and size >= max(threshold, own_threshold)
 
 
 def parse_count_first(raw: Mapping[str, Any]) -> bool | None:

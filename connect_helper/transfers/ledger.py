@@ -12,9 +12,10 @@ import os
 from pathlib import Path
 from typing import Final
 
+from connect_helper.transfers.marks import MARK, Marks
+
 _log = logging.getLogger(__name__)
 
-MARK: Final = 16  # bytes
 SUFFIX: Final = ".done"
 
 
@@ -42,7 +43,7 @@ class Ledger:
         name = hashlib.sha256(transfer_id.encode("utf-8", "surrogatepass")).hexdigest()
         self._path = folder / (name + SUFFIX)
         self._handle = -1
-        self._known: frozenset[bytes] = frozenset()
+        self._known = Marks()
 
     def open(self) -> None:
         """Read what earlier sessions finished.
@@ -62,7 +63,7 @@ class Ledger:
         # A mark cut short by a crash is cut off, or all later ones would be shifted.
         whole = len(data) - len(data) % MARK
         os.ftruncate(self._handle, whole)
-        self._known = frozenset(data[at : at + MARK] for at in range(0, whole, MARK))
+        self._known = Marks(data[at : at + MARK] for at in range(0, whole, MARK))
 
     def knows(self, one: bytes) -> bool:
         """Tell whether an earlier session finished this file."""

@@ -152,6 +152,7 @@ class SessionPlan(_Plain):
     policies: Policies = Policies()
     rate_kbps: int | None = None  # kbit/s of 1000 bit; None: no limit
     connections: int | None = None  # exactly so many to the server; None: as many as help
+    divide_from: int | None = None  # bytes; smaller files stay on one connection; 0: all; None: as it helps
     afterwards: Afterwards = Afterwards()
     protect: Protect | None = None
     hidden_key: str = ""  # hex, random for each transfer that hides names; "": names stay

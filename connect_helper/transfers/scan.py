@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
-from collections.abc import AsyncGenerator, Iterator
+import threading
+from collections.abc import AsyncGenerator, Generator
 from contextlib import aclosing
 from itertools import islice
 from typing import Final
@@ -27,6 +28,7 @@ from connect_helper.transfers.job import (
     granted,
 )
 from connect_helper.transfers.ledger import Ledger, gone
+from connect_helper.transfers.marks import MARK, Marks
 from connect_helper.transfers.plan import Download, SessionPlan, Upload
 from connect_helper.transfers.selection import Selection
 from connect_helper.transports.base import Entry, Transport
@@ -44,7 +46,7 @@ class Scan:
         self._ledger = ledger
         self._selection = Selection(plan.policies)
         self._hidden_key = bytes.fromhex(plan.hidden_key)
-        self._targets: set[bytes] = set()  # short hashes: there may be a million
+        self._targets = Marks()  # there may be a million
 
     async def jobs(self) -> AsyncGenerator[Job, None]:
         """All jobs, folders before what is in them. Raises ConnectError when the connection goes."""
@@ -57,11 +59,9 @@ class Scan:
                     yield job
 
     def _is_new(self, target: str) -> bool:
-        mark = hashlib.blake2b(target.encode("utf-8", "surrogatepass"), digest_size=16).digest()
-        if mark in self._targets:
-            return False
-        self._targets.add(mark)
-        return True
+        return self._targets.add(
+            hashlib.blake2b(target.encode("utf-8", "surrogatepass"), digest_size=MARK).digest()
+        )
 
     # Uploads ---------------------------------------------------------------------------------------
 
@@ -69,11 +69,16 @@ class Scan:
         start = tuple(map(os.fsencode, item.source.below))
         source = item.source_path
         top = item.set_names or (os.path.basename(source),)  # noqa: PTH119 - the text of a path
-        entries = walk(
-            granted(item.source), start, links=self._plan.policies.links, enters=self._selection.enters(top)
+        entries = _Batches(
+            walk(
+                granted(item.source),
+                start,
+                links=self._plan.policies.links,
+                enters=self._selection.enters(top),
+            )
         )
         try:
-            while batch := await asyncio.to_thread(_next, entries):
+            while batch := await asyncio.to_thread(entries.take):
                 for entry in batch:
                     if self._selection.takes(top, entry.below[len(start) :], entry.facts):
                         yield self._upload_job(item, index, entry, top)
@@ -84,7 +89,7 @@ class Scan:
         except TransferError as error:
             yield MishapJob(source, item.target, error)
         finally:
-            await asyncio.to_thread(entries.close)  # type: ignore[attr-defined] # it is a generator
+            await asyncio.to_thread(entries.close)
 
     def _upload_job(self, item: Upload, index: int, entry: LocalEntry, top: tuple[str, ...]) -> Job:
         grant = granted(item.source)
@@ -180,8 +185,23 @@ class Scan:
         return (*names[:-1], opened_name(names[-1]) or names[-1]), None
 
 
-def _next(entries: Iterator[LocalEntry]) -> list[LocalEntry]:
-    return list(islice(entries, BATCH))
+class _Batches:
+    """Takes a walk's entries in batches. Both calls block; who closes waits for the batch under way.
+
+    A stop does not reach the thread that lists, and a generator must not be closed while it runs.
+    """
+
+    def __init__(self, entries: Generator[LocalEntry, None, None]) -> None:
+        self._entries = entries
+        self._turn = threading.Lock()
+
+    def take(self) -> list[LocalEntry]:
+        with self._turn:
+            return list(islice(self._entries, BATCH))
+
+    def close(self) -> None:
+        with self._turn:
+            self._entries.close()
 
 
 def _collision(source: str, target: str) -> NameCollision:

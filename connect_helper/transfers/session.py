@@ -159,6 +159,7 @@ class Session:
             self._ask,
             self._limiter,
             plan.connections,
+            plan.divide_from,
         )
 
     async def _ask(self, key: str, fingerprint: str) -> bool:

@@ -17,6 +17,7 @@ from typing import Final, TypeVar
 import asyncssh
 
 from connect_helper.errors import TransferError
+from connect_helper.spec.sessions import divides
 from connect_helper.transports.error_map import Side
 from connect_helper.transports.sftp_wire import SftpWire
 from connect_helper.transports.ssh_errors import remote_error
@@ -38,6 +39,8 @@ GAIN: Final = 1.1  # times the sum has to grow for the next step
 WAITING: Final = 512 * 1024  # bytes that may wait for the server's window
 STEP_S: Final = 0.6
 LOOK_S: Final = 0.1
+
+SHARED_FROM: Final = 4 * 1024 * 1024  # bytes; a smaller file stays on one connection
 
 _T = TypeVar("_T")
 
@@ -110,6 +113,7 @@ class Lanes:
         opener: Callable[[], Awaitable[Lane]],
         fixed: int | None,
         limit: Callable[[], float | None],
+        divide_from: int | None = None,
     ) -> None:
         self.first = first
         self.all = [first]
@@ -118,12 +122,17 @@ class Lanes:
         self._opener = opener
         self._fixed = fixed
         self._limit = limit  # the rate limit in bytes/s
+        self._divide_from = divide_from
         self._target = fixed or 1
         self._most = fixed or MOST
         self._step_at = 0.0
         self._best = 0.0
         self._rate = _Rate()
         self._starting = 0
+
+    def divides(self, size: int) -> bool:
+        """Tell whether several connections move a file together."""
+        return divides(size, self._divide_from, own_threshold=SHARED_FROM)
 
     def lightest(self) -> Lane:
         """The connection with the least to do."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -53,7 +53,7 @@ class _Folder:
 
 def walk(
     granted: Granted, start: tuple[bytes, ...], *, links: Links = "follow", enters: Enters = everywhere
-) -> Iterator[LocalEntry]:
+) -> Generator[LocalEntry, None, None]:
     """Everything at and below `start` (names below the grant), folders before what is in them.
 
     Folders for which `enters` (names below `start`) says no are left out with all they hold.

@@ -48,7 +48,7 @@ from connect_helper.transports.pipe import Data
 from connect_helper.transports.rate import SLICE_S, UNLIMITED_BLOCK
 from connect_helper.transports.sftp_digest import program_digest
 from connect_helper.transports.sftp_scan import facts_of, scan
-from connect_helper.transports.sftp_streams import SHARED_FROM, Receiving, Sending, changed, unchanged
+from connect_helper.transports.sftp_streams import Receiving, Sending, changed, unchanged
 from connect_helper.transports.sftp_wire import Name, SftpWire, data_of
 from connect_helper.transports.ssh_connection import Credentials, Endpoint, connect
 
@@ -75,6 +75,7 @@ class SftpTransport:
         ask: AskHostKey,
         limiter: RateLimiter,
         connections: int | None = None,
+        divide_from: int | None = None,
     ) -> None:
         self._endpoint = endpoint
         self._credentials = credentials
@@ -82,6 +83,7 @@ class SftpTransport:
         self._ask = ask
         self._limiter = limiter
         self._connections = connections
+        self._divide_from = divide_from
         self._address = ""
         self._folders: set[bytes] = set()
         self._folder_turn = asyncio.Lock()
@@ -99,7 +101,7 @@ class SftpTransport:
         first = await self._lane(connected.connection)
         if first.round_trip_s >= UNKNOWN_S:
             await first.call(first.wire.real_path(b"."), "source", b".")  # how long an answer takes
-        self._lanes = Lanes(first, self._further, self._connections, self._limit)
+        self._lanes = Lanes(first, self._further, self._connections, self._limit, self._divide_from)
         self._opening = asyncio.create_task(self._lanes.run(), name="connections")
         return self
 
@@ -268,7 +270,7 @@ class SftpTransport:
         item.sink(len(data))
 
     def _lane_for(self, size: int) -> Lane:
-        return self._all.first if size >= SHARED_FROM else self._all.lightest()
+        return self._all.first if self._all.divides(size) else self._all.lightest()
 
     async def _full_or(self, error: TargetError, item: SendItem) -> TargetError:
         """Servers of version 3 call a full disk "failure"; ask for the space to name it."""

@@ -38,7 +38,6 @@ SPREAD: Final = 32 * 1024 * 1024  # bytes between what is certain and what is as
 LATE_S: Final = 0.6  # a block everything waits for is moved once more after this long
 LATE_ROUND_TRIPS: Final = 4
 LATE_LOOK: Final = 64  # blocks looked at
-SHARED_FROM: Final = 4 * 1024 * 1024  # bytes; a smaller file stays on one connection
 
 
 @dataclass(slots=True)
@@ -78,7 +77,7 @@ class _Move(ABC):
 
     async def run(self, first: Lane, handle: bytes, opened: Open, closed: Close) -> None:
         """Move everything. `opened` and `closed` give further connections a handle of the file."""
-        if self.end - self.next < SHARED_FROM:
+        if not self.lanes.divides(self.end - self.next):
             await self._way(first, handle)
             return
         self.lanes.bytes_left += self.end - self.next

@@ -41,7 +41,12 @@ def transfer(number: int = 0, **fields: Any) -> Transfer:
 
 def report(index: int, written: int, state: Any = "running") -> FileReport:
     return FileReport(
-        index=index, path=f"/{ODD}{index}", remote_path="x", bytes_expected=10, bytes_written=written, state=state
+        index=index,
+        path=f"/{ODD}{index}",
+        remote_path="x",
+        bytes_expected=10,
+        bytes_written=written,
+        state=state,
     )
 
 
@@ -127,7 +132,11 @@ def test_the_answer_counts_its_transfers() -> None:
     answer = json.loads(InfoTexts().activity(9, [transfer(0), transfer(1)]))
     assert (answer["iteration_token"], answer["result_count"]) == (9, 2)
     assert [each["uuid"] for each in answer["transfers"]] == ["t0", "t1"]
-    assert json.loads(InfoTexts().activity(9, [])) == {"iteration_token": 9, "result_count": 0, "transfers": []}
+    assert json.loads(InfoTexts().activity(9, [])) == {
+        "iteration_token": 9,
+        "result_count": 0,
+        "transfers": [],
+    }
 
 
 def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -116,6 +116,7 @@ async def test_what_is_wrong_is_said_before_anything_is_sent(
         (InvalidRequest, {"host_key": "MD5:aa"}),
         (InvalidRequest, {"rate_kbps": 0}),
         (InvalidRequest, {"retries": -1}),
+        *((InvalidRequest, {"connections": number}) for number in (0, 129, True, "4")),
         (InvalidRequest, {"policies": {"overwrite": "perhaps"}}),
         (InvalidRequest, {"policies": {"no_such_policy": True}}),
     ]

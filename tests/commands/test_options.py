@@ -29,6 +29,14 @@ def parsed(direction: Any, *arguments: str) -> tuple[Options, Policies, str]:
     return found[0]
 
 
+def test_the_number_of_connections_is_checked() -> None:
+    assert parsed("receive", "--connections", "4")[0] == Options(connections=4)
+    app = typer.Typer()
+    app.command()(takes_options("send")(lambda options, policies: None))
+    for number in ("0", "129", "many"):
+        assert CliRunner().invoke(app, ["--connections", number]).exit_code == 2
+
+
 def test_without_options_everything_is_as_the_defaults_say() -> None:
     assert parsed("send") == (Options(), Policies(), "x")
 

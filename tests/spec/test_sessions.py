@@ -1,4 +1,4 @@
-"""How many connections serve a transfer."""
+"""How many connections serve a transfer, and which files they share."""
 
 from __future__ import annotations
 
@@ -7,14 +7,7 @@ from typing import Any
 import pytest
 
 from connect_helper.errors import InvalidRequest
-from connect_helper.spec.overwrite import Resume
-from connect_helper.spec.sessions import (
-    Connections,
-    Sessions,
-    connections_wanted,
-    parse_count_first,
-    parse_sessions,
-)
+from connect_helper.spec.sessions import Sessions, divides, parse_count_first, parse_sessions
 
 MIB = 1024 * 1024
 
@@ -49,42 +42,19 @@ def test_absurd_numbers_are_named(field: str, value: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("number", "pieces", "wanted"),
+    ("threshold", "size", "divided"),
     [
-        (None, None, Connections(1, 8)),
-        (None, 3, Connections(1, 3)),
-        (None, 0, Connections(1, 1)),
-        (None, 1_000, Connections(1, 8)),
-        (1, None, Connections(1, 1)),
-        (1, 1_000, Connections(1, 1)),
-        (16, None, Connections(16, 16)),  # also above what the program would do by itself
-        (16, 1_000, Connections(16, 16)),
-        (16, 5, Connections(5, 5)),
-        (16, 0, Connections(1, 1)),
+        (None, 4 * MIB, True),  # the engine's own rule
+        (None, 4 * MIB - 1, False),
+        (0, 10**12, False),
+        (64 * MIB, 64 * MIB, True),
+        (64 * MIB, 64 * MIB - 1, False),
+        (1, 4 * MIB, True),
+        (1, 4 * MIB - 1, False),  # it would not help
     ],
 )
-def test_a_number_is_kept_and_without_one_it_may_grow(
-    number: int | None, pieces: int | None, wanted: Connections
-) -> None:
-    assert connections_wanted(Sessions(number), pieces=pieces, own_most=8) == wanted
-
-
-@pytest.mark.parametrize(
-    ("threshold", "resume", "size", "splits"),
-    [
-        (None, "sparse_checksum", 64 * MIB, True),  # the engine's own rule
-        (None, "none", 64 * MIB, True),
-        (None, "none", 64 * MIB - 1, False),
-        (0, "none", 10**12, False),
-        (MIB, "none", MIB, True),
-        (MIB, "none", MIB - 1, False),
-        (MIB, "attributes", MIB, False),
-        (MIB, "sparse_checksum", 10**12, False),
-    ],
-)
-def test_when_a_file_is_split(threshold: int | None, resume: Resume, size: int, splits: bool) -> None:
-    sessions = Sessions(4, threshold)
-    assert sessions.splits(size, resume, own_threshold=64 * MIB) is splits
+def test_when_a_file_is_divided(threshold: int | None, size: int, divided: bool) -> None:
+    assert divides(size, threshold, own_threshold=4 * MIB) is divided
 
 
 @pytest.mark.parametrize(("value", "first"), [(None, None), ("", None), (False, False), ("yes", True)])

@@ -15,7 +15,7 @@ from tests.support.sshd import PasswordServer, SshServer
 
 @asynccontextmanager
 async def open_transport(
-    server: SshServer | PasswordServer, connections: int | None = None
+    server: SshServer | PasswordServer, connections: int | None = None, divide_from: int | None = None
 ) -> AsyncIterator[SftpTransport]:
     async def never(key: str, fingerprint: str) -> bool:
         raise AssertionError("the key is known")
@@ -26,7 +26,9 @@ async def open_transport(
         login = Credentials(server.user, password=server.password)
     endpoint = Endpoint("h.example", server.port, ("127.0.0.1",))
     known = KnownKeys(trusted=(server.host_key_line,))
-    async with SftpTransport(endpoint, login, known, never, TokenBucket(None), connections) as transport:
+    limiter = TokenBucket(None)
+    transport = SftpTransport(endpoint, login, known, never, limiter, connections, divide_from)
+    async with transport:
         yield transport
 
 

@@ -60,6 +60,22 @@ async def test_a_file_goes_over_all_connections_and_arrives_whole() -> None:
             assert all(lane.on_way == 0 and lane.users == 0 for lane in lanes)
 
 
+@pytest.mark.parametrize("divide_from", [0, SIZE + 1])
+async def test_a_file_below_the_threshold_stays_on_one_connection(divide_from: int) -> None:
+    content = noise(SIZE)
+    with SshServer() as server:
+        path = server.root / "film"
+        async with open_transport(server, connections=3, divide_from=divide_from) as transport:
+            await until(lambda: transport.connections == 3)
+            await transport.send(sending(content, str(path).encode())[0])
+            assert path.read_bytes() == content
+            target = Memory()
+            await transport.receive(fetching(path, target, await mtime_of(transport, path)))
+            assert bytes(target.content) == content
+            moved = sorted(lane.moved for lane in transport._all.all)
+            assert moved in ([0, 0, 2 * SIZE], [0, SIZE, SIZE])
+
+
 @pytest.mark.parametrize("sends", [True, False])
 async def test_a_further_connection_that_breaks_costs_nothing(sends: bool) -> None:
     content = noise(SIZE)
