@@ -103,7 +103,9 @@ class Worker:
                     if running is not None and not running.done():
                         _log.error("a session was started while another one runs; it is ignored")
                         continue
-                    running = group.create_task(self._session_of(command.plan), name="session")
+                    # Made here and not in its task: what comes right behind the start is meant for it.
+                    self._session = session = Session(command.plan, self)
+                    running = group.create_task(self._session_of(command.plan, session), name="session")
                 case Answer():
                     self._questions.answer(command)
                 case SetRate() if self._session is not None:
@@ -117,8 +119,7 @@ class Worker:
         if running is not None:
             await running
 
-    async def _session_of(self, plan: SessionPlan) -> None:
-        self._session = session = Session(plan, self)
+    async def _session_of(self, plan: SessionPlan, session: Session) -> None:
         _log.info("session %s begins", plan.transfer_id)
         try:
             if plan.resume_folder not in self._swept:

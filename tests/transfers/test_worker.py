@@ -101,6 +101,18 @@ async def test_sessions_run_one_after_the_other(sshd: SshServer, far: Path, tmp_
         assert await helper.process.wait() == 0
 
 
+async def test_what_comes_in_one_breath_with_the_start_counts(
+    sshd: SshServer, far: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "film").write_bytes(noise(300_000))
+    plan = plan_for(sshd, [upload(tmp_path / "film", far / "film")], tmp_path / "resume", rate_kbps=1)
+    async with worker() as helper:
+        for message, outcome in ((Stop(), "stopped"), (SetRate(rate_kbps=None), "completed")):
+            assert helper.process.stdin is not None
+            helper.process.stdin.write(encode(Start(plan=plan)) + encode(message))
+            assert (await helper.ended()).outcome == outcome
+
+
 async def test_a_question_waits_for_its_answer(tmp_path: Path) -> None:
     (tmp_path / "film").write_text("x")
     async with PasswordServer() as server, worker() as helper:
