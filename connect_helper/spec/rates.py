@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from connect_helper.errors import InvalidRequest, WrongState
 from connect_helper.spec.lenient import as_bool, as_int
 from connect_helper.spec.transfer_spec import TransferSpec
 from connect_helper.spec.words import RATE_LIMIT, RATE_POLICIES, RatePolicy, pick, rate, word
@@ -128,6 +129,26 @@ def policies_allowed(fields: Mapping[str, Any]) -> tuple[RatePolicy, ...]:
         return ()
     most = word(fields, RATE_POLICIES, "rate_policy_allowed") or "fixed"
     return _MILD_TO_AGGRESSIVE[: _MILD_TO_AGGRESSIVE.index(most) + 1]
+
+
+def check_user_rate(fields: Mapping[str, Any], rate_kbps: int | None) -> None:
+    """Raise WrongState or InvalidRequest when the spec keeps the user from choosing this target rate."""
+    if rate_locked(fields):
+        raise WrongState("The site that started this transfer has fixed its rate.")
+    cap = rate_cap_kbps(fields)
+    if cap is not None and (rate_kbps is None or rate_kbps > cap):
+        raise InvalidRequest(f"The site allows at most {cap / 1000:g} Mbit/s.", field="rate_kbps")
+
+
+def check_user_policy(fields: Mapping[str, Any], policy: object) -> RatePolicy:
+    """Return the policy, or raise WrongState or InvalidRequest when the user may not choose it."""
+    allowed = policies_allowed(fields)
+    if not allowed:
+        raise WrongState("The site that started this transfer has fixed its policy.")
+    for one in allowed:
+        if one == policy:
+            return one
+    raise InvalidRequest(f"Choose one of: {', '.join(allowed)}.", field="rate_policy")
 
 
 def share_limit(total_kbps: int | None, wishes: Mapping[str, RateWish]) -> dict[str, int | None]:

@@ -106,10 +106,11 @@ def check_locks(raw: Mapping[str, Any]) -> None:
 
 
 def check_cipher(raw: Mapping[str, Any]) -> None:
-    """Raise InvalidRequest when `cipher` is none that any client knows."""
-    text = as_text(raw.get("cipher"), "cipher")
-    if text is not None and not _CIPHER.fullmatch(text.lower()):
-        raise InvalidRequest(
-            '"cipher" must be "none" or "aes-128", "aes-192", "aes-256", each also with "-cfb" or "-gcm".',
-            field="cipher",
-        )
+    """Raise InvalidRequest when `cipher` or `cipher_allowed` is none that any client knows."""
+    for name in ("cipher", "cipher_allowed"):
+        text = as_text(raw.get(name), name)
+        if text is not None and not _CIPHER.fullmatch(text.lower()):
+            raise InvalidRequest(
+                f'"{name}" must be "none" or "aes-128", "aes-192", "aes-256", each also with "-cfb", "-gcm".',
+                field=name,
+            )

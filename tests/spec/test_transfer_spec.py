@@ -73,6 +73,7 @@ def test_a_missing_required_field_is_named(make_raw: MakeRaw, field: str, value:
         ({"resume": "maybe"}, "resume"),
         ({"rate_policy": "fastest"}, "rate_policy"),
         ({"cipher": "rot13"}, "cipher"),
+        ({"cipher_allowed": "rot13"}, "cipher_allowed"),
         ({"content_protection": "rot13"}, "content_protection"),
         ({"symlink_policy": "chase"}, "symlink_policy"),
         ({"file_checksum": "crc32"}, "file_checksum"),
