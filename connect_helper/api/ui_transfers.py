@@ -10,8 +10,8 @@ from pydantic import SecretStr
 
 from connect_helper.api.bodies import read_object
 from connect_helper.api.ui_views import GROUPS, counts_view, transfer_details, transfer_view
-from connect_helper.errors import InvalidRequest, NotFound, WrongState
-from connect_helper.spec.rates import rate_cap_kbps, rate_locked
+from connect_helper.errors import InvalidRequest, NotFound
+from connect_helper.spec.rates import check_user_policy, check_user_rate, requested_rate_kbps
 from connect_helper.transfers.entry import Listed
 from connect_helper.transfers.manager import TransferManager
 from connect_helper.transfers.plan import Login
@@ -36,6 +36,7 @@ class TransferPages:
         one = "/api/transfers/{id}"
         return [
             web.get("/api/transfers", self.list_transfers),
+            web.post("/api/transfers/clear", self.clear),
             web.get(one, self.details),
             web.post(f"{one}/stop", self.stop),
             web.post(f"{one}/resume", self.resume),
@@ -110,18 +111,27 @@ class TransferPages:
         return web.Response(status=204)
 
     async def set_rate(self, request: web.Request) -> web.Response:
-        """Body `{"rate_kbps": number | null}`: its own limit, null for none."""
+        """Body `{"rate_kbps"?: number | null, "rate_policy"?: word}`: its own limit, null for none; its part
+        of the limit of all."""
         transfer = await self._named(request)
-        rate = (await read_object(request)).get("rate_kbps")
-        if rate is not None and (type(rate) is not int or rate not in _RATE_RANGE_KBPS):
-            raise InvalidRequest("Choose a rate from 0.008 to 100,000 Mbit/s.", field="rate_kbps")
-        if rate_locked(transfer.spec):
-            raise WrongState("The site that started this transfer has fixed its rate.")
-        cap = rate_cap_kbps(transfer.spec)
-        if cap is not None and (rate is None or rate > cap):
-            raise InvalidRequest(f"The site allows at most {cap / 1000:g} Mbit/s.", field="rate_kbps")
-        changed = await self._manager.set_rate(transfer.id, rate, {"target_rate_kbps": rate or 0})
-        return await self._answer(changed)
+        body = await read_object(request)
+        changes: dict[str, Any] = {}
+        if "rate_kbps" in body:
+            rate = body["rate_kbps"]
+            if rate is not None and (type(rate) is not int or rate not in _RATE_RANGE_KBPS):
+                raise InvalidRequest("Choose a rate from 0.008 to 100,000 Mbit/s.", field="rate_kbps")
+            check_user_rate(transfer.spec, rate)
+            changes["target_rate_kbps"] = rate or 0
+        if "rate_policy" in body:
+            changes["rate_policy"] = check_user_policy(transfer.spec, body["rate_policy"])
+        if not changes:
+            raise InvalidRequest("Give a rate, or null for none, or a policy.", field="rate_kbps")
+        limit = requested_rate_kbps({**transfer.spec, **changes})
+        return await self._answer(await self._manager.set_rate(transfer.id, limit, changes))
+
+    async def clear(self, _: web.Request) -> web.Response:
+        """Take all that has completed off the list; answers `{"removed": number}`. The files stay."""
+        return web.json_response({"removed": await self._manager.clear_completed()})
 
 
 def page_size(text: str) -> int:

@@ -14,7 +14,7 @@ from connect_helper.consent.grants import Grant
 from connect_helper.errors import InvalidRequest
 from connect_helper.settings import Preferences, PreferencesStore
 from connect_helper.spec.names import display
-from connect_helper.spec.rates import rate_locked
+from connect_helper.spec.rates import policies_allowed, rate_cap_kbps, rate_locked, rate_wish
 from connect_helper.transfers.entry import Listed
 from connect_helper.transfers.file_reports import FilePage
 from connect_helper.transfers.messages import FileReport
@@ -151,7 +151,21 @@ def transfer_details(listed: Listed) -> JsonObject:
         **transfer_view(listed),
         "app_id": display(listed.transfer.owner.app_id),
         "rate_limit_kbps": listed.plan.rate_kbps,
+        "rate_choice": _rate_choice(listed.transfer),
         "facts": spec_facts(listed.transfer.spec, listed.plan),
+    }
+
+
+def _rate_choice(transfer: Transfer) -> JsonObject:
+    """What the user may do about the rate, as the page that started it wants it.
+
+    `cap_kbps` null: any; `policies` are those that may be chosen, none when the page fixed it.
+    """
+    return {
+        "locked": rate_locked(transfer.spec),
+        "cap_kbps": rate_cap_kbps(transfer.spec),
+        "policy": rate_wish(transfer.spec).policy,
+        "policies": policies_allowed(transfer.spec),
     }
 
 

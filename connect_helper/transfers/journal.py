@@ -112,6 +112,23 @@ class Journal:
         """Replace a transfer by the memory that it was removed; durable on return."""
         await self._disk.write(records.removal(position, removed, keep=REMOVALS_KEPT))
 
+    async def remove_old(self, status: Status) -> list[int]:
+        """Forget shelved transfers with that status but the newest REMOVALS_KEPT; return their positions.
+
+        Nobody is told of them: of so many removals only the last are remembered anyway.
+        """
+
+        def write(connection: sqlite3.Connection) -> list[int]:
+            query = (
+                "DELETE FROM transfers WHERE status = :status AND shelved_at IS NOT NULL AND position <"
+                " (SELECT MIN(position) FROM (SELECT position FROM transfers WHERE status = :status AND"
+                " shelved_at IS NOT NULL ORDER BY position DESC LIMIT :kept)) RETURNING position"
+            )
+            values = {"status": status.value, "kept": REMOVALS_KEPT}
+            return [position for (position,) in connection.execute(query, values).fetchall()]
+
+        return await self._disk.write(write)
+
     async def reserve(self, ceiling: int) -> None:
         """Promise that no token above `ceiling` is given out before the next call."""
         await self._disk.write(records.reservation(ceiling))

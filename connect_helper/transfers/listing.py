@@ -361,6 +361,12 @@ class TransferList:
         finally:
             self._reserving = False
 
+    async def remove_old(self, status: Status) -> list[int]:
+        """Take what was shelved long ago off the list; return the positions. Raises Unavailable."""
+        gone = await self._journal.remove_old(status)
+        self._shelved[status] -= len(gone)
+        return gone
+
     async def shelve(self) -> None:
         """Let go of transfers that ended long ago, so that memory does not grow with the history."""
         surplus = self._surplus()

@@ -42,6 +42,7 @@ logger = logging.getLogger(__name__)
 CLOSE_S: Final = 3.5  # for sessions to end in good order when the helper ends
 SLEEP_CHECK_S: Final = 2.0
 SHELVE_S: Final = 2.0  # how often it is looked whether memory holds too many finished transfers
+CLEARED_AT_ONCE: Final = 100
 SLEEP_JUMP_S: Final = 5.0  # the wall clock went so much further than the monotonic one: the machine slept
 INTERRUPTED: Final = "interrupted"
 SIGN_IN_AGAIN: Final = "The helper was restarted; sign in again to go on."
@@ -314,6 +315,13 @@ class TransferManager:
             raise
         await asyncio.shield(self._owned(self._remove(entry), f"remove-{entry.transfer.id}"))
 
+    async def clear_completed(self) -> int:
+        """Take every completed transfer off the list, however long it is; return how many.
+
+        Goes on to the end even when the caller goes away. Raises Unavailable.
+        """
+        return await asyncio.shield(self._owned(self._clear_completed(), "clear-completed"))
+
     async def set_rate(
         self,
         transfer_id: str,
@@ -371,6 +379,30 @@ class TransferManager:
             await self._list.move(entry, Move.REMOVE)
             self._reports_to_forget.put_nowait(entry.position)
             await asyncio.to_thread(forget, Path(entry.plan.resume_folder), entry.transfer.id)
+
+    async def _clear_completed(self) -> int:
+        old = await self._list.remove_old(Status.COMPLETED)
+        for position in old:
+            self._reports_to_forget.put_nowait(position)
+        removed, more = len(old), True
+        while more:
+            some, more = await self._list.page([Status.COMPLETED], "", CLEARED_AT_ONCE)
+            # Side by side, so that the journal takes them in one commit.
+            removed += sum(await asyncio.gather(*(self._clear(entry.transfer.id) for entry in some)))
+        return removed
+
+    async def _clear(self, transfer_id: str) -> bool:
+        """Remove one, unless it is gone or somebody has begun it again."""
+        try:
+            entry = await self._list.reach(transfer_id, None, exact_first=True)
+        except NotFound:
+            return False
+        async with entry.changing:
+            if entry.transfer.status is not Status.COMPLETED:
+                return False
+            await self._list.move(entry, Move.REMOVE)
+            self._reports_to_forget.put_nowait(entry.position)
+        return True
 
     async def _resume(self, entry: Entry, login: Login | None, spec: Mapping[str, Any] | None) -> Transfer:
         async with entry.changing:

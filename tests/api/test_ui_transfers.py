@@ -202,6 +202,39 @@ async def test_a_bad_rate_is_refused(window: Window, client: aiohttp.ClientSessi
     assert window.manager.plan_of(one.id).rate_kbps == 900
 
 
+async def test_what_the_site_fixed_cannot_be_changed(window: Window, client: aiohttp.ClientSession) -> None:
+    spec = {"target_rate_cap_kbps": 5_000, "rate_policy_allowed": "fair", "target_rate_kbps": 3_000}
+    one = await window.manager.submit(request(HOLDS, rate_kbps=3_000, spec=spec))
+    rate = f"/api/transfers/{one.id}/rate"
+    choice = (await get(client, f"/api/transfers/{one.id}"))["rate_choice"]
+    assert choice == {"locked": False, "cap_kbps": 5_000, "policy": "fair", "policies": ["low", "fair"]}
+    for body in ({"rate_kbps": 6_000}, {"rate_kbps": None}, {"rate_policy": "high"}, {"rate_policy": 7}, {}):
+        assert (await post(client, rate, body))[0] == 400, body
+    status, view = await post(client, rate, {"rate_policy": "low"})
+    assert (status, view["rate_choice"]["policy"], view["rate_limit_kbps"]) == (200, "low", 3_000)
+    assert one.spec["rate_policy"] == "low"
+    fixed = {"lock_rate_policy": True, "lock_target_rate_kbps": "yes"}
+    other = await window.manager.submit(request(HOLDS, spec=fixed))
+    choice = (await get(client, f"/api/transfers/{other.id}"))["rate_choice"]
+    assert (choice["locked"], choice["policies"]) == (True, [])
+    for body in ({"rate_kbps": 10}, {"rate_policy": "low"}):
+        assert (await post(client, f"/api/transfers/{other.id}/rate", body))[0] == 409, body
+
+
+async def test_all_that_completed_is_cleared_in_one_call(
+    window: Window, client: aiohttp.ClientSession
+) -> None:
+    done = [await window.manager.submit(request(COMPLETES)) for _ in range(3)]
+    for one in done:
+        await reaches(one, Status.COMPLETED)
+    failed, running = [await window.manager.submit(request(script)) for script in (FAILS, HOLDS)]
+    await reaches(failed, Status.FAILED)
+    assert await post(client, "/api/transfers/clear") == (200, {"removed": 3})
+    left = (await get(client, "/api/transfers"))["transfers"]
+    assert [one["id"] for one in left] == [running.id, failed.id]
+    assert await post(client, "/api/transfers/clear") == (200, {"removed": 0})
+
+
 async def test_show_in_folder_gets_the_path_of_the_transfer(
     window: Window, client: aiohttp.ClientSession
 ) -> None:

@@ -363,6 +363,26 @@ async def test_one_transfer_has_a_page(window: Window, browser: Browser) -> None
         await page.wait_for_url(f"{window.address}/")
 
 
+async def test_what_the_site_fixed_is_shown_with_the_reason(window: Window, browser: Browser) -> None:
+    locks = {"lock_target_rate_kbps": True, "rate_policy_allowed": "fair", "target_rate_kbps": 4_000}
+    one = await window.manager.submit(request(HOLDS, rate_kbps=4_000, spec=locks))
+    await reaches(one, Status.RUNNING)
+    async with window.page(browser, f"/activity/{one.id}", viewport=NARROW) as page:
+        await expect(page.get_by_label("Limit of this transfer")).to_be_disabled()
+        await expect(
+            page.get_by_text("has fixed its rate. The site allows no policy above fair.")
+        ).to_be_visible()
+        policy = page.get_by_label("Part of the limit of all transfers")
+        await expect(policy.locator("option:disabled")).to_have_count(2)
+        await policy.select_option("low")
+        await expect(page.get_by_text("The policy is low now.")).to_be_visible()
+        assert one.spec["rate_policy"] == "low"
+        await screenshot(page, "window-transfer-fixed")
+        await page.emulate_media(color_scheme="dark")
+        await page.set_viewport_size({"width": 1100, "height": 800})
+        await screenshot(page, "window-transfer-fixed-dark")
+
+
 async def test_a_transfer_that_is_gone_is_said_so(window: Window, browser: Browser) -> None:
     async with window.page(browser, "/activity/nothing") as page:
         await expect(page.get_by_role("heading", name="This transfer is not on the list")).to_be_visible()

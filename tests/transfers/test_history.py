@@ -9,7 +9,7 @@ import pytest
 
 from connect_helper.errors import NotFound, WrongState
 from connect_helper.settings import Folders
-from connect_helper.transfers import listing
+from connect_helper.transfers import file_reports, journal, listing
 from connect_helper.transfers import manager as manager_module
 from connect_helper.transfers.manager import TransferManager
 from connect_helper.transfers.state import FINAL, Status
@@ -214,3 +214,24 @@ async def test_every_file_is_kept_and_goes_with_its_transfer(folders: Folders) -
         async with asyncio.timeout(20):
             while (await reports.page(position, ("done", "failed"), before=None, limit=1)).reports:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
+
+
+async def test_clearing_takes_the_old_ones_too(folders: Folders, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(journal, "REMOVALS_KEPT", 4)
+    monkeypatch.setattr(listing, "REMOVALS_KEPT", 4)
+    async with manager(folders) as transfers:
+        made = await run_all(transfers, [COMPLETES] * 9 + [FAILS])
+        await shelved(transfers)
+        token, _ = await transfers.changes(OWNER, 0)
+        assert await transfers.clear_completed() == 9
+        assert transfers.counts() == {Status.FAILED: 1}
+        assert await pages(transfers, EVERY) == [made[-1].id]
+        _, told = await transfers.changes(OWNER, token)
+        assert len({one.id for one in told}) == 4  # so many removals are remembered
+        assert {one.status for one in told} == {Status.REMOVED}
+        assert await transfers.clear_completed() == 0
+    async with manager(folders) as transfers:
+        assert await pages(transfers, EVERY) == [made[-1].id]
+        async with asyncio.timeout(10):
+            while len(await transfers._reports._disk.read(file_reports._transfers)) > 1:  # noqa: ASYNC110
+                await asyncio.sleep(0.02)

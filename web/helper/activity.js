@@ -151,11 +151,8 @@ new IntersectionObserver(([entry]) => {
 clear.addEventListener("click", async () => {
   clear.disabled = true;
   try {
-    for (let more = true; more;) {
-      const answer = await api("GET", "/api/transfers?show=finished&limit=100");
-      for (const transfer of answer.transfers) await api("POST", `/api/transfers/${encodeURIComponent(transfer.id)}/remove`);
-      more = answer.more;
-    }
+    await api("POST", "/api/transfers/clear");
+    await load();
     toast("Finished transfers are off the list. Their files stay where they are.");
   } catch (error) {
     tell(error);

@@ -10,8 +10,11 @@ import { FileList } from "./transfer-files.js";
 import { figures, peerWords, share, stateWords } from "./transfer-model.js";
 
 /**
- * @typedef {import("./transfer-model.js").TransferView & { app_id: string, rate_limit_kbps: number | null, facts: [string, string][] }} Details
+ * @typedef {import("./transfer-model.js").TransferView & { app_id: string, rate_limit_kbps: number | null, rate_choice: RateChoice, facts: [string, string][] }} Details
+ * @typedef {{ locked: boolean, cap_kbps: number | null, policy: string, policies: string[] }} RateChoice
  */
+
+const POLICIES = { low: "low: what others leave", fair: "fair: an equal part", high: "high: two parts", fixed: "fixed: its limit first" };
 
 const id = decodeURIComponent(location.pathname.split("/")[2] ?? "");
 const path = `/api/transfers/${encodeURIComponent(id)}`;
@@ -41,7 +44,12 @@ const graphCard = h("section", { class: "card", "aria-label": "Rate of the last 
   h("div", { class: "card-body" }, h("h2", {}, "Rate"),
     h("div", { class: "graph-box" }, graphTop, graph, h("div", { class: "graph-ends muted small" }, h("span", {}, "a minute ago"), h("span", {}, "now")))));
 const limit = h("input", { type: "number", min: "0.008", max: "100000", step: "any", inputmode: "decimal", placeholder: "none", "aria-label": "Limit of this transfer in Mbit/s" });
-const limitForm = h("form", { class: "rate-form" }, h("span", {}, "Limit"), limit, h("span", { class: "muted" }, "Mbit/s"), h("button", { type: "submit", class: "small" }, "Set"));
+const setLimit = h("button", { type: "submit", class: "small" }, "Set");
+const policy = h("select", { "aria-label": "Part of the limit of all transfers" }, ...Object.entries(POLICIES).map(([value, words]) => h("option", { value }, words)));
+const rateReason = h("p", { class: "muted small rate-reason", id: "rate-reason", hidden: true });
+const limitForm = h("form", { class: "rate-form" },
+  h("div", {}, h("span", {}, "Limit"), limit, h("span", { class: "muted" }, "Mbit/s"), setLimit),
+  h("div", {}, h("span", {}, "Policy"), policy), rateReason);
 const stats = h("dl", { class: "stats" });
 const files = new FileList(path, tell);
 const factsList = h("dl", { class: "facts" });
@@ -97,7 +105,27 @@ function showRate(one) {
   graph.show(one.rates);
   const top = Math.max(0, ...one.rates);
   setText(graphTop, top >= 1 ? `highest ${rate(top)}` : "");
-  limitForm.hidden = !one.can.includes("rate");
+  limitForm.hidden = one.group !== "running";
+  showChoice(one.rate_choice);
+}
+
+/**
+ * What the page fixed stays to be seen, with the reason.
+ * @param {RateChoice} choice
+ */
+function showChoice(choice) {
+  limit.disabled = setLimit.disabled = choice.locked;
+  limit.max = String(choice.cap_kbps ? choice.cap_kbps / 1_000 : 100_000);
+  policy.disabled = choice.policies.length === 0;
+  if (document.activeElement !== policy) policy.value = choice.policy;
+  for (const option of policy.options) option.disabled = !choice.policies.includes(option.value);
+  const reasons = [
+    choice.locked ? "The site that started this transfer has fixed its rate." : choice.cap_kbps ? `The site allows at most ${rate(choice.cap_kbps)}.` : "",
+    choice.policies.length === 0 ? "The site has fixed the policy." : choice.policies.length < 4 ? `The site allows no policy above ${choice.policies.at(-1)}.` : "",
+  ];
+  setText(rateReason, reasons.filter(Boolean).join(" "));
+  rateReason.hidden = !rateReason.textContent;
+  for (const control of [limit, policy]) control.setAttribute("aria-describedby", rateReason.id);
 }
 
 /**
@@ -142,6 +170,16 @@ limitForm.addEventListener("submit", async (event) => {
     toast(kbps ? `Limited to ${rate(kbps)}.` : "No limit of its own any more.");
   } catch (problem) {
     tell(problem);
+  }
+});
+
+policy.addEventListener("change", async () => {
+  try {
+    showDetails(await api("POST", `${path}/rate`, { rate_policy: policy.value }));
+    toast(`The policy is ${policy.value} now.`);
+  } catch (problem) {
+    tell(problem);
+    if (details) showChoice(details.rate_choice);
   }
 });
 
