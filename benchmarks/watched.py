@@ -12,6 +12,7 @@ from typing import Any, Literal
 import psutil
 
 from connect_helper.settings import HOME_VARIABLE, Folders, PreferencesStore
+from connect_helper.spec.rates import requested_rate_kbps
 from connect_helper.transfers.manager import TransferManager
 from connect_helper.transfers.messages import Question
 from connect_helper.transfers.plan import Download, HostKeys, LocalRef, Login, Server, SessionPlan, Upload
@@ -79,10 +80,10 @@ async def transfer(
     figures = Figures(direction, files, size)
     assert server.process is not None
     peaks = _Peaks(server.process.pid)
-    async with TransferManager(folders=folders, preferences=preferences, questions=_Nobody()) as manager:
+    async with TransferManager(folders=folders, preferences=preferences, questions=Nobody()) as manager:
         cpu_before = _cpu_s(os.getpid())
         began = time.monotonic()
-        one = await manager.submit(_request(server, direction, source, target, home))
+        one = await manager.submit(request(server, direction, source, target, home))
         looks = 0
         while one.status not in FINAL:
             await asyncio.sleep(LOOK_S)
@@ -103,7 +104,10 @@ async def transfer(
     return figures
 
 
-def _request(server: SshServer, direction: Direction, source: Path, target: Path, home: Path) -> StartRequest:
+def request(
+    server: SshServer, direction: Direction, source: Path, target: Path, home: Path, **spec: Any
+) -> StartRequest:
+    """A start call that moves `source` to `target`; `spec` are further fields of the transfer spec."""
     here = source if direction == "up" else target.parent
     facts = here.lstat()
     ref = LocalRef(path=str(here), device=facts.st_dev, inode=facts.st_ino)
@@ -117,13 +121,15 @@ def _request(server: SshServer, direction: Direction, source: Path, target: Path
         login=Login.model_validate({"user": server.user, "private_key": server.client_key}),
         host_keys=HostKeys(trusted=(server.host_key_line,)),
         items=(item,),
+        rate_kbps=requested_rate_kbps(spec),
         resume_folder=str(home / "resume"),
     )
+    asked = {"direction": plan.direction, "remote_host": server.host, "paths": [{"source": str(source)}]}
     return StartRequest(
         owner=OWNER,
         request_id="",
         settings={"app_id": OWNER.app_id},
-        spec={"direction": plan.direction, "remote_host": server.host, "paths": [{"source": str(source)}]},
+        spec={**asked, **spec},
         xfer_id=None,
         title=source.name,
         plan=plan,
@@ -161,7 +167,7 @@ def _cpu_s(pid: int) -> float:
     return float(times.user + times.system)
 
 
-class _Nobody:
+class Nobody:
     """Nobody is asked: the key of the server is known."""
 
     async def host_key(self, transfer: Transfer, question: Question) -> bool:
