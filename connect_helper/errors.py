@@ -3,6 +3,7 @@
     ConnectHelperError
     ├── RequestError                 an answer to a caller; nothing was started
     │   ├── InvalidRequest           400  a field is missing or wrong (names the field)
+    │   ├── UnsafePath               400  a path that leads out of a docroot or cannot be a path
     │   ├── CallerNotIdentified      403  no usable Origin
     │   ├── Refused                  403  the user said no
     │   ├── NotGranted               403  a path no dialog or drop gave to this caller
@@ -64,6 +65,12 @@ class InvalidRequest(RequestError):
     def __init__(self, user_message: str, *, field: str = "", internal_message: str = "") -> None:
         super().__init__(user_message, internal_message=internal_message)
         self.field = field
+
+
+class UnsafePath(RequestError):
+    """A path that no file below a docroot can have. The text does not tell what exists."""
+
+    code = "unsafe_path"
 
 
 class CallerNotIdentified(RequestError):
