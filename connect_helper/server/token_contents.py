@@ -6,8 +6,8 @@ A token names one transfer user, one direction as the client sees it, and the pa
     {"i": id, "u": user, "d": "send"|"receive", "s": [source, ...], "r": destination root, "t": [target, ...],
      "a": issued at, "e": expires at, "c": rate cap in kbit/s, "k": cookie, "v": user value}
 
-Members that are empty are left out. Paths are strings relative to the docroot, "" is the docroot itself; bytes
-that are not UTF-8 travel as lone surrogates. Source: Aspera server configuration, "transfer tokens".
+Members that are empty are left out. Paths are strings relative to the docroot, "" is the docroot itself;
+bytes that are not UTF-8 travel as lone surrogates. Source: Aspera server configuration, "transfer tokens".
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeVar
 
-from connect_helper.storage.docpath import DocPath, UnsafePath, parse
+from connect_helper.errors import UnsafePath
+from connect_helper.storage.docpath import DocPath, covers, parse
 
 Direction = Literal["send", "receive"]
 _T = TypeVar("_T")
@@ -54,7 +55,7 @@ class TokenClaims:
             fits = bool(self.sources) and self.destination_root is None and not self.destinations
         if not fits or not self.id or not self.user or self.expires_at < self.issued_at:
             raise ValueError("These token contents contradict themselves.")
-        if any(not _below(path, self.destination_root or ()) for path in self.destinations):
+        if any(not covers(self.destination_root or (), path) for path in self.destinations):
             raise ValueError("A destination lies outside the destination root.")
 
     @property
@@ -66,15 +67,11 @@ class TokenClaims:
 
     def covers(self, path: DocPath) -> bool:
         """Tell whether `path` is one of the granted paths or below one: `a/b` does not cover `a/bc`."""
-        return any(_below(path, granted) for granted in self.granted)
+        return any(covers(granted, path) for granted in self.granted)
 
     def leads_to(self, path: DocPath) -> bool:
         """Tell whether `path` is a folder above a granted path: the way to it may be seen, nothing else."""
-        return any(_below(granted, path) for granted in self.granted) and not self.covers(path)
-
-
-def _below(path: DocPath, top: DocPath) -> bool:
-    return path[: len(top)] == top
+        return any(covers(path, granted) for granted in self.granted) and not self.covers(path)
 
 
 def encode(claims: TokenClaims) -> bytes:

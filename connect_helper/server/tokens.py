@@ -1,8 +1,7 @@
 """Transfer tokens: sealed with a key of the server, opened again without a database.
 
-A token's text is `CHT1_` and, in URL-safe base64 without padding,
-
-    8 bytes that say which key it was sealed with, 12 random bytes, contents under AES-256-GCM (16 bytes of tag)
+A token's text is `CHT1_` and, in URL-safe base64 without padding: 8 bytes that say which key it was sealed
+with, 12 random bytes, and the contents under AES-256-GCM with a tag of 16 bytes.
 
 Whoever holds a token can neither read nor change it. The algorithm is fixed here: a token says nothing about
 it, so there is nothing to downgrade. Both the key and the sign of the key are derived (HKDF-SHA-256) from the
@@ -131,9 +130,7 @@ class TokenAuthority:
         sealed = self._cipher.encrypt(nonce, encode(claims), _bound(self.sign))
         text = PREFIX + base64.urlsafe_b64encode(self.sign + nonce + sealed).rstrip(b"=").decode()
         if len(text) > MAX_CHARACTERS:
-            raise TokenTooLong(
-                "Too many paths for one token. Ask for the folder that holds them, or in parts."
-            )
+            raise TokenTooLong("Too many paths for one token. Ask for their folder, or in parts.")
         return text
 
     def verify(self, text: str, now: float) -> TokenClaims:
@@ -161,7 +158,7 @@ class TokenAuthority:
 class TokenKeyring:
     """The keys of a server: one per user. Opens any token of them, and knows what was withdrawn.
 
-    Several users may share a key. A token that names a user is good only if it was sealed with that user's key.
+    Several users may share a key. A token is good only if it was sealed with the key of the user it names.
     """
 
     def __init__(self, keys: Mapping[str, TokenAuthority], revocations: RevocationCheck) -> None:
