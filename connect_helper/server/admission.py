@@ -1,0 +1,189 @@
+"""Who comes in: one door for SSH, HTTP Basic and HTTP Bearer.
+
+A secret that looks like a token of ours is one; anything else is a password. Whatever was wrong, the other
+side learns one sentence. Passwords that were right are remembered for five minutes (HTTP Basic brings them
+with every request), as an HMAC under a key of this process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import logging
+import secrets
+import time
+from collections.abc import Callable, Mapping
+from typing import ClassVar, Final, Literal
+
+from connect_helper.errors import ConnectHelperError, TooManyRequests
+from connect_helper.server.access import Access
+from connect_helper.server.accounts import Account, Accounts
+from connect_helper.server.login_limiter import LoginLimiter
+from connect_helper.server.metrics import Metrics
+from connect_helper.server.passwords import PasswordChecker
+from connect_helper.server.revocations import RevocationsUnreadable
+from connect_helper.server.tokens import (
+    Refusal,
+    RevocationCheck,
+    TokenAuthority,
+    TokenKeyring,
+    TokenRefused,
+    looks_like_token,
+)
+
+Via = Literal["ssh", "basic", "bearer"]
+_log = logging.getLogger(__name__)
+_JUNK: Final = frozenset({Refusal.MALFORMED, Refusal.UNKNOWN_KEY, Refusal.FORGED})
+_REMEMBER_S: Final = 300.0
+_MAX_REMEMBERED: Final = 10_000
+_MAX_SECRET: Final = 16_384  # characters; a token is the longest there is
+
+
+class LoginRefused(ConnectHelperError):
+    """Wrong user, password, key, or no right to be here: never says which."""
+
+    code: ClassVar[str] = "login_refused"
+    http_status: ClassVar[int] = 401
+    error_code: ClassVar[int] = 19
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(
+            "Login failed. Check the user name and the password or token.", internal_message=reason
+        )
+
+
+class Admission:
+    """Decides about logins. All methods belong to the event loop's thread."""
+
+    def __init__(
+        self,
+        accounts: Accounts,
+        revocations: RevocationCheck,
+        limiter: LoginLimiter,
+        metrics: Metrics,
+        *,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._accounts = accounts
+        self._revocations = revocations
+        self._limiter = limiter
+        self._metrics = metrics
+        self._clock = clock
+        self._passwords = PasswordChecker()
+        self._process_key = secrets.token_bytes(32)
+        self._remembered: dict[bytes, float] = {}
+        self.keyring = TokenKeyring({}, revocations)
+        self.accounts_changed()
+
+    def accounts_changed(self) -> None:
+        """To be called after `Accounts.replace`: new token keys, and no old password is remembered.
+
+        Raises WeakKey.
+        """
+        self.keyring = TokenKeyring(_authorities(self._accounts), self._revocations)
+        self._remembered.clear()
+
+    def close(self) -> None:
+        self._passwords.close()
+
+    async def admit(self, user: str | None, secret: str, address: str, via: Via) -> Access:
+        """Return what this login may do.
+
+        `user` is None for Bearer, where the token names its user. Raises LoginRefused, TokenRefused,
+        RevocationsUnreadable, and TooManyRequests when the address has failed too often.
+        """
+        try:
+            access = await self._decide(user, secret, address, via)
+        except (LoginRefused, TokenRefused, TooManyRequests, RevocationsUnreadable) as error:
+            self._metrics.login(via, error.code)
+            _log.info(
+                "login refused: user=%r address=%s via=%s: %s", user, address, via, error.internal_message
+            )
+            raise
+        self._metrics.login(via, "accepted")
+        return access
+
+    def admit_key(self, user: str, public_data: bytes, address: str) -> Access:
+        """Return what an SSH login with that proven public key may do. Raises LoginRefused."""
+        account = self._accounts.get(user)
+        if account is None or not self._accounts.accepts_key(user, public_data):
+            self._metrics.login("ssh", LoginRefused.code)
+            raise LoginRefused("unknown public key")
+        try:
+            access = _without_token(account, "ssh")
+        except LoginRefused as error:
+            self._metrics.login("ssh", error.code)
+            _log.info("login refused: user=%r address=%s via=key: %s", user, address, error.internal_message)
+            raise
+        self._metrics.login("ssh", "accepted")
+        return access
+
+    async def _decide(self, user: str | None, secret: str, address: str, via: Via) -> Access:
+        if len(secret) > _MAX_SECRET:
+            raise LoginRefused("a secret longer than any token")
+        if looks_like_token(secret):
+            return await self._by_token(user, secret)
+        if user is None or via == "bearer":
+            raise LoginRefused("no token of this server")
+        return await self._by_password(user, secret, address, via)
+
+    async def _by_token(self, user: str | None, text: str) -> Access:
+        # First what costs nothing: junk does not get as far as the thread that reads the revocations.
+        self.keyring.open(text)
+        claims = await asyncio.to_thread(self.keyring.verify, text, self._clock(), user=user)
+        account = self._accounts.get(claims.user)
+        if account is None:
+            raise LoginRefused("the token's user is gone")
+        if account.right(claims.direction) == "deny":
+            raise LoginRefused(f"the account may not {claims.direction}")
+        return Access(account, claims)
+
+    async def _by_password(self, user: str, password: str, address: str, via: Via) -> Access:
+        account = self._accounts.get(user)
+        seal = hmac.new(self._process_key, f"{user}\0{password}".encode("utf-8", "replace"), hashlib.sha256)
+        mark = seal.digest()
+        if account is None or self._remembered.get(mark, 0.0) <= self._clock():
+            self._limiter.check(user, address)
+            hashed = account.password_hash if account is not None else None
+            known = None if hashed is None else hashed.get_secret_value()
+            if not await self._passwords.check(known, password):
+                self._limiter.failed(user, address)
+                raise LoginRefused("wrong user or password")
+            account = self._still_there(user, known)
+            self._limiter.succeeded(user, address)
+            self._remember(mark)
+        return _without_token(account, via)
+
+    def _still_there(self, user: str, known: str | None) -> Account:
+        """The account as it is after the hash was compared: a reload may have come in between."""
+        account = self._accounts.get(user)
+        if (
+            account is None
+            or account.password_hash is None
+            or account.password_hash.get_secret_value() != known
+        ):
+            raise LoginRefused("the account changed meanwhile")
+        return account
+
+    def _remember(self, mark: bytes) -> None:
+        self._remembered[mark] = self._clock() + _REMEMBER_S
+        while len(self._remembered) > _MAX_REMEMBERED:
+            del self._remembered[next(iter(self._remembered))]
+
+
+def _authorities(accounts: Accounts) -> Mapping[str, TokenAuthority]:
+    made: dict[str, TokenAuthority] = {}
+    by_user: dict[str, TokenAuthority] = {}
+    for account in accounts:
+        if account.token_key is not None:
+            key = account.token_key.get_secret_value()
+            by_user[account.name] = made.setdefault(key, TokenAuthority(key))
+    return by_user
+
+
+def _without_token(account: Account, via: Via) -> Access:
+    """Over SSH a login that may neither send nor receive is refused; the Node API issues tokens to others."""
+    if via == "ssh" and "allow" not in (account.upload, account.download):
+        raise LoginRefused("the account needs a token in both directions")
+    return Access(account, None)

@@ -1,0 +1,420 @@
+"""The sessions of the server: who transfers what, how fast they may, and how they are ended.
+
+A session is one SSH connection, or the HTTP requests of one token from one address. Whoever moves bytes opens
+a session, asks `pace` before each block and reports files; figures, rate limits, metrics and the transfer log
+follow from that. Everything here belongs to the event loop's thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import secrets
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import ClassVar, Final, TypeVar
+
+from connect_helper.errors import ConnectHelperError
+from connect_helper.server.access import Access
+from connect_helper.server.accounts import Account
+from connect_helper.server.metrics import Metrics
+from connect_helper.server.rate import RateLimit
+from connect_helper.server.session_reports import FileReport, Protocol, SessionReport, Status, Way
+from connect_helper.server.transfer_log import TransferLog
+from connect_helper.spec.names import display
+from connect_helper.storage.docpath import DocPath
+
+__all__ = [
+    "FileReport",
+    "Protocol",
+    "Session",
+    "SessionCancelled",
+    "SessionReport",
+    "Sessions",
+    "TooManySessions",
+    "Way",
+]
+
+_log = logging.getLogger(__name__)
+_T = TypeVar("_T")
+_HISTORY: Final = 1000  # ended sessions kept in memory; older ones are in the transfer log
+_FILES: Final = 1000  # finished files kept per session
+LINGER_S: Final = 30.0  # how long a session of HTTP requests waits for the next one
+SAMPLE_S: Final = 10.0
+_SAMPLES: Final = 360  # an hour
+
+
+class SessionCancelled(ConnectHelperError):
+    """The operator, or a change of the configuration, ended the session."""
+
+    code: ClassVar[str] = "session_cancelled"
+    http_status: ClassVar[int] = 403
+    error_code: ClassVar[int] = 28
+
+    def __init__(self) -> None:
+        super().__init__("The server's operator ended this session.")
+
+
+class TooManySessions(ConnectHelperError):
+    """The server, or the account, has as many sessions as it may."""
+
+    code: ClassVar[str] = "too_many_sessions"
+    http_status: ClassVar[int] = 503
+    error_code: ClassVar[int] = 29
+
+    def __init__(self) -> None:
+        super().__init__("The server is busy with other transfers. Try again in a while.")
+
+
+class Session:
+    """One session while it is open. Made by `Sessions` only."""
+
+    def __init__(
+        self,
+        house: Sessions,
+        access: Access,
+        protocol: Protocol,
+        peer: str,
+        cookie: str | None,
+    ) -> None:
+        self.id = secrets.token_hex(16)
+        self.access = access
+        self.account = access.account
+        self.protocol: Protocol = protocol
+        self.peer = peer
+        self.cookie = cookie or (access.token.cookie if access.token else None)
+        self.started_at = time.time()
+        self.cancelled = False
+        self.samples: deque[tuple[float, int, int]] = deque(maxlen=_SAMPLES)  # time, bytes in, bytes out
+        self.finished: deque[FileReport] = deque(maxlen=_FILES)
+        self._house = house
+        self._moved: dict[Way, int] = {"in": 0, "out": 0}
+        self._files: dict[Way, int] = {"in": 0, "out": 0}
+        self._files_failed = 0
+        self._under_way: dict[tuple[Way, DocPath], FileReport] = {}
+        self._own: dict[Way, RateLimit] = {way: RateLimit(self.highest_rate(way)) for way in ("in", "out")}
+        self._count = {way: house.metrics.mover(protocol, way) for way in ("in", "out")}
+        self._on_cancel: list[Callable[[], None]] = []
+
+    @property
+    def bytes_in(self) -> int:
+        return self._moved["in"]
+
+    @property
+    def bytes_out(self) -> int:
+        return self._moved["out"]
+
+    def highest_rate(self, way: Way) -> int | None:
+        """The lower of the account's and the token's cap, kbit/s; None: no limit."""
+        own = self.account.upload_cap_kbps if way == "in" else self.account.download_cap_kbps
+        token = self.access.token.rate_cap_kbps if self.access.token else None
+        return min((cap for cap in (own, token) if cap is not None), default=None)
+
+    def rate(self, way: Way) -> int | None:
+        """The limit now, kbit/s."""
+        return self._own[way].kbps
+
+    def set_rate(self, way: Way, kbps: int | None) -> int | None:
+        """Change the limit, never above the cap; returns what holds now."""
+        cap = self.highest_rate(way)
+        wanted = cap if kbps is None else max(kbps, 1) if cap is None else min(max(kbps, 1), cap)
+        self._own[way].change(wanted)
+        return wanted
+
+    async def pace(self, amount: int, way: Way) -> None:
+        """Wait until `amount` bytes may move, and count them. Raises SessionCancelled."""
+        if self.cancelled:
+            raise SessionCancelled
+        await self._own[way].take(amount)
+        await self._house.whole[way].take(amount)
+        if self.cancelled:
+            raise SessionCancelled
+        self._moved[way] += amount
+        self._count[way](amount)
+
+    def file_started(self, path: DocPath, way: Way, size: int | None = None) -> None:
+        """Tell that a file is under way; `size` in bytes where it is known."""
+        self._under_way[way, path] = FileReport(path=path, way=way, started_at=time.time(), size=size)
+
+    def file_finished(
+        self, path: DocPath, way: Way, size: int, digest: str | None = None, error: str | None = None
+    ) -> None:
+        """Tell how a file ended; `error` is a sentence, None when it is whole. `size` in bytes."""
+        now = time.time()
+        begun = self._under_way.pop((way, path), None)
+        report = FileReport(
+            path=path,
+            way=way,
+            started_at=begun.started_at if begun else now,
+            ended_at=now,
+            size=size,
+            digest=digest,
+            error=error,
+        )
+        self.finished.append(report)
+        if error is None:
+            self._files[way] += 1
+        else:
+            self._files_failed += 1
+        self._house.metrics.file_finished(self.protocol, way, "done" if error is None else "failed")
+        self._house.log_file(self.id, report)
+        _log.info(
+            "file %s: session=%s path=%r bytes=%d%s",
+            way,
+            self.id,
+            display(b"/".join(path)),
+            size,
+            "" if error is None else f" failed: {error}",
+        )
+
+    def file_left(self, path: DocPath, way: Way) -> None:
+        """Tell that a file is no longer under way, without a verdict: looked into, or left for a resume."""
+        self._under_way.pop((way, path), None)
+
+    def on_cancel(self, act: Callable[[], None]) -> None:
+        """Have `act` called once when the session is cancelled: it closes the connection."""
+        if self.cancelled:
+            act()
+        else:
+            self._on_cancel.append(act)
+
+    def no_longer_on_cancel(self, act: Callable[[], None]) -> None:
+        with contextlib.suppress(ValueError):
+            self._on_cancel.remove(act)
+
+    def cancel(self) -> None:
+        """End the session: no further byte moves, and connections are closed."""
+        if self.cancelled:
+            return
+        self.cancelled = True
+        acts, self._on_cancel = self._on_cancel, []
+        for act in acts:
+            act()
+
+    def take_sample(self, now: float) -> None:
+        self.samples.append((now, self.bytes_in, self.bytes_out))
+
+    def report(self, *, ended_at: float | None = None, error: str | None = None) -> SessionReport:
+        """The session as it stands; with `ended_at`, as it ended."""
+        token = self.access.token
+        return SessionReport(
+            id=self.id,
+            account=self.account.name,
+            protocol=self.protocol,
+            peer=self.peer,
+            direction=token.direction if token else None,
+            token_id=token.id if token else None,
+            cookie=self.cookie,
+            started_at=self.started_at,
+            ended_at=ended_at,
+            status=self._status(ended_at, error),
+            error=error,
+            bytes_in=self.bytes_in,
+            bytes_out=self.bytes_out,
+            files_in=self._files["in"],
+            files_out=self._files["out"],
+            files_failed=self._files_failed,
+            cap_in_kbps=self.rate("in"),
+            cap_out_kbps=self.rate("out"),
+            under_way=tuple(self._under_way.values()),
+        )
+
+    def _status(self, ended_at: float | None, error: str | None) -> Status:
+        if self.cancelled:
+            return "cancelled"
+        if ended_at is None:
+            return "running"
+        return "failed" if error is not None or self._files_failed else "completed"
+
+
+_Key = tuple[str, str | None, Protocol, str, str | None]
+
+
+class _Shared:
+    """A session of many HTTP requests: how many are in it now, and when it will be closed."""
+
+    def __init__(self, session: Session, leave: Callable[[], None]) -> None:
+        self.session = session
+        self.inside = 0
+        self.leave = leave
+        self.closing: asyncio.TimerHandle | None = None
+
+
+class Sessions:
+    """All open sessions, and those of a while ago."""
+
+    def __init__(
+        self,
+        metrics: Metrics,
+        log: TransferLog | None = None,
+        *,
+        limit: int = 2000,
+        limit_per_account: int = 1000,
+        linger_s: float = LINGER_S,
+    ) -> None:
+        self.metrics = metrics
+        self.whole: dict[Way, RateLimit] = {"in": RateLimit(), "out": RateLimit()}
+        self.limit = limit
+        self.limit_per_account = limit_per_account
+        self._log = log
+        self._linger_s = linger_s
+        self._open: dict[str, Session] = {}
+        self._per_account: dict[str, int] = {}
+        self._shared: dict[_Key, _Shared] = {}
+        self._ended: deque[tuple[SessionReport, tuple[FileReport, ...]]] = deque(maxlen=_HISTORY)
+        self._empty = asyncio.Event()
+        self._empty.set()
+
+    @contextlib.contextmanager
+    def open(
+        self, access: Access, protocol: Protocol, peer: str, cookie: str | None = None
+    ) -> Iterator[Session]:
+        """A session of its own, ended with the context. Raises TooManySessions."""
+        session = self._begin(access, protocol, peer, cookie)
+        error: str | None = None
+        try:
+            yield session
+        except asyncio.CancelledError:
+            raise
+        except ConnectHelperError as failure:
+            error = failure.user_message
+            raise
+        except BaseException as failure:
+            error = type(failure).__name__
+            raise
+        finally:
+            self._end(session, error)
+
+    @contextlib.contextmanager
+    def join(
+        self, access: Access, protocol: Protocol, peer: str, cookie: str | None = None
+    ) -> Iterator[Session]:
+        """The session that HTTP requests of the same token and address share.
+
+        It ends some time after the last request, or at once when it was cancelled. Raises TooManySessions,
+        and SessionCancelled while the last requests of a cancelled one are still leaving.
+        """
+        key: _Key = (access.account.name, access.token.id if access.token else None, protocol, peer, cookie)
+        shared = self._shared.get(key)
+        if shared is None:
+            session = self._begin(access, protocol, peer, cookie)
+            shared = self._shared[key] = _Shared(session, lambda: self._close_shared(key))
+        elif shared.session.cancelled:
+            raise SessionCancelled
+        if shared.closing is not None:
+            shared.closing.cancel()
+            shared.closing = None
+        shared.inside += 1
+        try:
+            yield shared.session
+        finally:
+            shared.inside -= 1
+            if shared.inside == 0:
+                self._close_later(shared)
+
+    def listing(self) -> tuple[SessionReport, ...]:
+        """All open sessions, oldest first."""
+        return tuple(session.report() for session in self._open.values())
+
+    def history(self) -> tuple[SessionReport, ...]:
+        """Sessions that have ended since the server started, oldest first, the last thousand."""
+        return tuple(report for report, _files in self._ended)
+
+    def get(self, session_id: str) -> Session | None:
+        """An open session."""
+        return self._open.get(session_id)
+
+    def ended(self, session_id: str) -> tuple[SessionReport, tuple[FileReport, ...]] | None:
+        """A session of the history with its last thousand files."""
+        return next((entry for entry in self._ended if entry[0].id == session_id), None)
+
+    def cancel_accounts(self, keep: Callable[[Account], bool]) -> int:
+        """End the sessions of accounts that are not kept; returns how many."""
+        gone = [session for session in self._open.values() if not keep(session.account)]
+        for session in gone:
+            session.cancel()
+        return len(gone)
+
+    def cancel_all(self) -> None:
+        """End every session."""
+        for session in tuple(self._open.values()):
+            session.cancel()
+
+    def close_idle(self) -> None:
+        """End the HTTP sessions that only wait for a next request."""
+        for shared in tuple(self._shared.values()):
+            if shared.inside == 0:
+                shared.leave()
+
+    async def until_empty(self) -> None:
+        """Wait until no session is open."""
+        await self._empty.wait()
+
+    async def sample(self) -> None:
+        """Note each session's figures every ten seconds, for as long as this runs."""
+        while True:
+            await asyncio.sleep(SAMPLE_S)
+            now = time.time()
+            for session in self._open.values():
+                session.take_sample(now)
+
+    def log_file(self, session_id: str, report: FileReport) -> None:
+        if self._log is not None:
+            self._log.file(session_id, report)
+
+    def _begin(self, access: Access, protocol: Protocol, peer: str, cookie: str | None) -> Session:
+        account = access.account.name
+        mine = self._per_account.get(account, 0)
+        if len(self._open) >= self.limit or mine >= self.limit_per_account:
+            self.metrics.connection_refused("sessions")
+            raise TooManySessions
+        session = Session(self, access, protocol, peer, cookie)
+        session.take_sample(session.started_at)
+        self._open[session.id] = session
+        self._per_account[account] = mine + 1
+        self._empty.clear()
+        self.metrics.session_opened(protocol)
+        if self._log is not None:
+            self._log.session(session.report())
+        _log.info("session opened: id=%s user=%s protocol=%s address=%s", session.id, account, protocol, peer)
+        return session
+
+    def _end(self, session: Session, error: str | None) -> None:
+        del self._open[session.id]
+        self._per_account[session.account.name] -= 1
+        if not self._per_account[session.account.name]:
+            del self._per_account[session.account.name]
+        if not self._open:
+            self._empty.set()
+        now = time.time()
+        session.take_sample(now)
+        report = session.report(ended_at=now, error=error)
+        self._ended.append((report, tuple(session.finished)))
+        self.metrics.session_closed(session.protocol)
+        if self._log is not None:
+            self._log.session(report)
+        _log.info(
+            "session %s: id=%s user=%s bytes_in=%d bytes_out=%d files_failed=%d%s",
+            report.status,
+            session.id,
+            session.account.name,
+            report.bytes_in,
+            report.bytes_out,
+            report.files_failed,
+            "" if error is None else f" error: {error}",
+        )
+
+    def _close_later(self, shared: _Shared) -> None:
+        if shared.session.cancelled or self._linger_s <= 0:
+            shared.leave()
+        else:
+            loop = asyncio.get_running_loop()
+            shared.closing = loop.call_later(self._linger_s, shared.leave)
+
+    def _close_shared(self, key: _Key) -> None:
+        shared = self._shared.pop(key)
+        if shared.closing is not None:
+            shared.closing.cancel()
+        self._end(shared.session, None)
