@@ -13,12 +13,13 @@ import hmac
 import logging
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import ClassVar, Final, Literal
 
 from connect_helper.errors import ConnectHelperError, TooManyRequests
 from connect_helper.server.access import Access
 from connect_helper.server.accounts import Account, Accounts
+from connect_helper.server.issuing import keyring_of
 from connect_helper.server.login_limiter import LoginLimiter
 from connect_helper.server.metrics import Metrics
 from connect_helper.server.passwords import PasswordChecker
@@ -26,7 +27,6 @@ from connect_helper.server.revocations import RevocationsUnreadable
 from connect_helper.server.tokens import (
     Refusal,
     RevocationCheck,
-    TokenAuthority,
     TokenKeyring,
     TokenRefused,
     looks_like_token,
@@ -81,7 +81,7 @@ class Admission:
 
         Raises WeakKey.
         """
-        self.keyring = TokenKeyring(_authorities(self._accounts), self._revocations)
+        self.keyring = keyring_of(self._accounts, self._revocations)
         self._remembered.clear()
 
     def close(self) -> None:
@@ -170,16 +170,6 @@ class Admission:
         self._remembered[mark] = self._clock() + _REMEMBER_S
         while len(self._remembered) > _MAX_REMEMBERED:
             del self._remembered[next(iter(self._remembered))]
-
-
-def _authorities(accounts: Accounts) -> Mapping[str, TokenAuthority]:
-    made: dict[str, TokenAuthority] = {}
-    by_user: dict[str, TokenAuthority] = {}
-    for account in accounts:
-        if account.token_key is not None:
-            key = account.token_key.get_secret_value()
-            by_user[account.name] = made.setdefault(key, TokenAuthority(key))
-    return by_user
 
 
 def _without_token(account: Account, via: Via) -> Access:

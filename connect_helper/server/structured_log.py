@@ -1,0 +1,86 @@
+"""The server's own log: one line per event, as text or as JSON, to standard error or to a file that rotates.
+
+A line cannot be forged by a name that came over the network: control characters are escaped in both forms.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import logging.handlers
+import sys
+import time
+from typing import Final
+
+from connect_helper.server.configuration import LogSection
+
+_LEVELS: Final = {
+    "debug": logging.DEBUG,
+    "info": logging.INFO,
+    "warning": logging.WARNING,
+    "error": logging.ERROR,
+}
+# These log what they carry: names from the other side, headers, and at DEBUG far more.
+_QUIET: Final = {
+    "asyncssh": logging.WARNING,
+    "asyncio": logging.WARNING,
+    "aiohttp.access": logging.CRITICAL + 1,
+    "aiohttp.server": logging.CRITICAL + 1,
+    "aiohttp.web": logging.CRITICAL + 1,
+}
+_ESCAPES: Final = {code: f"\\x{code:02x}" for code in (*range(32), 127) if code not in (9, 10)}
+
+
+class TextFormatter(logging.Formatter):
+    """Time, level, logger, message; a line end inside a message is visible and does not end the line."""
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  the name logging gives it
+        return super().formatMessage(record).replace("\n", "\\n").translate(_ESCAPES)
+
+
+class JsonFormatter(logging.Formatter):
+    """{"time": RFC 3339 in UTC, "level", "logger", "message", "error": traceback, if any}"""
+
+    def format(self, record: logging.LogRecord) -> str:
+        # UTC, to the millisecond, whatever the machine's zone is.
+        self.converter = time.gmtime
+        line = {
+            "time": f"{self.formatTime(record, '%Y-%m-%dT%H:%M:%S')}.{int(record.msecs):03d}Z",
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            line["error"] = self.formatException(record.exc_info)
+        return json.dumps(line)
+
+
+def set_up(section: LogSection) -> logging.Handler:
+    """Send the log of this process where the configuration says. Raises OSError."""
+    handler = _handler(section)
+    handler.setFormatter(JsonFormatter() if section.format == "json" else TextFormatter())
+    root = logging.getLogger()
+    for old in root.handlers[:]:
+        root.removeHandler(old)
+        old.close()
+    root.addHandler(handler)
+    root.setLevel(_LEVELS[section.level])
+    for name, level in _QUIET.items():
+        logging.getLogger(name).setLevel(level)
+    return handler
+
+
+def _handler(section: LogSection) -> logging.Handler:
+    if section.file is None:
+        return logging.StreamHandler(sys.stderr)
+    section.file.touch(mode=0o600, exist_ok=True)
+    return logging.handlers.RotatingFileHandler(
+        section.file,
+        maxBytes=section.max_megabytes * 1_000_000,
+        backupCount=section.keep_files,
+        encoding="utf-8",
+        errors="backslashreplace",
+    )
