@@ -45,7 +45,7 @@ class ConfigurationInvalid(ConnectHelperError):
 
 def _resolved(path: Path, info: ValidationInfo) -> Path:
     folder = (info.context or {}).get("folder", Path())
-    return Path(folder) / path.expanduser()
+    return Path(folder) / path.expanduser()  # a full path stays as it is
 
 
 ConfiguredPath = Annotated[Path, AfterValidator(_resolved)]
@@ -70,69 +70,109 @@ class _Section(BaseModel):
 
 
 class ServerSection(_Section):
-    """`[server]`"""
+    """The program as a whole."""
 
-    name: str = ""  # the host name that transfer specs tell; empty: the name the request came to
-    state: ConfiguredPath = Field(Path("state"), validate_default=True)  # our own folder, 0700
-    stop_seconds: float = Field(30, ge=0, le=3600)  # how long running sessions may take to end at a stop
+    name: str = Field(
+        "",
+        description="Host name that transfer specs tell; empty: the name the request came to.",
+        examples=["transfer.example.com"],
+    )
+    state: ConfiguredPath = Field(
+        Path("state"),
+        validate_default=True,
+        description="Folder of the server's own: failed logins, transfer log, control socket.",
+    )
+    stop_seconds: float = Field(
+        30, ge=0, le=3600, description="How long running sessions may take to end when the server stops."
+    )
 
 
 class SshSection(_Section):
-    """`[ssh]`"""
+    """SSH: SFTP and scp."""
 
-    enabled: bool = True
-    address: str = ""  # empty: all addresses
-    port: Port = 33001
-    host_keys: tuple[ConfiguredPath, ...] = ()
-    login_seconds: float = Field(30, ge=1, le=600)
-    idle_seconds: float = Field(900, ge=0)  # a session without a request is closed; 0: never
-    shared_keys: tuple[str, ...] = ()  # fingerprints of keys whose private half is public
+    enabled: bool = Field(True, description="Serve SSH.")
+    address: str = Field("", description="Address to listen at; empty: all.", examples=["192.0.2.10"])
+    port: Port = Field(33001, description="Port.")
+    host_keys: tuple[ConfiguredPath, ...] = Field(
+        (), description="Files with the server's private keys.", examples=[["ssh_host_ed25519_key"]]
+    )
+    login_seconds: float = Field(30, ge=1, le=600, description="Time for a login; then the line is cut.")
+    idle_seconds: float = Field(
+        900, ge=0, le=86_400, description="A session without a request for so long is closed; 0: never."
+    )
+    shared_keys: tuple[str, ...] = Field(
+        (),
+        description="Fingerprints of user keys whose private half is public: never accepted where a direction "
+        "is allow.",
+        examples=[["SHA256:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"]],
+    )
 
 
 class HttpsSection(_Section):
-    """`[https]`"""
+    """HTTPS: the fallback and the Node API."""
 
-    enabled: bool = True
-    address: str = ""
-    port: Port = 8443
-    cert: ConfiguredPath | None = None  # PEM: certificate and chain, may hold the key too
-    key: ConfiguredPath | None = None
-    lowest_tls: Literal["1.2", "1.3"] = "1.2"
+    enabled: bool = Field(True, description="Serve HTTPS.")
+    address: str = Field("", description="Address to listen at; empty: all.", examples=["192.0.2.10"])
+    port: Port = Field(8443, description="Port.")
+    cert: ConfiguredPath | None = Field(
+        None, description="Certificate and chain, PEM; may hold the key too.", examples=["certificate.pem"]
+    )
+    key: ConfiguredPath | None = Field(
+        None, description="Private key, PEM; left out: it is in cert.", examples=["certificate.key"]
+    )
+    lowest_tls: Literal["1.2", "1.3"] = Field("1.2", description="Oldest TLS version that is spoken.")
 
 
 class HttpSection(_Section):
-    """`[http]`: unencrypted, so off unless asked for."""
+    """HTTP without encryption: for networks that are trusted, so off unless asked for."""
 
-    enabled: bool = False
-    address: str = ""
-    port: Port = 8080
+    enabled: bool = Field(False, description="Serve HTTP.")
+    address: str = Field("", description="Address to listen at; empty: all.", examples=["127.0.0.1"])
+    port: Port = Field(8080, description="Port.")
 
 
 class FallbackSection(_Section):
-    """`[fallback]`: transfers over HTTP(S) where SSH cannot get through."""
+    """Transfers over HTTP(S) where SSH cannot get through."""
 
-    enabled: bool = True
-    unfinished_seconds: int = Field(7 * 86_400, ge=60)  # uploads left alone so long are removed
-    unfinished_per_account: int = Field(10_000, ge=1)
-    idle_seconds: float = Field(60, ge=1, le=3600)  # a request body without a byte is given up
+    enabled: bool = Field(True, description="Offer the fallback on the HTTPS and HTTP ports.")
+    unfinished_seconds: int = Field(
+        7 * 86_400, ge=60, le=366 * 86_400, description="Uploads left alone for so long are removed."
+    )
+    unfinished_per_account: int = Field(
+        10_000, ge=1, le=10_000_000, description="Unfinished uploads one account may have."
+    )
+    idle_seconds: float = Field(
+        60, ge=1, le=3600, description="A request whose body brings no byte for so long is given up."
+    )
 
 
 class NodeSection(_Section):
-    """`[node]`: the Node API."""
+    """The Node API."""
 
-    enabled: bool = True
-    max_response_entries: int = Field(1000, ge=1, le=100_000)
-    max_response_seconds: float = Field(10, ge=1, le=600)
-    max_file_create_kb: int = Field(4096, ge=1, le=1_000_000)
+    enabled: bool = Field(True, description="Offer the Node API on the HTTPS and HTTP ports.")
+    max_response_entries: int = Field(1000, ge=1, le=100_000, description="Entries of one page of a listing.")
+    max_response_seconds: float = Field(10, ge=1, le=600, description="A search ends after so long.")
+    max_file_create_kb: int = Field(
+        4096, ge=1, le=1_000_000, description="Largest file that files/create makes, in kilobytes."
+    )
 
 
 class TokenSection(_Section):
-    """`[token]`"""
+    """Transfer tokens."""
 
-    key: SecretStr | None = None
-    key_file: ConfiguredPath | None = None
-    life_seconds: int = Field(86_400, ge=1, le=366 * 86_400)
-    revocations: ConfiguredPath = Field(Path("revoked-tokens"), validate_default=True)
+    key: SecretStr | None = Field(
+        None,
+        description="Key that tokens are sealed with, 20 random characters or more. Whoever has it can make "
+        "tokens. Give this or key_file.",
+        examples=["use key_file instead, or put random characters here"],
+    )
+    key_file: ConfiguredPath | None = Field(None, description="File with the key.", examples=["token.key"])
+    life_seconds: int = Field(86_400, ge=1, le=366 * 86_400, description="How long a token is good.")
+    revocations: ConfiguredPath = Field(
+        Path("revoked-tokens"),
+        validate_default=True,
+        description="List of tokens withdrawn before their time.",
+    )
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
@@ -149,52 +189,93 @@ class TokenSection(_Section):
 
 
 class LimitsSection(_Section):
-    """`[limits]`"""
+    """What the server gives at most."""
 
-    sessions: int = Field(2000, ge=1)
-    sessions_per_account: int = Field(1000, ge=1)
-    logins_under_way: int = Field(200, ge=1)  # connections that have not proved who they are
-    logins_under_way_per_address: int = Field(40, ge=1)
-    upload_kbps: Rate | None = None  # all sessions together
-    download_kbps: Rate | None = None
-    keep_free_percent: float = Field(1, ge=0, le=90)  # of the disk: uploads stop before it is full
+    sessions: int = Field(2000, ge=1, le=1_000_000, description="Sessions at once.")
+    sessions_per_account: int = Field(
+        1000, ge=1, le=1_000_000, description="Sessions of one account at once."
+    )
+    logins_under_way: int = Field(
+        200, ge=1, le=100_000, description="SSH connections at once that have not proved who they are."
+    )
+    logins_under_way_per_address: int = Field(40, ge=1, le=100_000, description="The same for one address.")
+    upload_kbps: Rate | None = Field(
+        None, description="All uploads together, kbit/s; left out: no limit.", examples=[1_000_000]
+    )
+    download_kbps: Rate | None = Field(
+        None, description="All downloads together, kbit/s; left out: no limit.", examples=[1_000_000]
+    )
+    keep_free_percent: float = Field(
+        1, ge=0, le=90, description="Share of a disk that uploads leave free, in percent."
+    )
 
 
 class LogSection(_Section):
-    """`[log]`"""
+    """What is written down."""
 
-    level: Literal["debug", "info", "warning", "error"] = "info"
-    format: Literal["text", "json"] = "text"
-    file: ConfiguredPath | None = None  # none: standard error
-    max_megabytes: int = Field(20, ge=1, le=10_000)
-    keep_files: int = Field(5, ge=0, le=1000)
-    transfers: bool = True  # the transfer log, transfers.sqlite in the state folder
-    transfers_max_megabytes: int = Field(200, ge=1, le=100_000)
-    transfers_keep_files: int = Field(10, ge=0, le=1000)
-    transfers_keep_days: int = Field(400, ge=1)
+    level: Literal["debug", "info", "warning", "error"] = Field("info", description="How much is logged.")
+    format: Literal["text", "json"] = Field("text", description="Lines of text, or one JSON object a line.")
+    file: ConfiguredPath | None = Field(
+        None, description="The log's file; left out: standard error.", examples=["server.log"]
+    )
+    max_megabytes: int = Field(20, ge=1, le=10_000, description="A log file that large is set aside.")
+    keep_files: int = Field(5, ge=0, le=1000, description="Log files set aside that are kept.")
+    transfers: bool = Field(
+        True, description="Keep transfers.sqlite in the state folder: every session and every file."
+    )
+    transfers_max_megabytes: int = Field(
+        200, ge=1, le=100_000, description="A transfer log that large is set aside."
+    )
+    transfers_keep_files: int = Field(10, ge=0, le=1000, description="Transfer logs set aside that are kept.")
+    transfers_keep_days: int = Field(
+        400, ge=1, le=36_500, description="Transfer logs set aside are removed after so many days."
+    )
 
 
 class UserSection(_Section):
-    """One `[[user]]`"""
+    """One account."""
 
-    name: str
-    docroot: ConfiguredPath
-    password_hash: SecretStr | None = None  # argon2id, as `server hash-password` prints it
-    authorized_keys: tuple[AuthorizedKey, ...] = ()  # public keys, or files with them
-    upload: Right = "allow"
-    download: Right = "allow"
-    read: bool = True
-    write: bool = True
-    browse: bool = True
-    delete: bool = True
-    overwrite: Literal["allow", "deny"] = "allow"
-    upload_cap_kbps: Rate | None = None  # one session
-    download_cap_kbps: Rate | None = None
-    target_rate_kbps: Rate | None = None  # told to clients that state no rate
-    token_key: SecretStr | None = None
-    token_life_seconds: int | None = Field(None, ge=1, le=366 * 86_400)
-    user_value: int = 0
-    admin: bool = False
+    name: str = Field(description="Login name.", examples=["xfer1"])
+    docroot: ConfiguredPath = Field(
+        description="The folder the user sees as /; nothing outside it can be reached.",
+        examples=["/data/xfer1"],
+    )
+    password_hash: SecretStr | None = Field(
+        None,
+        description="What `connect-helper server hash-password` prints; left out: no password.",
+        examples=["$argon2id$v=19$m=65536,t=3,p=4$..."],
+    )
+    authorized_keys: tuple[AuthorizedKey, ...] = Field(
+        (), description="Public keys, or files with them.", examples=[["xfer1.pub"]]
+    )
+    upload: Right = Field("allow", description="Transfers to the server: allow, deny, or token.")
+    download: Right = Field("allow", description="Transfers from the server: allow, deny, or token.")
+    read: bool = Field(True, description="May files be read at all, by transfers and the Node API.")
+    write: bool = Field(True, description="May anything be written at all.")
+    browse: bool = Field(True, description="May folders be listed.")
+    delete: bool = Field(True, description="May files and folders be deleted.")
+    overwrite: Literal["allow", "deny"] = Field("allow", description="May uploads replace files.")
+    upload_cap_kbps: Rate | None = Field(
+        None, description="Upload rate of one session, kbit/s; left out: no limit.", examples=[500_000]
+    )
+    download_cap_kbps: Rate | None = Field(
+        None, description="Download rate of one session, kbit/s; left out: no limit.", examples=[500_000]
+    )
+    target_rate_kbps: Rate | None = Field(
+        None,
+        description="Rate that transfer specs name when a request names none, kbit/s.",
+        examples=[100_000],
+    )
+    token_key: SecretStr | None = Field(
+        None,
+        description="A token key of this user's own, in place of the one in [token].",
+        examples=["put random characters here"],
+    )
+    token_life_seconds: int | None = Field(
+        None, ge=1, le=366 * 86_400, description="In place of life_seconds in [token].", examples=[3600]
+    )
+    user_value: int = Field(0, description="A number of your own, stored in tokens.")
+    admin: bool = Field(False, description="May see every session, and the metrics.")
 
     @model_validator(mode="after")
     def _usable(self) -> Self:

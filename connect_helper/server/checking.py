@@ -1,0 +1,116 @@
+"""What a configuration names, looked at: files, folders, keys. For `server check` and every start."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import asyncssh
+
+from connect_helper.server.accounts import Account, UnusableAccount, accounts_of
+from connect_helper.server.configuration import HttpsSection, ServerConfig, readable_by_others
+from connect_helper.server.tokens import TokenAuthority, WeakKey
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """Sentences. With a problem the server does not start."""
+
+    problems: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
+def examine(config: ServerConfig, path: Path) -> Findings:
+    """Look at everything that a server with this configuration would open."""
+    problems = [*_host_key_problems(config), *_certificate_problems(config)]
+    accounts: tuple[Account, ...] = ()
+    try:
+        accounts = tuple(accounts_of(config))
+    except UnusableAccount as error:
+        problems.append(str(error))
+    except (OSError, UnicodeDecodeError) as error:
+        problems.append(f"token.key_file: cannot be read: {error}.")
+    for account in accounts:
+        problems.extend(_account_problems(account))
+    warnings = [*_file_warnings(config, path), *_service_warnings(config)]
+    for account in accounts:
+        warnings.extend(_account_warnings(account))
+    return Findings(tuple(problems), tuple(warnings))
+
+
+def tls_context(section: HttpsSection) -> ssl.SSLContext:
+    """The TLS side of the HTTPS port. Raises OSError, ssl.SSLError and ValueError."""
+    if section.cert is None:
+        raise ValueError("no certificate is named")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = (
+        ssl.TLSVersion.TLSv1_3 if section.lowest_tls == "1.3" else ssl.TLSVersion.TLSv1_2
+    )
+    context.load_cert_chain(section.cert, section.key)
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+def _host_key_problems(config: ServerConfig) -> Iterator[str]:
+    if not config.ssh.enabled:
+        return
+    for file in config.ssh.host_keys:
+        try:
+            asyncssh.read_private_key(file)
+        except (OSError, asyncssh.KeyImportError) as error:
+            reason = error.strerror if isinstance(error, OSError) else str(error)
+            yield f"ssh.host_keys: {file} cannot be used: {reason}."
+
+
+def _certificate_problems(config: ServerConfig) -> Iterator[str]:
+    if not config.https.enabled:
+        return
+    try:
+        tls_context(config.https)
+    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+        yield f"https.cert, https.key: {config.https.cert} cannot be used: {error}."
+
+
+def _account_problems(account: Account) -> Iterator[str]:
+    where = f"user[{account.name}]"
+    try:
+        if not account.docroot.is_dir():
+            yield f"{where}.docroot: {account.docroot} is not a folder."
+    except OSError as error:
+        yield f"{where}.docroot: {account.docroot} cannot be reached: {error.strerror}."
+    if account.token_key is None:
+        if "token" in (account.upload, account.download):
+            yield f"{where}: needs a token in some direction, but there is no token key; set one in [token]."
+        return
+    try:
+        TokenAuthority(account.token_key.get_secret_value())
+    except WeakKey as error:
+        yield f"{where}: {error.user_message}"
+
+
+def _account_warnings(account: Account) -> Iterator[str]:
+    where = f"user[{account.name}]"
+    if account.password_hash is None and not account.authorized_keys and account.token_key is None:
+        yield f"{where}: has no password, no key and no token key, so nobody can log in."
+    if account.docroot == Path("/"):
+        yield f"{where}.docroot: is the whole file system."
+
+
+def _file_warnings(config: ServerConfig, path: Path) -> Iterator[str]:
+    secret = [path, *config.ssh.host_keys]
+    secret += [file for file in (config.https.key, config.token.key_file) if file is not None]
+    for file in secret:
+        try:
+            if readable_by_others(file):
+                yield f"{file} holds secrets and can be read by other accounts; chmod 600 it."
+        except OSError:
+            continue  # said elsewhere, as a problem
+
+
+def _service_warnings(config: ServerConfig) -> Iterator[str]:
+    if config.http.enabled:
+        yield "http: is enabled; what goes over it, tokens and files, can be read on the way."
+    if not config.user:
+        yield "user: there is none, so nobody can log in."
