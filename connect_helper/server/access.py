@@ -37,6 +37,7 @@ class Operation(Enum):
 
 _LOOKING: Final = frozenset({Operation.STAT, Operation.LIST})
 _REMOVING: Final = frozenset({Operation.DELETE, Operation.RENAME_FROM})
+_NAMING: Final = frozenset({Operation.MKDIR, Operation.LINK, Operation.RENAME_TO, *_REMOVING})
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +49,7 @@ class Access:
 
     @property
     def follow_links(self) -> bool:
-        """Tell whether links inside the docroot may be followed.
-
-        Not with a token, and not where files are shut off by name: a link would lead past both.
-        """
+        """Tell whether links inside the docroot may be followed: a link would lead past a token's paths."""
         return self.token is None
 
     @property
@@ -89,13 +87,12 @@ class Access:
             return False
         if operation is Operation.READ:
             return self.may_receive
-        if not self.may_send:
-            return False
-        if operation is Operation.LINK:
-            return self.token is None
+        if self.token is None and operation in _NAMING:
+            # Folders and names are the account's to keep in order, also where bytes move by token only.
+            return self.account.may_write and (operation not in _REMOVING or self._may_remove(path))
         if operation in _REMOVING:
-            return self._may_remove(path)
-        return True
+            return self.may_send and self._may_remove(path)
+        return self.may_send and operation is not Operation.LINK
 
     def _may_look(self, operation: Operation, path: DocPath) -> bool:
         if not self.visible(path) or not (self.may_send or self.may_receive or self.account.may_browse):

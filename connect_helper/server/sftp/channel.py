@@ -1,0 +1,72 @@
+"""One SSH channel for SFTP: joins the library's events, the way out and the service."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import asyncssh
+
+from connect_helper.server.sftp.outlet import ChannelOutlet
+from connect_helper.server.sftp.packets import Data
+from connect_helper.server.sftp.service import SftpService
+
+
+class SftpChannel(asyncssh.SSHServerSession[bytes]):
+    """Refuses everything but SFTP. `started` is called when the client begins it."""
+
+    def __init__(self, started: Callable[[SftpChannel], None]) -> None:
+        self._started = started
+        self._service: SftpService | None = None
+        self._early: list[Data] = []
+        self._over: bool | None = None  # how it ended: False by the client, True lost
+        self.channel: asyncssh.SSHServerChannel[bytes]
+        self.outlet: ChannelOutlet
+
+    def serve_with(self, service: SftpService) -> None:
+        """Give what came so far, and all that will come, to `service`."""
+        self._service = service
+        early, self._early = self._early, []
+        for data in early:
+            service.received(data)
+        if self._over is not None:
+            service.ended(lost=self._over)
+
+    def close(self) -> None:
+        """End the channel, all answers sent: its client has asked for nothing more."""
+        if self._over is False:
+            self.channel.exit(0)
+
+    # What the library calls ------------------------------------------------------------------------
+
+    def connection_made(self, chan: asyncssh.SSHServerChannel[bytes]) -> None:
+        self.channel = chan
+        self.outlet = ChannelOutlet(chan)
+
+    def subsystem_requested(self, subsystem: str) -> bool:
+        return subsystem == "sftp"
+
+    def session_started(self) -> None:
+        self._started(self)
+
+    def data_received(self, data: Data, datatype: int | None) -> None:
+        if self._service is not None:
+            self._service.received(data)
+        elif self._over is None:
+            self._early.append(data)
+
+    def eof_received(self) -> bool:
+        """The client asks no more; the answers are still sent."""
+        self._end(lost=False)
+        return True
+
+    def resume_writing(self) -> None:
+        self.outlet.progressed()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.outlet.gone()
+        self._end(lost=True)
+
+    def _end(self, *, lost: bool) -> None:
+        self._over = lost
+        if self._service is not None:
+            self._service.ended(lost=lost)

@@ -1,0 +1,90 @@
+"""Digests of file contents, for clients that compare what arrived (check-file), and copies on the server.
+
+Source of the request's form: draft-ietf-secsh-filexfer-extensions-00, sections 3 and 6. All functions block
+and may run for minutes; `stop` ends them early with OSError ECANCELED.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import threading
+from typing import Final
+
+from connect_helper.server.sftp.files import errno_error
+
+ALGORITHMS: Final = ("sha256", "sha512", "sha384", "sha224", "sha1", "md5")  # best first
+SMALLEST_BLOCK: Final = 256  # bytes (section 3)
+MOST_DIGESTS: Final = 4096  # in one answer
+_CHUNK: Final = 4 * 1024 * 1024
+
+
+def choose(wanted: bytes) -> str:
+    """The first algorithm of the client's list that we have; "" for none."""
+    names = wanted.decode("ascii", "replace").split(",")
+    return next((name for name in names if name in ALGORITHMS), "")
+
+
+def check_file(
+    handle: int, algorithm: str, start: int, length: int, block: int, stop: threading.Event
+) -> bytes:
+    """The digests of an open file's bytes from `start`, one after the other.
+
+    `length` in bytes, 0 is up to the end; `block` in bytes, 0 is one digest for all. Raises OSError EINVAL
+    for blocks that are too small or give too many digests, or a part the file does not have.
+    """
+    size = os.fstat(handle).st_size
+    end = start + length if length else size
+    if start > size or end > size or 0 < block < SMALLEST_BLOCK:
+        raise errno_error(errno.EINVAL)
+    if block and (end - start) > block * MOST_DIGESTS:
+        raise errno_error(errno.EINVAL)
+    digests = [_digest(handle, algorithm, start, min(start + block, end) if block else end, stop)]
+    at = start + block
+    while block and at < end:
+        digests.append(_digest(handle, algorithm, at, min(at + block, end), stop))
+        at += block
+    return b"".join(digests)
+
+
+def _digest(handle: int, algorithm: str, at: int, end: int, stop: threading.Event) -> bytes:
+    hashing = hashlib.new(algorithm, usedforsecurity=False)
+    while at < end:
+        if stop.is_set():
+            raise errno_error(errno.ECANCELED)
+        data = os.pread(handle, min(_CHUNK, end - at), at)
+        if not data:
+            raise errno_error(errno.EIO)  # it became shorter while it was read
+        hashing.update(data)
+        at += len(data)
+    return hashing.digest()
+
+
+def copy_data(source: int, start: int, length: int, target: int, at: int, stop: threading.Event) -> int:
+    """Copy bytes from one open file to another, up to its end where `length` is 0; returns how many."""
+    copied = 0
+    while not length or copied < length:
+        if stop.is_set():
+            raise errno_error(errno.ECANCELED)
+        wanted = min(16 * _CHUNK, length - copied) if length else 16 * _CHUNK
+        count = _copy(source, start + copied, wanted, target, at + copied)
+        if not count:
+            if length:
+                raise errno_error(errno.EINVAL)  # the file ends before
+            break
+        copied += count
+    return copied
+
+
+def _copy(source: int, start: int, wanted: int, target: int, at: int) -> int:
+    try:
+        return os.copy_file_range(source, target, wanted, start, at)
+    except OSError as error:
+        if error.errno not in (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
+            raise
+    data = os.pread(source, min(wanted, _CHUNK), start)
+    done = 0
+    while done < len(data):
+        done += os.pwrite(target, data[done:], at + done)
+    return done

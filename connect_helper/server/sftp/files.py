@@ -1,0 +1,257 @@
+"""What a session does with the files of its docroot: each operation checked against its rights, then done.
+
+All methods block and are called in threads. They raise OSError: ENOENT for what the session must not know of,
+EACCES for what it may see and not do. What a session made itself it may also write to again, rename and
+remove, whatever the account says about replacing and deleting: nothing of anybody else's is touched by that.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Final, NoReturn
+
+from connect_helper.server.access import UNFINISHED, Access, Operation
+from connect_helper.server.sftp import packets
+from connect_helper.server.sftp.packets import Attrs
+from connect_helper.storage.docpath import DocPath
+from connect_helper.storage.docroot import Docroot, Entry
+
+OWN_LIMIT: Final = 20_000  # files and folders remembered as made by the session
+_NS: Final = 1_000_000_000
+
+
+def errno_error(code: int) -> OSError:
+    return OSError(code, os.strerror(code))
+
+
+@dataclass(slots=True)
+class OpenFile:
+    """A file a client has open, and what has passed through it."""
+
+    path: DocPath
+    handle: int  # -1 once closed
+    readable: bool
+    writable: bool
+    appending: bool
+    bytes_read: int = 0
+    bytes_written: int = 0
+    unchecked: int = 0  # bytes written since the free space was looked at
+    error: str = ""
+    lock: threading.RLock = field(default_factory=threading.RLock)  # held while a thread uses the handle
+
+    def close(self) -> None:
+        """Close it once. Raises OSError: what a disk says only now is a failed write (REL-11)."""
+        with self.lock:
+            handle, self.handle = self.handle, -1
+        if handle >= 0:
+            os.close(handle)
+
+
+class Files:
+    """The docroot as one session sees it."""
+
+    def __init__(self, docroot: Docroot, access: Access) -> None:
+        self._docroot = docroot
+        self._access = access
+        self._own: OrderedDict[DocPath, tuple[int, int]] = OrderedDict()
+        self._own_lock = threading.Lock()
+
+    # Looking ---------------------------------------------------------------------------------------
+
+    def stat(self, path: DocPath) -> os.stat_result:
+        self._need(Operation.STAT, path)
+        return self._docroot.stat(path)
+
+    def lstat(self, path: DocPath) -> os.stat_result:
+        self._need(Operation.STAT, path)
+        facts = self._docroot.lstat(path)
+        if stat.S_ISLNK(facts.st_mode) and not self._access.follow_links:
+            raise errno_error(errno.ENOENT)
+        return facts
+
+    def entries(self, path: DocPath) -> Iterator[Entry]:
+        """What a folder holds, as far as the session may know; opened at the first step."""
+        self._need(Operation.LIST, path)
+        links = self._access.follow_links
+        for entry in self._docroot.scandir(path):
+            hidden = not links and stat.S_ISLNK(entry.facts.st_mode)
+            if not hidden and self._access.visible((*path, entry.name)):
+                yield entry
+
+    def read_link(self, path: DocPath) -> bytes:
+        """What a link says; one with an absolute path is not shown, since it tells of the machine."""
+        self._need(Operation.STAT, path)
+        if not self._access.follow_links:
+            raise errno_error(errno.ENOENT)
+        content = self._docroot.readlink(path)
+        if content.startswith(b"/"):
+            raise errno_error(errno.EACCES)
+        return content
+
+    def space(self, path: DocPath) -> os.statvfs_result:
+        self._need(Operation.STAT, path)
+        return self._docroot.statvfs(path)
+
+    # Content ---------------------------------------------------------------------------------------
+
+    def open(self, path: DocPath, flags: int, mode: int | None) -> OpenFile:
+        """Open or make a file; `flags` are those of the protocol."""
+        reading = bool(flags & packets.FLAG_READ)
+        writing = bool(flags & (packets.FLAG_WRITE | packets.FLAG_APPEND))
+        if not reading and not writing:
+            raise errno_error(errno.EINVAL)
+        if reading:
+            self._need(Operation.READ, path)
+        if not writing:
+            return OpenFile(path, self._docroot.open_read(path), True, False, False)
+        handle = self._open_for_writing(path, flags, 0o666 if mode is None else mode)
+        return OpenFile(path, handle, reading, True, bool(flags & packets.FLAG_APPEND))
+
+    def _open_for_writing(self, path: DocPath, flags: int, mode: int) -> int:
+        creating = bool(flags & packets.FLAG_CREAT)
+        self._need(Operation.CREATE if creating else Operation.WRITE, path)
+        how = os.O_RDWR if flags & packets.FLAG_READ else os.O_WRONLY
+        how |= os.O_APPEND if flags & packets.FLAG_APPEND else 0
+        if creating:
+            try:
+                handle = self._docroot.open_write(path, how | os.O_CREAT | os.O_EXCL, mode)
+            except FileExistsError:
+                if flags & packets.FLAG_EXCL:
+                    raise
+            else:
+                self._made(path, os.fstat(handle))
+                return handle
+        self._need_writable(path)
+        # Opened first and cut then: what may not be written to must not be emptied either.
+        handle = self._docroot.open_write(path, how)
+        if flags & packets.FLAG_TRUNC:
+            os.ftruncate(handle, 0)
+        return handle
+
+    def open_for_digest(self, path: DocPath) -> int:
+        """Open a file only to compare it: one the session may read, or is bringing itself."""
+        if not self._access.allows(Operation.READ, path):
+            self._need(Operation.WRITE, path)
+            if not (_unfinished(path) or self._is_own(path)):
+                raise errno_error(errno.EACCES)
+        return self._docroot.open_read(path)
+
+    def set_attrs(self, path: DocPath, attrs: Attrs) -> None:
+        """Set size, permissions and times of what is at `path`."""
+        self._need(Operation.WRITE, path)
+        self._need_writable(path)
+        if attrs.owner is not None:
+            facts = self._docroot.stat(path)
+            _same_owner(facts, attrs.owner)
+        if attrs.size is not None:
+            self._docroot.truncate(path, _signed(attrs.size))
+        if attrs.mode is not None:
+            self._docroot.chmod(path, attrs.mode)
+        if attrs.times is not None:
+            self._docroot.utime(path, attrs.times[0] * _NS, attrs.times[1] * _NS)
+
+    # Names -----------------------------------------------------------------------------------------
+
+    def make_folder(self, path: DocPath, mode: int | None) -> None:
+        self._need(Operation.MKDIR, path)
+        self._docroot.mkdir(path, 0o777 if mode is None else mode | 0o700)
+        self._made(path, self._docroot.lstat(path))
+
+    def remove(self, path: DocPath) -> None:
+        self._need_own_or(Operation.DELETE, path)
+        self._docroot.unlink(path)
+
+    def remove_folder(self, path: DocPath) -> None:
+        self._need_own_or(Operation.DELETE, path)
+        self._docroot.rmdir(path)
+
+    def rename(self, source: DocPath, target: DocPath, *, replace: bool) -> None:
+        """Rename; with `replace`, what has the new name is replaced where the account lets it be."""
+        self._need_own_or(Operation.RENAME_FROM, source)
+        self._need(Operation.RENAME_TO, target)
+        replace = replace and (self._access.may_overwrite or self._is_own(target))
+        before = self._docroot.lstat(source)
+        self._docroot.rename(source, target, replace=replace)
+        after = self._docroot.lstat(target)
+        if (before.st_dev, before.st_ino) == (after.st_dev, after.st_ino):
+            self._made(target, after)
+
+    def make_link(self, content: bytes, path: DocPath) -> None:
+        self._need(Operation.LINK, path)
+        self._docroot.symlink(content, path)
+        self._made(path, self._docroot.lstat(path))
+
+    # -------------------------------------------------------------------------------------------------
+
+    def _need(self, operation: Operation, path: DocPath) -> None:
+        if not self._access.allows(operation, path):
+            self._refuse(path)
+
+    def _need_own_or(self, operation: Operation, path: DocPath) -> None:
+        if self._access.allows(operation, path):
+            return
+        if not (self._access.may_send and self._access.allows(Operation.WRITE, path) and self._is_own(path)):
+            self._refuse(path)
+
+    def _need_writable(self, path: DocPath) -> None:
+        """What is there already is written to only where replacing is allowed, or while it is unfinished."""
+        if self._access.may_overwrite or _unfinished(path) or self._is_own(path):
+            return
+        self._docroot.lstat(path)  # what is not there is said to be missing
+        raise PermissionError(errno.EACCES, "a file that is there already may not be changed")
+
+    def _refuse(self, path: DocPath) -> NoReturn:
+        raise errno_error(errno.EACCES if self._access.visible(path) else errno.ENOENT)
+
+    def _made(self, path: DocPath, facts: os.stat_result) -> None:
+        with self._own_lock:
+            self._own[path] = (facts.st_dev, facts.st_ino)
+            if len(self._own) > OWN_LIMIT:
+                self._own.popitem(last=False)
+
+    def _is_own(self, path: DocPath) -> bool:
+        with self._own_lock:
+            made = self._own.get(path)
+        if made is None:
+            return False
+        try:
+            facts = self._docroot.lstat(path)
+        except OSError:
+            return False
+        return made == (facts.st_dev, facts.st_ino)
+
+
+def set_open_attrs(file: OpenFile, attrs: Attrs) -> None:
+    """Set size, permissions and times of a file that is open for writing. Raises OSError."""
+    if not file.writable:
+        raise errno_error(errno.EACCES)
+    if attrs.owner is not None:
+        _same_owner(os.fstat(file.handle), attrs.owner)
+    if attrs.size is not None:
+        os.ftruncate(file.handle, _signed(attrs.size))
+    if attrs.mode is not None:
+        os.fchmod(file.handle, attrs.mode & 0o777)
+    if attrs.times is not None:
+        os.utime(file.handle, ns=(attrs.times[0] * _NS, attrs.times[1] * _NS))
+
+
+def _unfinished(path: DocPath) -> bool:
+    return bool(path) and path[-1].endswith(UNFINISHED)
+
+
+def _same_owner(facts: os.stat_result, owner: tuple[int, int]) -> None:
+    """Files belong to the server's user: only what says so already is accepted."""
+    if (facts.st_uid, facts.st_gid) != owner:
+        raise PermissionError(errno.EPERM, "owners cannot be changed here")
+
+
+def _signed(size: int) -> int:
+    if size >= 1 << 63:
+        raise errno_error(errno.EFBIG)
+    return size

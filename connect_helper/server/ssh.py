@@ -1,0 +1,353 @@
+"""The SSH listener: lets clients in by `Admission`, gives each an SFTP session, and nothing else.
+
+No shell, no command, no forwarding of ports or agents. Algorithms: AES-GCM, and AES-CTR with SHA-2 for old
+clients; no key exchange, host key or signature with SHA-1 (SEC-25).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import asyncssh
+
+from connect_helper import __version__
+from connect_helper.errors import ConnectHelperError
+from connect_helper.server.access import Access
+from connect_helper.server.admission import Admission
+from connect_helper.server.sessions import Session, Sessions
+from connect_helper.server.sftp.channel import SftpChannel
+from connect_helper.server.sftp.files import Files
+from connect_helper.server.sftp.outlet import LeanConnection, fits
+from connect_helper.server.sftp.service import SftpService, Workers
+from connect_helper.storage.docroot import Docroot
+
+_log = logging.getLogger(__name__)
+
+CIPHERS: Final = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com")
+OLD_CIPHERS: Final = ("aes256-ctr", "aes192-ctr", "aes128-ctr")
+MACS: Final = ("hmac-sha2-256", "hmac-sha2-512")  # for CTR; not the -etm ones (Terrapin)
+KEX: Final = (
+    "curve25519-sha256",
+    "curve25519-sha256@libssh.org",
+    "ecdh-sha2-nistp256",
+    "ecdh-sha2-nistp384",
+    "ecdh-sha2-nistp521",
+    "diffie-hellman-group16-sha512",
+    "diffie-hellman-group14-sha256",
+)
+SIGNATURES: Final = (
+    "ssh-ed25519",
+    "sk-ssh-ed25519@openssh.com",
+    "ecdsa-sha2-nistp256",
+    "ecdsa-sha2-nistp384",
+    "ecdsa-sha2-nistp521",
+    "sk-ecdsa-sha2-nistp256@openssh.com",
+    "rsa-sha2-512",
+    "rsa-sha2-256",
+)
+WINDOW: Final = 4 * 1024 * 1024  # bytes a client may send before we confirm
+PACKET: Final = 256 * 1024  # bytes a client may send in one packet
+MOST_CHANNELS: Final = 16  # of one connection
+REKEY_BYTES: Final = 64 * 1024**3  # AES-GCM with 256 KiB packets stays far below its limit of blocks
+KEEPALIVE_S: Final = 30.0
+WATCH_S: Final = 2.0
+THREADS: Final = 48
+SLOW_THREADS: Final = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SshSettings:
+    """What the configuration says about SSH. Port 0 is any free one; seconds of 0 are no limit."""
+
+    address: str
+    port: int
+    host_keys: Sequence[Path]
+    login_seconds: float = 30
+    idle_seconds: float = 900
+    logins_under_way: int = 200
+    logins_under_way_per_address: int = 40
+    keep_free: float = 0.01  # of the disk
+
+
+@dataclass(slots=True)
+class _House:
+    """What all connections share."""
+
+    settings: SshSettings
+    admission: Admission
+    sessions: Sessions
+    workers: Workers
+    tasks: asyncio.TaskGroup
+    open: set[SshConnection] = field(default_factory=set)
+    logins: Counter[str] = field(default_factory=Counter)  # under way, by address
+    stopping: bool = False
+
+
+class SshServer:
+    """A running listener."""
+
+    def __init__(self, house: _House, acceptor: asyncssh.SSHAcceptor) -> None:
+        self._house = house
+        self._acceptor = acceptor
+
+    @property
+    def port(self) -> int:
+        return self._acceptor.get_port()
+
+    async def stop(self, grace_s: float) -> None:
+        """Take no new connections, let those that transfer end within `grace_s`, then end all."""
+        house = self._house
+        house.stopping = True
+        self._acceptor.close()
+        await self._acceptor.wait_closed()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(grace_s):
+                while house.open:
+                    for connection in tuple(house.open):
+                        connection.end_if_idle()
+                    await asyncio.sleep(0.1)
+        for connection in tuple(house.open):
+            connection.abort()
+
+
+@contextlib.asynccontextmanager
+async def ssh_server(
+    settings: SshSettings, admission: Admission, sessions: Sessions
+) -> AsyncIterator[SshServer]:
+    """Listen as long as the context lasts. Raises OSError, asyncssh.KeyImportError."""
+    with (
+        ThreadPoolExecutor(THREADS, "sftp") as quick,
+        ThreadPoolExecutor(SLOW_THREADS, "sftp-slow") as slow,
+    ):
+        async with asyncio.TaskGroup() as tasks:
+            house = _House(settings, admission, sessions, Workers(quick, slow), tasks)
+            acceptor = await _listen(house)
+            watch = tasks.create_task(_watch(house), name="ssh idle watch")
+            server = SshServer(house, acceptor)
+            try:
+                yield server
+            finally:
+                watch.cancel()
+                await server.stop(0)
+
+
+async def _listen(house: _House) -> asyncssh.SSHAcceptor:
+    settings = house.settings
+    keys = await asyncio.to_thread(lambda: [asyncssh.read_private_key(path) for path in settings.host_keys])
+    return await asyncssh.listen(
+        settings.address or None,
+        settings.port,
+        server_factory=lambda: SshConnection(house),
+        server_host_keys=keys,
+        backlog=512,
+        encoding=None,
+        line_editor=False,
+        allow_scp=False,
+        allow_pty=False,
+        agent_forwarding=False,
+        x11_forwarding=False,
+        gss_host=None,
+        window=WINDOW,
+        max_pktsize=PACKET,
+        encryption_algs=[*CIPHERS, *OLD_CIPHERS],
+        kex_algs=list(KEX),
+        mac_algs=list(MACS),
+        signature_algs=list(SIGNATURES),
+        compression_algs=["none"],
+        server_version=f"ConnectHelper_{__version__}",
+        login_timeout=settings.login_seconds,
+        keepalive_interval=KEEPALIVE_S,
+        keepalive_count_max=4,
+        rekey_bytes=REKEY_BYTES,
+    )
+
+
+async def _watch(house: _House) -> None:
+    """End connections on which nothing has been asked for too long."""
+    limit = house.settings.idle_seconds
+    while limit:
+        await asyncio.sleep(min(WATCH_S, limit / 4))
+        now = asyncio.get_running_loop().time()
+        for connection in tuple(house.open):
+            connection.end_if_idle(since=now - limit)
+
+
+class SshConnection(asyncssh.SSHServer):
+    """One connection of a client, from its first byte to its end."""
+
+    def __init__(self, house: _House) -> None:
+        self._house = house
+        self._connection: asyncssh.SSHServerConnection
+        self._address = ""
+        self._logging_in = False
+        self._user = ""
+        self._access: Access | None = None
+        self._closed = asyncio.Event()
+        self._waiting: list[SftpChannel] | None = []  # begun before the docroot was open; None: it is
+        self._start: Callable[[SftpChannel], None] = self._waiting.append
+        self._channels = 0
+        self._lean: LeanConnection | None = None
+        self._services: set[SftpService] = set()
+        self._used_at = asyncio.get_running_loop().time()
+        self._seen = 0  # requests counted the last time somebody looked
+
+    # Logging in ------------------------------------------------------------------------------------
+
+    def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
+        house = self._house
+        self._connection = conn
+        peer = conn.get_extra_info("peername")
+        self._address = str(peer[0]) if peer else "local"
+        settings = house.settings
+        if (
+            house.stopping
+            or house.logins.total() >= settings.logins_under_way
+            or house.logins[self._address] >= settings.logins_under_way_per_address
+        ):
+            house.sessions.metrics.connection_refused("logins")
+            conn.abort()
+            return
+        self._logging_in = True
+        house.logins[self._address] += 1
+        house.open.add(self)
+
+    def begin_auth(self, username: str) -> bool:
+        self._user = username
+        return True
+
+    def password_auth_supported(self) -> bool:
+        return True
+
+    async def validate_password(self, username: str, password: str) -> bool:
+        try:
+            self._access = await self._house.admission.admit(username, password, self._address, "ssh")
+        except ConnectHelperError:
+            return False
+        return True
+
+    def public_key_auth_supported(self) -> bool:
+        return True
+
+    def validate_public_key(self, username: str, key: asyncssh.SSHKey) -> bool:
+        try:
+            self._access = self._house.admission.admit_key(username, key.public_data, self._address)
+        except ConnectHelperError:
+            return False
+        return True
+
+    def auth_completed(self) -> None:
+        self._login_over()
+        access = self._access
+        if access is None:
+            self._connection.abort()
+            return
+        self._house.tasks.create_task(self._live(access), name=f"ssh connection from {self._address}")
+
+    def _login_over(self) -> None:
+        if self._logging_in:
+            self._logging_in = False
+            self._house.logins[self._address] -= 1
+            if not self._house.logins[self._address]:
+                del self._house.logins[self._address]
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._login_over()
+        self._house.open.discard(self)
+        self._closed.set()
+
+    # Serving ---------------------------------------------------------------------------------------
+
+    async def _live(self, access: Access) -> None:
+        """Hold the session and the docroot as long as the connection lasts."""
+        try:
+            with self._house.sessions.open(access, "sftp", self._address) as session:
+                session.on_cancel(self._connection.abort)
+                docroot = await asyncio.to_thread(
+                    Docroot.open, access.account.docroot, follow_links=access.follow_links
+                )
+                with docroot:
+                    await self._serve_channels(session, Files(docroot, access))
+        except ConnectHelperError as error:
+            self._connection.disconnect(asyncssh.DISC_TOO_MANY_CONNECTIONS, error.user_message)
+        except OSError as error:
+            _log.warning("the docroot of %r cannot be opened: %s", access.account.name, error)
+            self._connection.disconnect(
+                asyncssh.DISC_BY_APPLICATION, "The folder of this account cannot be opened."
+            )
+
+    async def _serve_channels(self, session: Session, files: Files) -> None:
+        async with asyncio.TaskGroup() as tasks:
+
+            def start(channel: SftpChannel) -> None:
+                tasks.create_task(self._serve(channel, session, files), name=f"sftp channel {session.id}")
+
+            self._start = start
+            waiting, self._waiting = self._waiting or [], None
+            for channel in waiting:
+                start(channel)
+            await self._closed.wait()
+
+    def session_requested(self) -> asyncssh.SSHServerSession[bytes] | bool:
+        if self._channels >= MOST_CHANNELS or self._house.stopping:
+            return False
+        return SftpChannel(self._begin)
+
+    def _begin(self, channel: SftpChannel) -> None:
+        self._channels += 1
+        if not self._closed.is_set():
+            self._start(channel)
+
+    async def _serve(self, channel: SftpChannel, session: Session, files: Files) -> None:
+        """One channel, to its end. Whatever goes wrong ends this connection only."""
+        service = SftpService(
+            files, session, channel.outlet, self._house.workers, keep_free=self._house.settings.keep_free
+        )
+        self._services.add(service)
+        self._go_lean(channel)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(service.run(), name=f"sftp {session.id}")
+                channel.serve_with(service)
+        except* ConnectHelperError as errors:
+            _log.info("session %s ended: %s", session.id, errors.exceptions)
+            self._connection.abort()
+        except* Exception:  # noqa: BLE001 - the edge: one client's trouble must not end the server
+            _log.exception("session %s failed", session.id)
+            self._connection.abort()
+        else:
+            channel.close()
+        finally:
+            self._services.discard(service)
+            self._channels -= 1
+            self._used_at = asyncio.get_running_loop().time()
+
+    def _go_lean(self, channel: SftpChannel) -> None:
+        if self._lean is None and fits(self._connection, channel.channel):
+            self._lean = LeanConnection(self._connection)
+        if self._lean is not None:
+            channel.outlet.go_lean(self._lean)
+
+    # Ending ----------------------------------------------------------------------------------------
+
+    def end_if_idle(self, *, since: float | None = None) -> None:
+        """End the connection if nothing is under way, and nothing was asked for since then."""
+        now = asyncio.get_running_loop().time()
+        seen = sum(service.requests for service in self._services)
+        if seen != self._seen or any(service.busy for service in self._services) or self._logging_in:
+            self._seen, self._used_at = seen, now
+        if since is None and not any(service.has_files for service in self._services):
+            self._connection.disconnect(asyncssh.DISC_BY_APPLICATION, "The server is stopping.")
+        elif since is not None and self._used_at < since:
+            self._connection.disconnect(asyncssh.DISC_BY_APPLICATION, "Nothing was asked for too long.")
+
+    def abort(self) -> None:
+        """End the connection at once."""
+        self._connection.abort()
