@@ -1,0 +1,108 @@
+"""Joining parts that came over several connections into one file (tus extension "concatenation").
+
+The first part's file is lengthened by the others, so one part in each file is never copied. The parts stay
+until the whole has its name: killed in between, the same request simply joins again.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from typing import Final
+
+from connect_helper.server.http.callers import Caller
+from connect_helper.server.http.problems import Problem, bad_request
+from connect_helper.server.http.upload_records import UploadRecord
+from connect_helper.server.http.uploads import Creation, Uploads
+from connect_helper.storage.docpath import DocPath
+from connect_helper.storage.docroot import Docroot
+
+STEP: Final = 32 * 1024 * 1024  # bytes between two looks at whether the request is still wanted
+
+
+async def concatenate(uploads: Uploads, caller: Caller, wish: Creation) -> UploadRecord:
+    """Make one file of `wish.parts`, in that order. Raises Problem; the parts are kept then."""
+    async with AsyncExitStack() as held:
+        parts: list[UploadRecord] = []
+        for part_id in sorted(wish.parts):  # one order for all, or two requests could wait for each other
+            record, _ = await held.enter_async_context(uploads.held(caller, part_id))
+            parts.append(record)
+        parts.sort(key=lambda record: wish.parts.index(record.id))
+        lengths = [_complete_length(record) for record in parts]
+        if wish.length is not None and wish.length != sum(lengths):
+            raise bad_request("The Upload-Length of a final upload must be that of its parts, or missing.")
+        whole = await uploads.create(caller, replace(wish, length=None, kind="final"))
+        try:
+            return await _join(uploads, caller, whole, parts, lengths)
+        except BaseException:
+            await uploads.forget(caller, whole)
+            raise
+
+
+def _complete_length(record: UploadRecord) -> int:
+    if record.kind != "partial":
+        raise bad_request("An upload named in Upload-Concat is no partial one.")
+    if record.length is None or record.offset != record.length:
+        raise Problem(409, "part_unfinished", "A part of the file has not been sent whole yet.")
+    return record.length
+
+
+async def _join(
+    uploads: Uploads,
+    caller: Caller,
+    whole: UploadRecord,
+    parts: Sequence[UploadRecord],
+    lengths: Sequence[int],
+) -> UploadRecord:
+    first = path_of(parts[0])
+    at = lengths[0]
+    for part, length in zip(parts[1:], lengths[1:], strict=True):
+        for start in range(0, length, STEP):
+            step = min(STEP, length - start)
+            await uploads.on_disk(_append, caller.docroot, first, at, path_of(part), start, step)
+            at += step
+    await uploads.on_disk(_settle_length, caller.docroot, first, at)
+    whole = replace(whole, partial=parts[0].partial, length=at, offset=at)
+    await uploads.note(whole)
+    try:
+        finished = await uploads.finish(caller, whole)
+    except Problem:  # refused for good, and the first part's file is gone with it
+        for part in parts:
+            await uploads.forget(caller, part)
+        raise
+    for part in parts[1:]:
+        await uploads.forget(caller, part)
+    # Its file carries the final name now.
+    await uploads.note(replace(parts[0], done=True))
+    return finished
+
+
+def path_of(record: UploadRecord) -> DocPath:
+    """Where a part's bytes are."""
+    return tuple(record.partial.split(b"/"))
+
+
+def _append(docroot: Docroot, target: DocPath, at: int, source: DocPath, start: int, length: int) -> None:
+    """Copy `length` bytes of one file to offset `at` of another, inside the system."""
+    reading = docroot.open_read(source)
+    try:
+        writing = docroot.open_write(target, os.O_WRONLY, 0o666)
+        try:
+            while length:
+                copied = os.copy_file_range(reading, writing, length, start, at)
+                if not copied:
+                    raise Problem(
+                        460, "part_changed", "A part of the file is shorter than it was; send it again."
+                    )
+                start, at, length = start + copied, at + copied, length - copied
+        finally:
+            os.close(writing)
+    finally:
+        os.close(reading)
+
+
+def _settle_length(docroot: Docroot, path: DocPath, length: int) -> None:
+    """Drop what an earlier, broken joining may have left behind the end."""
+    docroot.truncate(path, length)

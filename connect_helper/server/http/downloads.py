@@ -1,0 +1,184 @@
+"""Files by GET and HEAD: ranges, strong tags, If-Range, digests (RFC 9110 sections 8.8, 13 and 14; RFC 9530).
+
+A file that changes while it is sent is broken off before its last byte, so that no client takes a mixture of
+two versions for a whole file (REL-4).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncIterator
+from concurrent.futures import Executor
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from email.utils import formatdate
+from functools import partial
+from http import HTTPStatus
+from typing import Final
+from urllib.parse import unquote_to_bytes
+
+from aiohttp import hdrs, web
+
+from connect_helper.server.access import Operation
+from connect_helper.server.http.callers import Caller, caller_of
+from connect_helper.server.http.digests import Digests, repr_digest, wants_repr_digest
+from connect_helper.server.http.etags import etag_of, same_content, settles_in_ns
+from connect_helper.server.http.gate import FALLBACK, preflight
+from connect_helper.server.http.problems import Problem, not_found
+from connect_helper.server.http.ranges import (
+    ByteRange,
+    Unsatisfiable,
+    names_tag,
+    range_applies,
+    requested_range,
+)
+from connect_helper.server.http.sending import Sender
+from connect_helper.server.http.threads import in_thread
+from connect_helper.storage.docpath import DocPath, parse
+
+FILES: Final = f"{FALLBACK}/files"
+SETTLING_LOOKS: Final = 3  # a file that is written to all the time never settles, and is cut off at its end
+
+
+@dataclass(frozen=True, slots=True)
+class OpenFile:
+    """A file opened for reading, as it was then."""
+
+    path: DocPath
+    handle: int
+    facts: os.stat_result
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return self.facts.st_size
+
+    def unchanged(self) -> bool:
+        """Whether the file is still the version it was; blocking."""
+        return same_content(self.facts, os.fstat(self.handle))
+
+
+class Downloads:
+    """The routes below `/fallback/v1/files`."""
+
+    def __init__(self, disk: Executor, *, idle_s: float = 60.0) -> None:
+        self._disk = disk
+        self._idle_s = idle_s
+        self._digests = Digests(disk)
+
+    def routes(self) -> list[web.RouteDef]:
+        """GET and HEAD of one file."""
+        one = FILES + "/{path:.*}"
+        return [
+            web.options(one, _preflight),
+            web.get(one, self.get, name="download", allow_head=False),
+            web.head(one, self.get, name="download-head"),
+        ]
+
+    async def get(self, request: web.Request) -> web.StreamResponse:
+        """Answer with the file, a part of it, or the facts alone."""
+        caller = caller_of(request)
+        path = parse(requested_path(request))
+        if not caller.access.allows(Operation.READ, path):
+            raise not_found()
+        async with self._opened(caller, path) as file:
+            etag = etag_of(file.facts)
+            headers = await self._headers(request, file, etag)
+            if _not_modified(request, etag):
+                return web.Response(status=304, headers=headers)
+            part = _part(request, file.size, etag)
+            response = _response(headers, part, file.size)
+            if request.method == hdrs.METH_HEAD:
+                await response.prepare(request)
+                return response
+            return await self._send(request, caller, file, part or ByteRange(0, file.size), response)
+
+    @asynccontextmanager
+    async def _opened(self, caller: Caller, path: DocPath) -> AsyncIterator[OpenFile]:
+        handle = await in_thread(self._disk, partial(caller.docroot.open_read, path))
+        try:
+            facts = await in_thread(self._disk, partial(os.fstat, handle))
+            for _ in range(SETTLING_LOOKS):
+                if not (wait_ns := settles_in_ns(facts, time.time_ns())):
+                    break
+                await asyncio.sleep(wait_ns / 1e9)
+                facts = await in_thread(self._disk, partial(os.fstat, handle))
+            yield OpenFile(path, handle, facts)
+        finally:
+            os.close(handle)
+
+    async def _headers(self, request: web.Request, file: OpenFile, etag: str) -> dict[str, str]:
+        headers = {
+            "ETag": etag,
+            "Last-Modified": formatdate(max(0, file.facts.st_mtime), usegmt=True),
+            "Accept-Ranges": "bytes",
+            "Content-Disposition": "attachment",
+            "Cache-Control": "private, no-cache",
+        }
+        if wants_repr_digest(request):
+            headers["Repr-Digest"] = repr_digest(await self._digests.of(file.handle, etag, file.size))
+        return headers
+
+    async def _send(
+        self,
+        request: web.Request,
+        caller: Caller,
+        file: OpenFile,
+        part: ByteRange,
+        response: web.StreamResponse,
+    ) -> web.StreamResponse:
+        sender = Sender(request, response, self._disk, pace=caller.pace_out, idle_s=self._idle_s)
+        with caller.file(file.path, "out", file.size) as note:
+            await response.prepare(request)
+            await sender.send(file.handle, part.start, part.length, file.unchanged)
+            if part.end == file.size:  # of a file in parts, the last one counts as the file
+                note.finished(file.size)
+        return response
+
+
+async def _preflight(request: web.Request) -> web.Response:
+    return preflight()
+
+
+def requested_path(request: web.Request) -> bytes:
+    """The path in the address, percent signs undone: bytes, since names need not be UTF-8."""
+    raw = request.raw_path.partition("?")[0]
+    return unquote_to_bytes(raw.removeprefix(FILES)).lstrip(b"/")
+
+
+def _not_modified(request: web.Request, etag: str) -> bool:
+    """Judge If-Match and If-None-Match. Raises Problem (412)."""
+    if_match = request.headers.get(hdrs.IF_MATCH)
+    if if_match is not None and not names_tag(if_match, etag):
+        raise Problem(
+            412, "changed", "The file is not the version that was asked for.", headers={"ETag": etag}
+        )
+    if_none_match = request.headers.get(hdrs.IF_NONE_MATCH)
+    return if_none_match is not None and names_tag(if_none_match, etag)
+
+
+def _part(request: web.Request, size: int, etag: str) -> ByteRange | None:
+    """The range to send, None for the whole. Raises Problem (416)."""
+    if request.method != hdrs.METH_GET or not range_applies(request.headers.get(hdrs.IF_RANGE), etag):
+        return None
+    try:
+        return requested_range(request.headers.get(hdrs.RANGE), size)
+    except Unsatisfiable:
+        raise Problem(
+            416,
+            "range_not_satisfiable",
+            "The file is shorter than the part that was asked for.",
+            headers={"Content-Range": f"bytes */{size}", "ETag": etag},
+        ) from None
+
+
+def _response(headers: dict[str, str], part: ByteRange | None, size: int) -> web.StreamResponse:
+    status = HTTPStatus.OK if part is None else HTTPStatus.PARTIAL_CONTENT
+    response = web.StreamResponse(status=status, headers=headers)
+    response.content_type = "application/octet-stream"
+    response.content_length = size if part is None else part.length
+    if part is not None:
+        response.headers[hdrs.CONTENT_RANGE] = part.content_range(size)
+    return response

@@ -1,0 +1,128 @@
+"""What every request passes and every answer carries: refusals in one form, CORS, inert content.
+
+Pages of any origin may call. They carry their token in a header that no browser adds by itself, so there is
+nothing a foreign page could borrow: no cookie is read or set and credentials are never allowed.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from aiohttp import hdrs, web
+
+from connect_helper.errors import ConnectHelperError
+from connect_helper.server.http.problems import Problem, bad_request, problem_of
+from connect_helper.server.http.tus_headers import TUS_VERSION
+
+log = logging.getLogger(__name__)
+
+FALLBACK: Final = "/fallback/v1"
+UPLOADS: Final = f"{FALLBACK}/uploads"
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+_EXPOSED: Final = ", ".join(
+    (
+        *("Location", "Tus-Resumable", "Tus-Version", "Tus-Extension", "Tus-Max-Size"),
+        *("Tus-Checksum-Algorithm", "Upload-Offset", "Upload-Length", "Upload-Defer-Length"),
+        *("Upload-Metadata", "Upload-Concat", "Upload-Expires", "ETag", "Content-Range", "Accept-Ranges"),
+        *("Content-Length", "Last-Modified", "Repr-Digest", "Retry-After"),
+    )
+)
+_ALLOWED: Final = ", ".join(
+    (
+        *("Authorization", "Content-Type", "Range", "If-Range", "If-Match", "If-None-Match"),
+        *("Tus-Resumable", "Upload-Length", "Upload-Defer-Length", "Upload-Offset", "Upload-Metadata"),
+        *("Upload-Checksum", "Upload-Concat", "Want-Repr-Digest", "X-Requested-With", "X-Request-ID"),
+    )
+)
+# A method in a header would pass filters in front of us that look at the real one (SEC-31).
+_OVERRIDES: Final = ("X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override")
+
+
+@web.middleware
+async def gate(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Turn whatever goes wrong into an answer; the outermost middleware."""
+    try:
+        _check_form(request)
+        return await handler(request)
+    except Problem as problem:
+        return problem.response()
+    except web.HTTPException as error:
+        if error.status < 400:
+            raise
+        return _translated(error)
+    except ConnectHelperError as error:
+        status = error.http_status if error.http_status != 500 else 400
+        log.info("%s %s: %s", request.method, request.match_info.route.name, error.internal_message)
+        return Problem(status, error.code, error.user_message).response()
+    except ConnectionError:
+        raise  # the client has gone; there is nobody to answer
+    except OSError as error:
+        if (known := problem_of(error)) is not None:
+            return known.response()
+        return _incident(request, error)
+    except Exception as error:  # noqa: BLE001 - the outermost edge
+        return _incident(request, error)
+
+
+def _check_form(request: web.Request) -> None:
+    if len(request.headers.getall(hdrs.HOST, ())) != 1 or not request.raw_path.startswith(("/", "*")):
+        raise Problem(400, "bad_request", "The request must have one Host header and a plain path.")
+    if len(request.headers.getall(hdrs.AUTHORIZATION, ())) > 1:
+        raise bad_request("The request has more than one Authorization header.")
+    if any(name in request.headers for name in _OVERRIDES):
+        raise bad_request("The method cannot be given in a header.")
+
+
+def _translated(error: web.HTTPException) -> web.Response:
+    sentences = {
+        404: ("not_found", "There is nothing at this address."),
+        405: ("method_not_allowed", "This address does not know that method."),
+        413: ("too_large", "The request is too large."),
+    }
+    reason, sentence = sentences.get(error.status, ("refused", "The request cannot be answered."))
+    allow = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else {}
+    return Problem(error.status, reason, sentence, headers=allow).response()
+
+
+def _incident(request: web.Request, error: Exception) -> web.Response:
+    number = secrets.token_hex(4)
+    log.error("incident %s in %s %s", number, request.method, _route(request), exc_info=error)
+    return Problem(
+        500, "internal", f"The server made a mistake; its log has the details under {number}."
+    ).response()
+
+
+def _route(request: web.Request) -> str:
+    resource = request.match_info.route.resource
+    return resource.canonical if resource is not None else "(no route)"
+
+
+async def dress(request: web.Request, response: web.StreamResponse) -> None:
+    """Add the headers that every answer carries; a signal handler of the application."""
+    headers = response.headers
+    headers["X-Content-Type-Options"] = "nosniff"
+    headers["Content-Security-Policy"] = "default-src 'none'; sandbox; frame-ancestors 'none'"
+    headers["Referrer-Policy"] = "no-referrer"
+    headers.setdefault("Cache-Control", "no-store")
+    if not request.path.startswith(f"{FALLBACK}/"):
+        return
+    headers["Access-Control-Allow-Origin"] = "*"
+    headers["Access-Control-Expose-Headers"] = _EXPOSED
+    headers["Cross-Origin-Resource-Policy"] = "cross-origin"
+    if request.path.startswith(UPLOADS):
+        headers["Tus-Resumable"] = TUS_VERSION
+
+
+def preflight() -> web.Response:
+    """What a browser asks before it lets a page send a header or method out of the ordinary."""
+    return web.Response(
+        status=204,
+        headers={
+            "Access-Control-Allow-Methods": "GET, HEAD, POST, PATCH, DELETE, OPTIONS",
+            "Access-Control-Allow-Headers": _ALLOWED,
+            "Access-Control-Max-Age": "86400",
+        },
+    )

@@ -1,0 +1,84 @@
+"""Refusals over HTTP, and the one form their bodies have: `{"error": {"code", "reason", "user_message"}}`.
+
+`code` repeats the status, `reason` is a word for programs, `user_message` a sentence for people.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from aiohttp import web
+
+
+class Problem(Exception):
+    """A request that is answered with an error."""
+
+    def __init__(
+        self, status: int, reason: str, user_message: str, *, headers: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(f"{status} {reason}")
+        self.status = status
+        self.reason = reason
+        self.user_message = user_message
+        self.headers = dict(headers or {})
+
+    def response(self) -> web.Response:
+        """The answer to send."""
+        body = {"error": {"code": self.status, "reason": self.reason, "user_message": self.user_message}}
+        return web.json_response(body, status=self.status, headers=self.headers)
+
+
+def bad_request(user_message: str) -> Problem:
+    """The request itself is wrong; nothing was done."""
+    return Problem(400, "bad_request", user_message)
+
+
+def not_found() -> Problem:
+    """Nothing there, or nothing that this caller may see; both read alike."""
+    return Problem(404, "not_found", "There is no such file or folder.")
+
+
+def no_such_upload() -> Problem:
+    """An upload that is unknown, over, or someone else's; all read alike."""
+    return Problem(404, "no_such_upload", "There is no such upload; start it again.")
+
+
+def denied() -> Problem:
+    """Visible, but not to be changed or read by this caller."""
+    return Problem(403, "denied", "The server does not allow this here.")
+
+
+def already_exists() -> Problem:
+    """The name is taken and may not be replaced; not 409, after which tus clients try again."""
+    return Problem(403, "already_exists", "A file of that name exists already and may not be replaced.")
+
+
+def disk_full() -> Problem:
+    """No room on the server's disk."""
+    return Problem(507, "disk_full", "The server's disk is full; free some space there and resume.")
+
+
+def _is_folder() -> Problem:
+    return Problem(409, "is_folder", "A folder stands at that name.")
+
+
+def _unusable() -> Problem:
+    return bad_request("The path cannot be used on this server.")
+
+
+_BY_ERRNO: Final[Mapping[int, Callable[[], Problem]]] = {
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), denied),
+    **dict.fromkeys((errno.ENOENT, errno.ENOTDIR, errno.EXDEV, errno.ELOOP, errno.ESTALE), not_found),
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), disk_full),
+    **dict.fromkeys((errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ), _unusable),
+    errno.EEXIST: already_exists,
+    errno.EISDIR: _is_folder,
+}
+
+
+def problem_of(error: OSError) -> Problem | None:
+    """What a failed step on the disk means to the caller; None when it is no concern of the caller's."""
+    make = _BY_ERRNO.get(error.errno or 0)
+    return make() if make is not None else None

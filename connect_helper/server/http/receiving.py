@@ -1,0 +1,163 @@
+"""The body of a request to an open file: in large writes off the loop, hashed on the way.
+
+One write runs in a thread while the next bytes gather; no more than those two batches are held. A body that
+brings no byte for too long, or next to none, is given up, and so is one whose upload another request wants.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Awaitable, Callable
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final, Protocol
+
+from aiohttp import ClientError, StreamReader
+
+from connect_helper.server.http.digests import Hash
+from connect_helper.server.http.threads import until_done
+
+BATCH: Final = 1024 * 1024  # bytes gathered for one write
+VECTORS: Final = 512  # pieces in one write; the system takes 1024
+SLOWEST_BYTES: Final = 4096  # what must come at least within one idle limit
+SYNC_EVERY: Final = 64 * 1024 * 1024  # bytes after which the disk is asked to confirm
+
+Pace = Callable[[int], Awaitable[None]]
+
+
+class End(Enum):
+    """Why reading a body stopped."""
+
+    WHOLE = "the body ended"
+    TOO_LONG = "more bytes came than were promised"
+    STALLED = "the client stopped sending"
+    WANTED = "another request took over"
+    LOST = "the line broke"
+
+
+class Progress(Protocol):
+    """Is told how far the file is, and how far the disk has confirmed it, in bytes."""
+
+    async def __call__(self, offset: int, synced: int) -> None: ...
+
+
+@dataclass(slots=True)
+class Destination:
+    """An open file that grows at `offset`; every hash in `hashes` is fed what is written."""
+
+    handle: int
+    offset: int
+    synced: int
+    hashes: tuple[Hash, ...] = ()
+
+    def write(self, pieces: list[bytes]) -> None:
+        """Write all pieces; blocking. Syncs now and then so that a crash costs little."""
+        for digest in self.hashes:
+            for piece in pieces:
+                digest.update(piece)
+        views = [memoryview(piece) for piece in pieces]
+        while views:
+            written = os.pwritev(self.handle, views[:VECTORS], self.offset)
+            self.offset += written
+            views = _rest(views, written)
+        if self.offset - self.synced >= SYNC_EVERY:
+            self.sync()
+
+    def sync(self) -> None:
+        """Have the disk confirm what was written; blocking. A failure is data loss and is raised."""
+        if self.synced != self.offset:
+            os.fdatasync(self.handle)
+            self.synced = self.offset
+
+
+def _rest(views: list[memoryview], written: int) -> list[memoryview]:
+    for index, view in enumerate(views):
+        if written < len(view):
+            return [view[written:], *views[index + 1 :]]
+        written -= len(view)
+    return []
+
+
+class Receiver:
+    """Reads one body into one destination."""
+
+    def __init__(
+        self, body: StreamReader, destination: Destination, *, disk: Executor, pace: Pace, idle_s: float
+    ) -> None:
+        self._body = body
+        self._destination = destination
+        self._disk = disk
+        self._pace = pace
+        self._idle_s = idle_s
+        self._gathered: list[bytes] = []
+        self._size = 0  # bytes gathered
+        self._writing: asyncio.Future[None] | None = None
+        self._reading: asyncio.Timeout | None = None
+        self._wanted = False
+
+    def let_go(self) -> None:
+        """Have `run` end soon, because another request wants the upload."""
+        self._wanted = True
+        if self._reading is not None and not self._reading.expired():
+            self._reading.reschedule(asyncio.get_running_loop().time())
+
+    async def run(self, limit: int, tell: Progress) -> End:
+        """Take at most `limit` bytes; all of them are written when this returns, however it ends.
+
+        Raises OSError when the disk fails. Bytes past the limit are not written.
+        """
+        try:
+            async with asyncio.timeout(None) as self._reading:
+                end = await self._read(limit, tell)
+        except TimeoutError:
+            end = End.WANTED if self._wanted else End.STALLED
+        except (ClientError, ConnectionError, asyncio.IncompleteReadError):
+            end = End.LOST
+        finally:
+            await self._flush()
+        return end
+
+    async def _read(self, limit: int, tell: Progress) -> End:
+        left = limit
+        checked_at, seen = time.monotonic(), 0
+        self._grant_time()
+        while piece := await self._body.readany():
+            if len(piece) > left:
+                return End.TOO_LONG
+            left -= len(piece)
+            seen += len(piece)
+            self._gathered.append(piece)
+            self._size += len(piece)
+            if self._size >= BATCH or len(self._gathered) >= VECTORS:
+                await self._start_write()
+                await tell(self._destination.offset, self._destination.synced)
+            await self._pace(len(piece))
+            if seen >= SLOWEST_BYTES and (seen >= BATCH or time.monotonic() - checked_at > 1.0):
+                checked_at, seen = time.monotonic(), 0
+                self._grant_time()
+        return End.WHOLE
+
+    def _grant_time(self) -> None:
+        if self._reading is not None and not self._wanted:
+            self._reading.reschedule(asyncio.get_running_loop().time() + self._idle_s)
+
+    async def _start_write(self) -> None:
+        await self._written()
+        pieces, self._gathered, self._size = self._gathered, [], 0
+        loop = asyncio.get_running_loop()
+        self._writing = loop.run_in_executor(self._disk, self._destination.write, pieces)
+
+    async def _written(self) -> None:
+        writing, self._writing = self._writing, None
+        if writing is not None:
+            await until_done(writing)
+            writing.result()
+
+    async def _flush(self) -> None:
+        await self._written()
+        if self._gathered:
+            await self._start_write()
+            await self._written()

@@ -1,0 +1,163 @@
+"""Listening for HTTP: bounded connections, and none kept that asks nothing (slow-loris).
+
+A connection has ten seconds for its first request and may rest for a while after each; both are counted from
+the last answer, not from the last byte, so dripping bytes gains nothing. One connection too many is answered
+503 rather than left hanging, and no address may hold more than a share for long.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+from aiohttp import web
+from aiohttp.web_protocol import RequestHandler
+
+HEAD_LIMIT_S: Final = 10.0
+REST_LIMIT_S: Final = 75.0  # between two requests on one connection
+TLS_LIMIT_S: Final = 15.0
+SWEEP_EVERY_S: Final = 1.0
+READ_BUFFER: Final = 512 * 1024  # bytes of a body held back before the sender is slowed down
+_FULL: Final = (
+    b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nRetry-After: 5\r\n"
+    b"Access-Control-Allow-Origin: *\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s"
+)
+_FULL_BODY: Final = (
+    b'{"error": {"code": 503, "reason": "too_many_connections", '
+    b'"user_message": "The server has too many connections; try again in a moment."}}'
+)
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionLimits:
+    """How many connections may be open."""
+
+    in_total: int = 4000
+    per_address: int = 1000
+
+
+@dataclass(slots=True)
+class _Life:
+    """One connection: since when nothing is asked on it, whether anything ever was, and is now."""
+
+    quiet_since: float = field(default_factory=time.monotonic)
+    served: bool = False
+    busy: bool = False
+
+
+class HttpListener:
+    """Serves one application on one or more sockets; the application's clean-up is part of it."""
+
+    def __init__(self, app: web.Application, limits: ConnectionLimits | None = None) -> None:
+        app.middlewares.insert(0, self._note)
+        self._runner = web.AppRunner(
+            app,
+            access_log=None,
+            handle_signals=False,
+            keepalive_timeout=REST_LIMIT_S,
+            read_bufsize=READ_BUFFER,
+            shutdown_timeout=0.5,
+        )
+        self._limits = limits or ConnectionLimits()
+        self._lives: dict[RequestHandler, _Life] = {}
+        self._servers: list[asyncio.Server] = []
+
+    async def start(self) -> None:
+        """Start the application; raises what its parts raise."""
+        await self._runner.setup()
+
+    async def listen(self, sock: socket.socket, tls: ssl.SSLContext | None = None) -> None:
+        """Accept connections on a bound socket."""
+        loop = asyncio.get_running_loop()
+        server = await loop.create_server(
+            self._accept,
+            sock=sock,
+            ssl=tls,
+            backlog=512,
+            ssl_handshake_timeout=TLS_LIMIT_S if tls is not None else None,
+        )
+        self._servers.append(server)
+
+    async def watch(self) -> None:
+        """Hang up on connections that ask nothing, for as long as this runs."""
+        while True:
+            await asyncio.sleep(SWEEP_EVERY_S)
+            self._sweep(time.monotonic())
+
+    def stop_listening(self) -> None:
+        """Take no new connections; those that are open go on."""
+        for server in self._servers:
+            server.close()
+        self._servers.clear()
+
+    async def close(self) -> None:
+        """End requests under way, and the application."""
+        self.stop_listening()
+        await self._runner.cleanup()
+
+    def _accept(self) -> asyncio.BaseProtocol:
+        server = self._runner.server
+        if server is None or len(server.connections) >= self._limits.in_total:
+            return _Full()
+        protocol = server()
+        self._lives[protocol] = _Life()
+        return protocol
+
+    @web.middleware
+    async def _note(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        life = self._lives.get(request.protocol)
+        if life is None:
+            return await handler(request)
+        life.served, life.busy = True, True
+        try:
+            return await handler(request)
+        finally:
+            life.busy, life.quiet_since = False, time.monotonic()
+
+    def _sweep(self, now: float) -> None:
+        server = self._runner.server
+        open_now = server.connections if server is not None else []
+        shares: Counter[str] = Counter()
+        for protocol in open_now:  # oldest first: the newest of too many have to go
+            life = self._lives.setdefault(protocol, _Life())
+            shares[address := _address_of(protocol)] += 1
+            limit_s = REST_LIMIT_S if life.served else HEAD_LIMIT_S
+            quiet = not life.busy and now - life.quiet_since > limit_s
+            if quiet or (shares[address] > self._limits.per_address and not life.busy):
+                protocol.force_close()
+        # Not connected yet as far as the application knows: TLS is being agreed.
+        waiting = (
+            each
+            for each, life in self._lives.items()
+            if not life.served and now - life.quiet_since < TLS_LIMIT_S
+        )
+        self._lives = {each: self._lives[each] for each in (*open_now, *waiting)}
+
+
+def _address_of(protocol: RequestHandler) -> str:
+    peer = protocol.transport.get_extra_info("peername") if protocol.transport is not None else None
+    return str(peer[0]) if isinstance(peer, tuple) else ""
+
+
+class _Full(asyncio.Protocol):
+    """Answers a connection above the limit, as soon as it has asked something."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - a stream server's transport
+        self._transport = transport
+        self._limit = asyncio.get_running_loop().call_later(HEAD_LIMIT_S, transport.abort)
+
+    def data_received(self, data: bytes) -> None:
+        if data:
+            self._transport.write(_FULL % (len(_FULL_BODY), _FULL_BODY))
+            self._transport.close()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._limit.cancel()

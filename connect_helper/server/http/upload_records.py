@@ -1,0 +1,155 @@
+"""What the server remembers of each upload over HTTP, so that one survives a restart: SQLite, one thread.
+
+Offsets are of two kinds. `offset` counts what was handed to the system; it holds for as long as the machine
+runs, also when this program is killed. `synced` counts what the disk confirmed; after a crash of the machine
+only that holds (REL-5, REL-8).
+"""
+
+from __future__ import annotations
+
+import secrets
+import sqlite3
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Final, Literal
+
+from connect_helper.errors import Unavailable
+
+Kind = Literal["whole", "partial", "final"]
+SCHEMA_VERSION: Final = 1
+_BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
+_CREATE: Final = """
+CREATE TABLE uploads (
+    id TEXT PRIMARY KEY,
+    account TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    path BLOB NOT NULL,
+    partial BLOB NOT NULL,
+    length INTEGER,
+    offset INTEGER NOT NULL,
+    synced INTEGER NOT NULL,
+    metadata TEXT NOT NULL,
+    mtime_ns INTEGER,
+    sha256 BLOB,
+    wants_digest INTEGER NOT NULL,
+    digest BLOB,
+    parts TEXT NOT NULL,
+    done INTEGER NOT NULL,
+    expires_at REAL NOT NULL,
+    boot TEXT NOT NULL
+) STRICT;
+CREATE INDEX uploads_by_account ON uploads (account, done);
+CREATE INDEX uploads_by_expiry ON uploads (expires_at);
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class UploadRecord:
+    """One upload; paths are components below the account's docroot, joined with slashes."""
+
+    id: str
+    account: str
+    kind: Kind
+    path: bytes  # where the file will stand; of a part, the folder that keeps it
+    partial: bytes  # where its bytes gather meanwhile
+    length: int | None  # bytes; None while the client has not said
+    offset: int  # bytes received
+    synced: int  # bytes that a crash of the machine leaves
+    metadata: str  # the Upload-Metadata header
+    mtime_ns: int | None
+    sha256: bytes | None  # what the client says the content's digest is
+    wants_digest: bool
+    digest: bytes | None  # SHA-256 of what was received, once done
+    parts: tuple[str, ...]  # ids, of a final upload
+    done: bool
+    expires_at: float  # seconds since 1970
+
+    @property
+    def complete(self) -> bool:
+        """Whether all bytes have come."""
+        return self.length is not None and self.offset == self.length
+
+
+_COLUMNS: Final = tuple(field.name for field in fields(UploadRecord))
+_SELECT: Final = f"SELECT {', '.join(_COLUMNS)}, boot FROM uploads"  # noqa: S608 - our own field names
+_INSERT: Final = (
+    f"INSERT OR REPLACE INTO uploads ({', '.join(_COLUMNS)}, boot) "  # noqa: S608 - our own field names
+    f"VALUES ({', '.join('?' * (len(_COLUMNS) + 1))})"
+)
+
+
+class UploadRecords:
+    """The table of uploads. Blocking; its owner calls it from one thread at a time."""
+
+    def __init__(self, file: Path) -> None:
+        """Open or make `file`; raises Unavailable when it cannot be used."""
+        self._boot = _boot_id()
+        try:
+            self._database = sqlite3.connect(file, check_same_thread=False, isolation_level=None)
+            self._prepare()
+        except sqlite3.Error as error:
+            raise Unavailable(
+                f"The list of uploads {file} cannot be used ({error}); move it away or repair it."
+            ) from error
+
+    def _prepare(self) -> None:
+        self._database.execute("PRAGMA journal_mode = WAL")
+        # A crash of the program loses nothing; one of the machine the last rows at most, whose uploads
+        # then start again.
+        self._database.execute("PRAGMA synchronous = NORMAL")
+        (version,) = self._database.execute("PRAGMA user_version").fetchone()
+        if version == 0:
+            self._database.executescript(f"BEGIN; {_CREATE} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
+        elif version != SCHEMA_VERSION:
+            raise sqlite3.DatabaseError(f"it was written by another version of this program, {version}")
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._database.close()
+
+    def put(self, record: UploadRecord) -> None:
+        """Add or replace one upload."""
+        values = [getattr(record, name) for name in _COLUMNS]
+        values[_COLUMNS.index("parts")] = " ".join(record.parts)
+        self._database.execute(_INSERT, [*values, self._boot])
+
+    def get(self, upload_id: str) -> UploadRecord | None:
+        """One upload; its offset is set back to what is certain when the machine was started anew since."""
+        with closing(self._database.execute(f"{_SELECT} WHERE id = ?", (upload_id,))) as rows:
+            row = rows.fetchone()
+        return None if row is None else self._record(row)
+
+    def remove(self, upload_ids: Sequence[str]) -> None:
+        """Forget uploads."""
+        self._database.executemany("DELETE FROM uploads WHERE id = ?", [(each,) for each in upload_ids])
+
+    def unfinished(self, account: str) -> tuple[int, int]:
+        """How many uploads of an account are open, and how many bytes they still promise to bring."""
+        sql = "SELECT count(*), coalesce(sum(length - offset), 0) FROM uploads WHERE account = ? AND NOT done"
+        with closing(self._database.execute(sql, (account,))) as rows:
+            count, expected = rows.fetchone()
+        return count, expected
+
+    def expired(self, now: float, limit: int = 500) -> list[UploadRecord]:
+        """Uploads whose time is over, at most `limit` of them."""
+        sql = f"{_SELECT} WHERE expires_at < ? ORDER BY expires_at LIMIT ?"
+        with closing(self._database.execute(sql, (now, limit))) as rows:
+            return [self._record(row) for row in rows]
+
+    def _record(self, row: tuple[object, ...]) -> UploadRecord:
+        *values, boot = row
+        named = dict(zip(_COLUMNS, values, strict=True))
+        named["parts"] = tuple(str(named["parts"]).split())
+        named["wants_digest"], named["done"] = bool(named["wants_digest"]), bool(named["done"])
+        record = UploadRecord(**named)  # type: ignore[arg-type] # a STRICT table holds what was put in
+        return record if boot == self._boot or record.done else replace(record, offset=record.synced)
+
+
+def _boot_id() -> str:
+    """What tells this run of the machine from the next; unknown, every start counts as one."""
+    try:
+        return _BOOT_ID.read_text("ascii").strip()
+    except OSError:
+        return secrets.token_hex(16)
