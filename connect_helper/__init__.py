@@ -12,8 +12,7 @@ from connect_helper.client.results import FileProgress, Progress, Receipt, Resul
 from connect_helper.client.settling import Options
 from connect_helper.errors import ConnectHelperError
 from connect_helper.transfers.plan import Policies
-
-__version__ = "0.1.0"
+from connect_helper.version import __version__
 
 __all__ = [
     "ConnectHelperError",
@@ -24,6 +23,7 @@ __all__ = [
     "Receipt",
     "Result",
     "TransferFailed",
+    "__version__",
     "areceive",
     "asend",
     "receive",

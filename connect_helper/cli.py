@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated
 
 import typer
@@ -37,6 +38,10 @@ app.command()(stop)
 app.command()(send)
 app.command()(receive)
 app.command()(demo)
+if sys.platform != "win32":  # the transfer server stands on what POSIX systems have
+    from connect_helper.commands.server import server
+
+    app.add_typer(server)
 
 
 def main() -> None:

@@ -102,8 +102,8 @@ class SshSection(_Section):
     )
     shared_keys: tuple[str, ...] = Field(
         (),
-        description="Fingerprints of user keys whose private half is public: never accepted where a direction "
-        "is allow.",
+        description="Fingerprints of user keys whose private half is public: refused for users who have "
+        "allow in some direction.",
         examples=[["SHA256:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"]],
     )
 
@@ -326,14 +326,18 @@ def _long_enough(key: SecretStr | None) -> None:
 
 def load(path: Path) -> ServerConfig:
     """Read and check the file. Raises ConfigurationInvalid."""
+    return from_mapping(read_toml(path), path)
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """What the file says, not yet checked. Raises ConfigurationInvalid."""
     try:
         with path.open("rb") as file:
-            raw = tomllib.load(file)
+            return tomllib.load(file)
     except OSError as error:
         raise ConfigurationInvalid(path, (f"It cannot be read: {error.strerror}.",)) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigurationInvalid(path, (f"It is not TOML: {error}.",)) from error
-    return from_mapping(raw, path)
 
 
 def from_mapping(raw: Mapping[str, Any], path: Path) -> ServerConfig:

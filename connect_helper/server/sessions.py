@@ -14,7 +14,8 @@ import secrets
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from typing import ClassVar, Final, TypeVar
+from dataclasses import replace
+from typing import ClassVar, Final
 
 from connect_helper.errors import ConnectHelperError
 from connect_helper.server.access import Access
@@ -38,7 +39,6 @@ __all__ = [
 ]
 
 _log = logging.getLogger(__name__)
-_T = TypeVar("_T")
 _HISTORY: Final = 1000  # ended sessions kept in memory; older ones are in the transfer log
 _FILES: Final = 1000  # finished files kept per session
 LINGER_S: Final = 30.0  # how long a session of HTTP requests waits for the next one
@@ -193,6 +193,13 @@ class Session:
         for act in acts:
             act()
 
+    def take_account(self, account: Account) -> None:
+        """Go on under an account that differs in its caps only."""
+        unchanged = {way: self.rate(way) == self.highest_rate(way) for way in self._own}
+        self.account = account
+        for way, at_the_cap in unchanged.items():
+            self.set_rate(way, None if at_the_cap else self.rate(way))
+
     def take_sample(self, now: float) -> None:
         self.samples.append((now, self.bytes_in, self.bytes_out))
 
@@ -227,6 +234,14 @@ class Session:
         if ended_at is None:
             return "running"
         return "failed" if error is not None or self._files_failed else "completed"
+
+
+def _same_but_caps(one: Account, other: Account) -> bool:
+    return _uncapped(one) == _uncapped(other)
+
+
+def _uncapped(account: Account) -> Account:
+    return replace(account, upload_cap_kbps=None, download_cap_kbps=None, target_rate_kbps=None)
 
 
 _Key = tuple[str, str | None, Protocol, str, str | None]
@@ -322,6 +337,12 @@ class Sessions:
         """Sessions that have ended since the server started, oldest first, the last thousand."""
         return tuple(report for report, _files in self._ended)
 
+    def with_files(self) -> Iterator[tuple[SessionReport, tuple[FileReport, ...]]]:
+        """Sessions ended and open, oldest first, each with its finished files, the last thousand."""
+        yield from tuple(self._ended)
+        for session in tuple(self._open.values()):
+            yield session.report(), tuple(session.finished)
+
     def get(self, session_id: str) -> Session | None:
         """An open session."""
         return self._open.get(session_id)
@@ -330,12 +351,20 @@ class Sessions:
         """A session of the history with its last thousand files."""
         return next((entry for entry in self._ended if entry[0].id == session_id), None)
 
-    def cancel_accounts(self, keep: Callable[[Account], bool]) -> int:
-        """End the sessions of accounts that are not kept; returns how many."""
-        gone = [session for session in self._open.values() if not keep(session.account)]
-        for session in gone:
-            session.cancel()
-        return len(gone)
+    def accounts_changed(self, find: Callable[[str], Account | None]) -> int:
+        """End the sessions of accounts that are gone or may do other things now; the rest get the new caps.
+
+        `find` gives an account as it is now. Returns how many sessions were ended.
+        """
+        ended = 0
+        for session in tuple(self._open.values()):
+            now = find(session.account.name)
+            if now is not None and _same_but_caps(session.account, now):
+                session.take_account(now)
+            else:
+                session.cancel()
+                ended += 1
+        return ended
 
     def cancel_all(self) -> None:
         """End every session."""

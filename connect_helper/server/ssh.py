@@ -18,7 +18,6 @@ from typing import Final
 
 import asyncssh
 
-from connect_helper import __version__
 from connect_helper.errors import ConnectHelperError
 from connect_helper.server.access import Access
 from connect_helper.server.admission import Admission
@@ -28,6 +27,7 @@ from connect_helper.server.sftp.files import Files
 from connect_helper.server.sftp.outlet import LeanConnection, fits
 from connect_helper.server.sftp.service import SftpService, Workers
 from connect_helper.storage.docroot import Docroot
+from connect_helper.version import __version__
 
 _log = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from connect_helper import __version__
+from connect_helper.version import __version__
 
 PATH: Final = "/openapi.json"
 Json = Mapping[str, Any]
