@@ -1,9 +1,9 @@
 """The verb CANCEL of the Node API, which the HTTP parser below us does not know.
 
-`CANCEL /ops/transfers/{id}` is `DELETE /ops/transfers/{id}` by another name (Node API reference, 6.5). The two
-words have the same length, so the change moves nothing in the stream: it cannot make one request
-look like two to us and one to a proxy in front. It is made only where a request must begin: with the first
-bytes of a connection, and with the first after an answer. A body is never touched.
+`CANCEL /ops/transfers/{id}` is `DELETE /ops/transfers/{id}` by another name (Node API reference, 6.5). The
+two words have the same length, so the change moves nothing in the stream: it cannot make one request look
+like two to us and one to a proxy in front. It is made only where a request must begin: with the first bytes
+of a connection, and with the first after an answer. A body is never touched.
 """
 
 from __future__ import annotations

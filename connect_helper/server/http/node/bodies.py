@@ -1,0 +1,210 @@
+"""Reading request bodies of the Node API: bounded JSON, whatever the content type says.
+
+Members nobody knows are left alone (reference, traps 2 and 3); a member that is missing or has the wrong type
+makes the request fail with 400 and its name.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Annotated, Any, Final, NoReturn, TypeVar
+
+from aiohttp import web
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from connect_helper.server.http.node.faults import fault, malformed
+
+BODY_LIMIT: Final = 8 * 1024 * 1024  # bytes; some 50,000 paths
+DEPTH_LIMIT: Final = 32
+MAX_PATHS: Final = 50_000
+_IDLE_S: Final = 30.0
+
+
+class Body(BaseModel):
+    """What every body has in common."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
+
+
+M = TypeVar("M", bound=Body)
+Size = Annotated[int, Field(ge=0, le=2**63 - 1)]
+
+
+class Filters(Body):
+    """`filters` of browse and search (section 4.4)."""
+
+    types: list[str] | None = None
+    basenames: list[Annotated[str, Field(max_length=1000)]] | None = Field(None, max_length=100)
+    paths: list[Annotated[str, Field(max_length=4000)]] | None = Field(None, max_length=100)
+    size_min: Size | None = None
+    size_max: Size | None = None
+    mtime_min: str | None = None
+    mtime_max: str | None = None
+    depth_min: Size | None = None  # search only
+    depth_max: Size | None = None
+
+
+class Browse(Body):
+    """`files/browse` and `files/search`."""
+
+    path: str
+    skip: Size = 0
+    count: Size = 100
+    sort: str = "path"
+    case_sensitive: bool = False
+    filters: Filters = Filters()
+
+
+class OnePath(Body):
+    """A path of `files/info`, `files/delete` and `space`."""
+
+    path: str
+    recursive_delete: bool = True
+
+
+class Target(Body):
+    """Where a symbolic link leads."""
+
+    path: str
+
+
+class NewPath(Body):
+    """One thing that `files/create` makes."""
+
+    path: str
+    type: str
+    contents: str | None = None  # base64
+    target: Target | None = None
+
+
+class Renaming(Body):
+    """One renaming: names inside `path`."""
+
+    path: str
+    source: str
+    destination: str
+
+
+class Paths(Body):
+    """`files/info`, `files/delete`, `space`."""
+
+    paths: list[OnePath] = Field(max_length=MAX_PATHS)
+
+
+class NewPaths(Body):
+    """`files/create`."""
+
+    paths: list[NewPath] = Field(max_length=MAX_PATHS)
+
+
+class Renamings(Body):
+    """`files/rename`."""
+
+    paths: list[Renaming] = Field(max_length=MAX_PATHS)
+
+
+class SetupPath(Body):
+    """One of the paths a token is asked for."""
+
+    source: str | None = None
+    destination: str | None = None
+
+
+class TransferRequest(Body):
+    """What a transfer is wanted for (section 5.1). Wishes that the server decides itself are not read."""
+
+    paths: list[SetupPath] = Field(default_factory=list, max_length=MAX_PATHS)
+    source_root: str | None = None
+    destination_root: str | None = None
+    token_life_seconds: int | None = Field(None, ge=1, le=366 * 86_400)
+    cipher_allowed: str | None = None
+    content_protection: str | None = None
+    cookie: str | None = Field(None, max_length=1024)
+    tags: dict[str, Any] | None = None
+    rate_policy: str | None = None
+    rate_policy_allowed: str | None = None
+    target_rate_kbps: int | None = Field(None, ge=1)
+    target_rate_cap_kbps: int | None = Field(None, ge=1)
+    http_fallback: bool | int | str | None = None
+
+
+class RequestItem(Body):
+    """The wrapper around each."""
+
+    transfer_request: TransferRequest
+
+
+class Setup(Body):
+    """`files/upload_setup`, `files/download_setup`, `files/sync_setup`."""
+
+    transfer_requests: list[RequestItem] = Field(max_length=1000)
+
+
+class Change(Body):
+    """`PUT ops/transfers/{id}` (section 6.4)."""
+
+    status: str | None = None
+    target_rate_kbps: int | None = Field(None, ge=0)
+    min_rate_kbps: int | None = Field(None, ge=0)
+    rate_policy: str | None = None
+
+
+async def read(request: web.Request, model: type[M], *, limit: int = BODY_LIMIT) -> M:
+    """The body as `model`. Raises Problem: 400, 408, 413."""
+    return parsed(model, await _raw(request, limit))
+
+
+def parsed(model: type[M], data: bytes) -> M:
+    """`data` as `model`. Raises Problem 400."""
+    try:
+        return model.model_validate(_without_nulls(_json(data), DEPTH_LIMIT))
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or "The body"
+        raise malformed(f"{where}: {first['msg'].removeprefix('Value error, ')}.") from None
+
+
+async def _raw(request: web.Request, limit: int) -> bytes:
+    too_large = fault(413, f"The request is larger than {limit // 1024} KiB.")
+    if (request.content_length or 0) > limit:
+        raise too_large
+    data = bytearray()
+    try:
+        while True:
+            async with asyncio.timeout(_IDLE_S):
+                piece = await request.content.readany()
+            if not piece:
+                return bytes(data)
+            data += piece
+            if len(data) > limit:
+                raise too_large
+    except TimeoutError:
+        raise fault(408, "The request did not arrive in time.") from None
+
+
+def _json(data: bytes) -> object:
+    try:
+        return json.loads(data, parse_constant=_no_number)
+    except RecursionError:
+        raise malformed(f"The JSON is nested deeper than {DEPTH_LIMIT}.") from None
+    except ValueError:
+        raise malformed("The body is not JSON.") from None
+
+
+def _no_number(word: str) -> NoReturn:
+    raise ValueError(word)
+
+
+def _without_nulls(value: object, depth: int) -> object:
+    if depth < 0:
+        raise malformed(f"The JSON is nested deeper than {DEPTH_LIMIT}.")
+    match value:
+        case dict():
+            return {
+                key: _without_nulls(inner, depth - 1) for key, inner in value.items() if inner is not None
+            }
+        case list():
+            return [_without_nulls(inner, depth - 1) for inner in value]
+        case _:
+            return value

@@ -1,0 +1,98 @@
+"""Who calls the Node API: an account, by Basic authentication on every request, and its folder.
+
+Tokens are refused here: one that opens two files must not get its holder another token.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+from collections.abc import Callable
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import Concatenate, Final, ParamSpec, TypeVar
+
+from aiohttp import hdrs, web
+
+from connect_helper.errors import ConnectHelperError, TooManyRequests
+from connect_helper.server.access import Access
+from connect_helper.server.accounts import Account
+from connect_helper.server.admission import Admission, LoginRefused
+from connect_helper.server.http.node.faults import fault, fault_of
+from connect_helper.server.http.problems import Problem
+from connect_helper.server.tokens import TokenRefused, looks_like_token
+from connect_helper.storage.docroot import Docroot
+
+REFUSED: Final = "API user authentication failed"  # word for word, some clients look for it
+_MAX_HEADER: Final = 8192
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """The account that a request acts for."""
+
+    access: Access
+    disk: Executor
+    follow_links: bool = True  # sessions with a token follow none
+
+    @property
+    def account(self) -> Account:
+        return self.access.account
+
+    async def on_disk(
+        self, work: Callable[Concatenate[Docroot, Access, P], R], *args: P.args, **kwargs: P.kwargs
+    ) -> R:
+        """Run `work` in a thread, with the account's folder open. Raises Problem."""
+
+        def run() -> R:
+            try:
+                docroot = Docroot.open(self.account.docroot, follow_links=self.follow_links)
+            except OSError as error:
+                raise fault(500, "The folder of this account cannot be opened. Tell the operator.") from error
+            with docroot:
+                return work(docroot, self.access, *args, **kwargs)
+
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self.disk, run)
+        except (OSError, ConnectHelperError) as error:
+            raise fault_of(error) from error
+
+
+async def identify(request: web.Request, admission: Admission, disk: Executor) -> Caller:
+    """The account whose name and password the request carries. Raises Problem 401, TooManyRequests."""
+    login = _basic(request.headers.get(hdrs.AUTHORIZATION, ""))
+    if login is None or looks_like_token(login[1]):
+        raise unauthorized(request)
+    try:
+        access = await admission.admit(login[0], login[1], request.remote or "", "basic")
+    except (LoginRefused, TokenRefused) as error:
+        raise unauthorized(request) from error
+    except TooManyRequests as error:
+        later = fault(429, error.user_message)
+        later.headers[hdrs.RETRY_AFTER] = str(error.retry_after)
+        raise later from error
+    return Caller(access, disk)
+
+
+def unauthorized(request: web.Request) -> Problem:
+    """401; a browser acting for a page is not invited to ask its user for a password (SEC-32)."""
+    problem = fault(401, REFUSED)
+    by_page = hdrs.ORIGIN in request.headers or any(name.startswith("Sec-Fetch-") for name in request.headers)
+    if not by_page:
+        problem.headers[hdrs.WWW_AUTHENTICATE] = 'Basic realm="Node API", charset="UTF-8"'
+    return problem
+
+
+def _basic(header: str) -> tuple[str, str] | None:
+    scheme, _, coded = header.partition(" ")
+    if scheme.lower() != "basic" or len(header) > _MAX_HEADER:
+        return None
+    try:
+        text = base64.b64decode(coded.strip(), validate=True).decode("utf-8")
+    except (binascii.Error, UnicodeDecodeError):
+        return None
+    user, colon, password = text.partition(":")
+    return (user, password) if colon and user else None

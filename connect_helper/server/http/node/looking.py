@@ -1,0 +1,165 @@
+"""Looking at files: browse, search, info, space, contents. All functions block: call them in a thread."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Final
+
+from connect_helper.errors import UnsafePath
+from connect_helper.server.access import Access
+from connect_helper.server.http.node.bodies import Browse, OnePath
+from connect_helper.server.http.node.entries import entry, kind_of
+from connect_helper.server.http.node.faults import NO_PATH, each, fault, malformed
+from connect_helper.server.http.node.listing import Found, Page, cut, matcher
+from connect_helper.storage.docpath import DocPath, parse
+from connect_helper.storage.docroot import Docroot
+
+CONTENTS_LIMIT: Final = 4096  # bytes that `contents` shows
+_DEEPEST: Final = 100  # folders in each other that a search enters
+
+
+def browse(
+    docroot: Docroot, access: Access, asked: Browse, *, max_count: int, limit_s: float
+) -> dict[str, Any]:
+    """{"self", "items", "item_count", "total_count", "parameters"} of one folder. Raises Problem."""
+    _may_browse(access)
+    path, facts = _looked_up(docroot, asked.path)
+    count = min(asked.count, max_count)
+    page = Page()
+    if kind_of(facts) == "directory":
+        passes = matcher(asked.filters, case_sensitive=asked.case_sensitive)
+        inside = _inside(docroot, path, 1, _deadline(limit_s))
+        page = cut((one for one in inside if passes(one)), asked, count)
+    return {"self": entry(docroot, access, path, facts), **_listed(docroot, access, page, asked, count)}
+
+
+def search(
+    docroot: Docroot, access: Access, asked: Browse, *, max_count: int, limit_s: float
+) -> dict[str, Any]:
+    """{"items", "item_count", "total_count", "parameters"} of a folder and all below it. Raises Problem."""
+    _may_browse(access)
+    path, facts = _looked_up(docroot, asked.path)
+    count = min(asked.count, max_count)
+    page = Page()
+    if kind_of(facts) == "directory":
+        passes = matcher(asked.filters, case_sensitive=asked.case_sensitive)
+        least = asked.filters.depth_min or 1
+        most = min(asked.filters.depth_max or _DEEPEST, _DEEPEST)
+        everything = _below(docroot, path, most, _deadline(limit_s))
+        page = cut((one for one in everything if one.depth >= least and passes(one)), asked, count)
+    answer = _listed(docroot, access, page, asked, count)
+    depths = {"depth_min": asked.filters.depth_min, "depth_max": asked.filters.depth_max}
+    given = {name: depth for name, depth in depths.items() if depth is not None}
+    answer["parameters"].update(given)
+    return answer
+
+
+def info(docroot: Docroot, access: Access, asked: Sequence[OnePath]) -> list[dict[str, Any]]:
+    """The entry at each path, links as what they lead to; {"path", "error"} for those that fail."""
+    _may_browse(access)
+
+    def one(item: OnePath) -> dict[str, Any]:
+        path = parse(item.path)
+        facts = docroot.stat(path)
+        if kind_of(facts) is None:
+            raise fault(404, NO_PATH)
+        described = entry(docroot, access, path, facts)
+        if described["type"] == "directory":
+            del described["size"]
+        return described
+
+    return each(asked, lambda item: {"path": item.path}, one)
+
+
+def space(docroot: Docroot, access: Access, asked: Sequence[OnePath]) -> list[dict[str, Any]]:
+    """The figures of the file system that holds each path, in bytes; or {"path", "error"}."""
+    _may_browse(access)
+
+    def one(item: OnePath) -> dict[str, Any]:
+        figures = docroot.statvfs(parse(item.path))
+        total, free = figures.f_blocks * figures.f_frsize, figures.f_bavail * figures.f_frsize
+        percent = round(100 * free / total, 1) if total else 0.0
+        return {"bytes_total": total, "bytes_free": free, "percent_free": percent}
+
+    return each(asked, lambda item: {"path": item.path}, one)
+
+
+def contents(docroot: Docroot, access: Access, path: DocPath) -> bytes:
+    """The first 4096 bytes of a file. Raises Problem, OSError: 400 for what is no file."""
+    if not access.account.may_read or access.account.download == "deny":
+        raise fault(403, "This account may not read files.")
+    if kind_of(docroot.lstat(path)) != "file":
+        raise malformed("Only files have contents.")
+    handle = docroot.open_read(path)
+    try:
+        return os.read(handle, CONTENTS_LIMIT)
+    finally:
+        os.close(handle)
+
+
+def _may_browse(access: Access) -> None:
+    if not access.account.may_browse:
+        raise fault(403, "This account may not look into folders.")
+
+
+def _looked_up(docroot: Docroot, text: str) -> tuple[DocPath, os.stat_result]:
+    path = parse(text)
+    facts = docroot.lstat(path)
+    if kind_of(facts) is None:
+        raise fault(404, NO_PATH)
+    return path, facts
+
+
+def _listed(docroot: Docroot, access: Access, page: Page, asked: Browse, count: int) -> dict[str, Any]:
+    items = [entry(docroot, access, one.path, one.facts) for one in page.entries]
+    parameters: dict[str, Any] = {
+        "path": asked.path,
+        "skip": asked.skip,
+        "count": count,
+        "sort": asked.sort,
+        "case_sensitive": asked.case_sensitive,
+    }
+    filters = asked.filters.model_dump(exclude_none=True)
+    if filters:
+        parameters["filters"] = filters
+    return {
+        "items": items,
+        "item_count": len(items),
+        "total_count": page.total,
+        "parameters": parameters,
+    }
+
+
+def _deadline(limit_s: float) -> Callable[[], None]:
+    end = time.monotonic() + limit_s
+
+    def check() -> None:
+        if time.monotonic() > end:
+            raise fault(503, "There are too many entries to answer in time. Ask for a smaller folder.")
+
+    return check
+
+
+def _inside(docroot: Docroot, path: DocPath, depth: int, check: Callable[[], None]) -> Iterator[Found]:
+    for number, one in enumerate(docroot.scandir(path)):
+        if number % 512 == 0:
+            check()
+        yield Found((*path, one.name), one.facts, depth)
+
+
+def _below(docroot: Docroot, top: DocPath, deepest: int, check: Callable[[], None]) -> Iterator[Found]:
+    """All entries below `top`, no link entered; folders that cannot be read are passed over."""
+    todo = [(top, 1)]
+    while todo:
+        folder, depth = todo.pop()
+        check()
+        try:
+            for one in _inside(docroot, folder, depth, check):
+                yield one
+                if kind_of(one.facts) == "directory" and depth < deepest:
+                    todo.append((one.path, depth + 1))
+        except (OSError, UnsafePath):  # not readable, removed since, or too deep for a path
+            if folder == top:
+                raise

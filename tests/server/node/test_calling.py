@@ -1,0 +1,188 @@
+"""Who may call, how requests are read, and the traps that all routes share."""
+
+from __future__ import annotations
+
+import base64
+import json
+
+import pytest
+
+from connect_helper.server.issuing import Extras, download_claims
+from tests.support.node import CHEAP_HASH, PASSWORD, Node, basic, spoken
+
+ROUTES = [
+    ("GET", "info"),
+    ("GET", ""),
+    ("POST", "files/browse"),
+    ("POST", "files/search"),
+    ("POST", "files/info"),
+    ("POST", "files/create"),
+    ("POST", "files/delete"),
+    ("POST", "files/rename"),
+    ("POST", "files/upload_setup"),
+    ("POST", "files/download_setup"),
+    ("POST", "files/sync_setup"),
+    ("GET", "files/a/contents"),
+    ("POST", "space"),
+    ("GET", "ops/transfers"),
+    ("POST", "ops/transfers"),
+    ("GET", "ops/transfers/bandwidth"),
+    ("GET", "ops/transfers/abc"),
+    ("PUT", "ops/transfers/abc"),
+    ("DELETE", "ops/transfers/abc"),
+]
+BODIES = [route for method, route in ROUTES if method == "POST" and route != "ops/transfers"]
+
+
+async def test_ping_needs_no_login_and_has_no_body(node: Node) -> None:
+    """Trap 9."""
+    for headers in ({}, {"Content-Type": "application/json"}, {"Authorization": "Basic !!"}):
+        answer = await node.ask("GET", "ping", headers=headers)
+        assert (answer.status, answer.body) == (200, b"")
+
+
+@pytest.mark.parametrize(("method", "route"), ROUTES)
+async def test_everything_else_needs_one(node: Node, method: str, route: str) -> None:
+    said = await node.bad(401, route, method=method, headers={})
+    assert said == "API user authentication failed"
+
+
+async def test_whatever_is_wrong_with_a_login_it_reads_alike(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("connect_helper.server.passwords._nobodys_hash", lambda: CHEAP_HASH)
+    token = node.admission.keyring.issue(download_claims(node.account(), [()], now=2**31, extras=Extras()))
+    wrong = [
+        basic("ann", "wrong"),
+        basic("nobody", PASSWORD),
+        basic("ann", ""),
+        basic("", PASSWORD),
+        basic("ann", token),
+        "Bearer " + token,
+        "Basic",
+        "Basic %%%",
+        "Basic " + base64.b64encode(b"\xff:\xff").decode(),
+        "Basic " + base64.b64encode(b"no colon").decode(),
+        "Digest x",
+        "Basic " + "A" * 8000,
+    ]
+    for header in wrong:
+        answer = await node.ask("GET", "info", headers={"Authorization": header})
+        assert answer.status == 401, header
+        assert answer.body == {
+            "error": {
+                "code": 401,
+                "reason": "Unauthorized",
+                "user_message": "API user authentication failed",
+            }
+        }
+        assert answer.headers["WWW-Authenticate"].startswith("Basic realm=")
+
+
+@pytest.mark.parametrize("name", ["Origin", "Sec-Fetch-Site"])
+async def test_sec_32_a_page_s_browser_is_not_asked_for_a_password(node: Node, name: str) -> None:
+    answer = await node.ask("GET", "info", headers={name: "https://evil.example"})
+    assert answer.status == 401
+    assert "WWW-Authenticate" not in answer.headers
+    assert not any(header.startswith("Access-Control") for header in answer.headers)
+
+
+async def test_guessing_is_slowed_down(node: Node) -> None:
+    statuses = []
+    for number in range(12):
+        headers = {"Authorization": basic("ann", f"guess {number}")}
+        answer = await node.ask("GET", "info", headers=headers)
+        statuses.append(answer.status)
+    assert statuses[0] == 401
+    assert statuses[-1] == 429
+    assert int(answer.headers["Retry-After"]) > 0
+    assert answer.body["error"]["reason"] == "Too Many Requests"
+
+
+async def test_info(node: Node) -> None:
+    body = await node.good("info", headers={"Authorization": basic("ann", PASSWORD), "Content-Type": "x/y"})
+    assert body["application"] == "node"
+    assert body["transfer_user"] == "ann"
+    assert body["current_time"].endswith("Z")
+    assert {"name": "sync", "value": False} in body["capabilities"]
+    assert {"name": "ssh_fingerprint", "value": "ab12"} in body["settings"]
+    assert str(node.files) not in json.dumps(body)
+    assert (await node.good("info", user="bob"))["node_id"] == body["node_id"]
+
+
+async def test_the_base_lists_the_interface(node: Node) -> None:
+    assert (await node.good(""))["apis"][0]["name"] == "node"
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["application/x-www-form-urlencoded", "application/javascript", "text/plain; charset=latin-1", None],
+)
+async def test_the_content_type_of_a_request_means_nothing(node: Node, kind: str | None) -> None:
+    """Trap 3."""
+    headers = {"Authorization": basic("ann", PASSWORD), **({"Content-Type": kind} if kind else {})}
+    body = await node.good("files/browse", {"path": "/"}, headers=headers)
+    assert body["total_count"] == 0
+
+
+@pytest.mark.parametrize("route", BODIES)
+async def test_malformed_bodies_are_400(node: Node, route: str) -> None:
+    for body in (
+        b"",
+        b"{",
+        b"[]",
+        b"null",
+        b'"x"',
+        b"\xff",
+        b'{"path": NaN}',
+        b"{}",
+        b'{"path": 5, "paths": 5, "transfer_requests": 5}',
+        b'{"path": ["/"], "paths": ["/"], "transfer_requests": ["/"]}',
+        b"[" * 100_000,
+        b'{"path": ' + b"[" * 40 + b"]" * 40 + b"}",
+    ):
+        sentence = await node.bad(400, route, body)
+        assert sentence
+        assert "Traceback" not in sentence
+
+
+async def test_wrong_members_are_named(node: Node) -> None:
+    for body, name in (
+        ({"path": "/", "count": "ten"}, "count"),
+        ({"path": "/", "skip": -1}, "skip"),
+        ({"path": "/", "filters": {"size_min": True}}, "filters.size_min"),
+        ({"path": "/", "filters": {"mtime_min": "yesterday"}}, "filters.mtime_min"),
+        ({}, "path"),
+    ):
+        assert name in await node.bad(400, "files/browse", body)
+
+
+async def test_unknown_routes_are_404_with_the_error_object(node: Node) -> None:
+    for route in ("files/page", "files/1", "access_keys", "events", "files/browse/", "v3/watchfolders"):
+        answer = await node.ask("GET", route)
+        assert answer.status in (404, 405)
+        assert answer.body["error"]["code"] == answer.status
+
+
+async def test_nothing_is_redirected(node: Node) -> None:
+    for route in ("info/", "files//browse", "/info"):
+        assert (await node.ask("GET", route)).status == 404
+
+
+async def test_one_connection_serves_many_requests(node: Node) -> None:
+    host = b"Host: x\r\nAuthorization: " + basic("ann", PASSWORD).encode() + b"\r\n"
+    text = (
+        b"GET /ping HTTP/1.1\r\n" + host + b"\r\nGET /info HTTP/1.1\r\nConnection: close\r\n" + host + b"\r\n"
+    )
+    answer = await spoken(node.base, text)
+    assert answer.count(b"HTTP/1.1 200") == 2
+
+
+async def test_sec_28_no_secret_reaches_the_log(node: Node, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("DEBUG")
+    await node.good("info")
+    await node.bad(401, "info", headers={"Authorization": basic("ann", "canary-password")})
+    asked = {"transfer_requests": [{"transfer_request": {"paths": [{}], "destination_root": "/"}}]}
+    token = (await node.good("files/upload_setup", asked))["transfer_specs"][0]["transfer_spec"]["token"]
+    for secret in (PASSWORD, "canary-password", token, basic("ann", PASSWORD)):
+        assert secret not in caplog.text
