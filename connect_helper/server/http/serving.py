@@ -19,6 +19,8 @@ from typing import Final
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
+from connect_helper.server.http.cancel_verb import CancelVerb
+
 HEAD_LIMIT_S: Final = 10.0
 REST_LIMIT_S: Final = 75.0  # between two requests on one connection
 TLS_LIMIT_S: Final = 15.0
@@ -107,8 +109,8 @@ class HttpListener:
         if server is None or len(server.connections) >= self._limits.in_total:
             return _Full()
         protocol = server()
-        self._lives[protocol] = _Life()
-        return protocol
+        life = self._lives[protocol] = _Life()
+        return CancelVerb(protocol, lambda: None if life.busy else life.quiet_since)
 
     @web.middleware
     async def _note(self, request: web.Request, handler: Handler) -> web.StreamResponse:
