@@ -1,0 +1,218 @@
+"""One session while it is open: its figures, its rate limits, its files, and how it is ended."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import secrets
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import ClassVar, Final
+from typing import Protocol as Interface
+
+from connect_helper.errors import ConnectHelperError
+from connect_helper.server.access import Access
+from connect_helper.server.accounts import Account
+from connect_helper.server.metrics import Metrics
+from connect_helper.server.rate import RateLimit
+from connect_helper.server.session_reports import FileReport, Protocol, SessionReport, Status, Way
+from connect_helper.spec.names import display
+from connect_helper.storage.docpath import DocPath
+
+_log = logging.getLogger(__name__)
+_FILES: Final = 1000  # finished files kept per session
+_SAMPLES: Final = 360  # an hour, one each ten seconds
+
+
+class SessionCancelled(ConnectHelperError):
+    """The operator, or a change of the configuration, ended the session."""
+
+    code: ClassVar[str] = "session_cancelled"
+    http_status: ClassVar[int] = 403
+    error_code: ClassVar[int] = 28
+
+    def __init__(self) -> None:
+        super().__init__("The server's operator ended this session.")
+
+
+class House(Interface):
+    """What a session needs of the whole."""
+
+    @property
+    def metrics(self) -> Metrics: ...
+
+    @property
+    def whole(self) -> Mapping[Way, RateLimit]:
+        """The limits that all sessions share."""
+        ...
+
+    def log_file(self, session_id: str, report: FileReport) -> None: ...
+
+
+class Session:
+    """One session while it is open. Made by `Sessions` only."""
+
+    def __init__(
+        self,
+        house: House,
+        access: Access,
+        protocol: Protocol,
+        peer: str,
+        cookie: str | None,
+    ) -> None:
+        self.id = secrets.token_hex(16)
+        self.access = access
+        self.account = access.account
+        self.protocol: Protocol = protocol
+        self.peer = peer
+        self.cookie = cookie or (access.token.cookie if access.token else None)
+        self.started_at = time.time()
+        self.cancelled = False
+        self.samples: deque[tuple[float, int, int]] = deque(maxlen=_SAMPLES)  # time, bytes in, bytes out
+        self.finished: deque[FileReport] = deque(maxlen=_FILES)
+        self._house = house
+        self._moved: dict[Way, int] = {"in": 0, "out": 0}
+        self._files: dict[Way, int] = {"in": 0, "out": 0}
+        self._files_failed = 0
+        self._under_way: dict[tuple[Way, DocPath], FileReport] = {}
+        self._own: dict[Way, RateLimit] = {way: RateLimit(self.highest_rate(way)) for way in ("in", "out")}
+        self._count = {way: house.metrics.mover(protocol, way) for way in ("in", "out")}
+        self._on_cancel: list[Callable[[], None]] = []
+
+    @property
+    def bytes_in(self) -> int:
+        return self._moved["in"]
+
+    @property
+    def bytes_out(self) -> int:
+        return self._moved["out"]
+
+    def highest_rate(self, way: Way) -> int | None:
+        """The lower of the account's and the token's cap, kbit/s; None: no limit."""
+        own = self.account.upload_cap_kbps if way == "in" else self.account.download_cap_kbps
+        token = self.access.token.rate_cap_kbps if self.access.token else None
+        return min((cap for cap in (own, token) if cap is not None), default=None)
+
+    def rate(self, way: Way) -> int | None:
+        """The limit now, kbit/s."""
+        return self._own[way].kbps
+
+    def set_rate(self, way: Way, kbps: int | None) -> int | None:
+        """Change the limit, never above the cap; returns what holds now."""
+        cap = self.highest_rate(way)
+        wanted = cap if kbps is None else max(kbps, 1) if cap is None else min(max(kbps, 1), cap)
+        self._own[way].change(wanted)
+        return wanted
+
+    async def pace(self, amount: int, way: Way) -> None:
+        """Wait until `amount` bytes may move, and count them. Raises SessionCancelled."""
+        if self.cancelled:
+            raise SessionCancelled
+        await self._own[way].take(amount)
+        await self._house.whole[way].take(amount)
+        if self.cancelled:
+            raise SessionCancelled
+        self._moved[way] += amount
+        self._count[way](amount)
+
+    def file_started(self, path: DocPath, way: Way, size: int | None = None) -> None:
+        """Tell that a file is under way; `size` in bytes where it is known."""
+        self._under_way[way, path] = FileReport(path=path, way=way, started_at=time.time(), size=size)
+
+    def file_finished(
+        self, path: DocPath, way: Way, size: int, digest: str | None = None, error: str | None = None
+    ) -> None:
+        """Tell how a file ended; `error` is a sentence, None when it is whole. `size` in bytes."""
+        now = time.time()
+        begun = self._under_way.pop((way, path), None)
+        report = FileReport(
+            path=path,
+            way=way,
+            started_at=begun.started_at if begun else now,
+            ended_at=now,
+            size=size,
+            digest=digest,
+            error=error,
+        )
+        self.finished.append(report)
+        if error is None:
+            self._files[way] += 1
+        else:
+            self._files_failed += 1
+        self._house.metrics.file_finished(self.protocol, way, "done" if error is None else "failed")
+        self._house.log_file(self.id, report)
+        _log.info(
+            "file %s: session=%s path=%r bytes=%d%s",
+            way,
+            self.id,
+            display(b"/".join(path)),
+            size,
+            "" if error is None else f" failed: {error}",
+        )
+
+    def file_left(self, path: DocPath, way: Way) -> None:
+        """Tell that a file is no longer under way, without a verdict: looked into, or left for a resume."""
+        self._under_way.pop((way, path), None)
+
+    def on_cancel(self, act: Callable[[], None]) -> None:
+        """Have `act` called once when the session is cancelled: it closes the connection."""
+        if self.cancelled:
+            act()
+        else:
+            self._on_cancel.append(act)
+
+    def no_longer_on_cancel(self, act: Callable[[], None]) -> None:
+        with contextlib.suppress(ValueError):
+            self._on_cancel.remove(act)
+
+    def cancel(self) -> None:
+        """End the session: no further byte moves, and connections are closed."""
+        if self.cancelled:
+            return
+        self.cancelled = True
+        acts, self._on_cancel = self._on_cancel, []
+        for act in acts:
+            act()
+
+    def take_account(self, account: Account) -> None:
+        """Go on under an account that differs in its caps only."""
+        unchanged = {way: self.rate(way) == self.highest_rate(way) for way in self._own}
+        self.account = account
+        for way, at_the_cap in unchanged.items():
+            self.set_rate(way, None if at_the_cap else self.rate(way))
+
+    def take_sample(self, now: float) -> None:
+        self.samples.append((now, self.bytes_in, self.bytes_out))
+
+    def report(self, *, ended_at: float | None = None, error: str | None = None) -> SessionReport:
+        """The session as it stands; with `ended_at`, as it ended."""
+        token = self.access.token
+        return SessionReport(
+            id=self.id,
+            account=self.account.name,
+            protocol=self.protocol,
+            peer=self.peer,
+            direction=token.direction if token else None,
+            token_id=token.id if token else None,
+            cookie=self.cookie,
+            started_at=self.started_at,
+            ended_at=ended_at,
+            status=self._status(ended_at, error),
+            error=error,
+            bytes_in=self.bytes_in,
+            bytes_out=self.bytes_out,
+            files_in=self._files["in"],
+            files_out=self._files["out"],
+            files_failed=self._files_failed,
+            cap_in_kbps=self.rate("in"),
+            cap_out_kbps=self.rate("out"),
+            under_way=tuple(self._under_way.values()),
+        )
+
+    def _status(self, ended_at: float | None, error: str | None) -> Status:
+        if self.cancelled:
+            return "cancelled"
+        if ended_at is None:
+            return "running"
+        return "failed" if error is not None or self._files_failed else "completed"

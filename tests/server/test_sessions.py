@@ -1,0 +1,197 @@
+"""Sessions: figures, limits, ends; and the transfer log that follows from them."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from connect_helper.errors import ConnectionLost
+from connect_helper.server.metrics import Metrics
+from connect_helper.server.sessions import SessionCancelled, Sessions, TooManySessions
+from connect_helper.server.transfer_log import Rotation, TransferLog
+from tests.support.server_parts import access, account, claims
+
+FILE = (b"inbox", b"film.mov")
+
+
+def figures(metrics: Metrics) -> dict[str, float]:
+    lines = (line for line in metrics.text().decode().splitlines() if not line.startswith("#"))
+    return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines)}
+
+
+async def test_a_session_counts_bytes_and_files_each_way() -> None:
+    metrics = Metrics()
+    sessions = Sessions(metrics)
+    with sessions.open(access(), "sftp", "192.0.2.1") as session:
+        session.file_started(FILE, "in", 30)
+        assert [file.path for file in session.report().under_way] == [FILE]
+        await session.pace(10, "in")
+        await session.pace(20, "in")
+        await session.pace(7, "out")
+        session.file_finished(FILE, "in", 30, "sha256:00")
+        session.file_finished((b"b",), "out", 7, error="The disk is full.")
+        (live,) = sessions.listing()
+    assert (live.status, live.bytes_in, live.bytes_out) == ("running", 30, 7)
+    (done,) = sessions.history()
+    assert (done.files_in, done.files_out, done.files_failed, done.status) == (1, 0, 1, "failed")
+    assert sessions.listing() == ()
+    counted = figures(metrics)
+    assert counted['connect_helper_bytes_total{direction="in",protocol="sftp"}'] == 30
+    assert counted['connect_helper_sessions{protocol="sftp"}'] == 0
+    assert counted['connect_helper_files_total{direction="out",protocol="sftp",result="failed"}'] == 1
+
+
+async def test_how_a_session_ended_is_told() -> None:
+    sessions = Sessions(Metrics())
+    with pytest.raises(ConnectionLost), sessions.open(access(), "sftp", "a"):
+        raise ConnectionLost("The line broke.")
+    with pytest.raises(RuntimeError), sessions.open(access(), "sftp", "a"):
+        raise RuntimeError("with a secret in it")
+    with sessions.open(access(), "sftp", "a") as third:
+        third.cancel()
+    told = [(one.status, one.error) for one in sessions.history()]
+    assert told == [("failed", "The line broke."), ("failed", "RuntimeError"), ("cancelled", None)]
+
+
+async def test_a_cancelled_session_moves_no_byte_more() -> None:
+    sessions = Sessions(Metrics())
+    closed: list[str] = []
+    with sessions.open(access(account(upload_cap_kbps=8)), "sftp", "a") as session:
+        session.on_cancel(lambda: closed.append("connection"))
+        session.on_cancel(unwanted := (lambda: closed.append("unwanted")))
+        session.no_longer_on_cancel(unwanted)
+        await session.pace(100, "in")
+        waiting = asyncio.create_task(session.pace(1, "in"))
+        await asyncio.sleep(0)
+        session.cancel()
+        session.cancel()
+        session.set_rate("in", None)
+        with pytest.raises(SessionCancelled):
+            async with asyncio.timeout(2):
+                await waiting
+        with pytest.raises(SessionCancelled):
+            await session.pace(1, "out")
+        session.on_cancel(lambda: closed.append("late"))
+    assert closed == ["connection", "late"]
+    assert sessions.history()[0].bytes_in == 100
+
+
+async def test_a_rate_never_rises_above_the_lower_cap() -> None:
+    token = claims(now=0, rate_cap_kbps=500)
+    of = account(upload_cap_kbps=1000, download_cap_kbps=200)
+    with Sessions(Metrics()).open(access(of, token), "http", "a") as session:
+        assert (session.rate("in"), session.rate("out")) == (500, 200)
+        assert session.set_rate("in", 100) == 100
+        assert session.set_rate("in", 900) == 500
+        assert session.set_rate("in", None) == 500
+        assert session.set_rate("out", 0) == 1
+    with Sessions(Metrics()).open(access(), "http", "a") as free:
+        assert free.set_rate("in", 900) == 900
+        assert free.set_rate("in", None) is None
+
+
+async def test_server_and_account_have_limits() -> None:
+    sessions = Sessions(Metrics(), limit=2, limit_per_account=1)
+    with sessions.open(access(account("ann")), "sftp", "a"):
+        with pytest.raises(TooManySessions), sessions.open(access(account("ann")), "sftp", "a"):
+            pass
+        with (
+            sessions.open(access(account("ben")), "sftp", "a"),
+            pytest.raises(TooManySessions),
+            sessions.open(access(account("cleo")), "sftp", "a"),
+        ):
+            pass
+    with sessions.open(access(account("ann")), "sftp", "a"):
+        pass
+
+
+async def test_requests_of_one_token_share_a_session_until_it_rests() -> None:
+    sessions = Sessions(Metrics(), linger_s=0.02)
+    caller = access(token=claims(now=0, cookie="c"))
+    with sessions.join(caller, "https", "a") as first, sessions.join(caller, "https", "a") as second:
+        assert first is second
+        assert first.cookie == "c"
+        with sessions.join(caller, "https", "b") as other:
+            assert other is not first
+    with sessions.join(caller, "https", "a") as again:
+        assert again is first
+    async with asyncio.timeout(2):
+        await sessions.until_empty()
+    with sessions.join(caller, "https", "a") as later:
+        assert later is not first
+    sessions.close_idle()
+    assert sessions.listing() == ()
+
+
+async def test_a_cancelled_shared_session_refuses_and_then_begins_anew() -> None:
+    sessions = Sessions(Metrics())
+    caller = access(token=claims(now=0))
+    with sessions.join(caller, "http", "a") as first:
+        first.cancel()
+        with pytest.raises(SessionCancelled), sessions.join(caller, "http", "a"):
+            pass
+    with sessions.join(caller, "http", "a") as second:
+        assert second is not first
+    sessions.close_idle()
+
+
+async def test_a_reload_ends_the_sessions_of_who_is_gone_or_may_do_less() -> None:
+    sessions = Sessions(Metrics())
+    ann, ben, cleo = (account(name, upload_cap_kbps=100) for name in ("ann", "ben", "cleo"))
+    with (
+        sessions.open(access(ann), "sftp", "a") as of_ann,
+        sessions.open(access(ben), "sftp", "a") as of_ben,
+        sessions.open(access(cleo), "sftp", "a") as of_cleo,
+    ):
+        now = {"ann": account("ann", upload_cap_kbps=50), "ben": account("ben", upload="deny")}
+        assert sessions.accounts_changed(now.get) == 2
+        assert (of_ann.cancelled, of_ben.cancelled, of_cleo.cancelled) == (False, True, True)
+        assert of_ann.rate("in") == 50
+
+
+def log_in(folder: Path, **rotation: int) -> TransferLog:
+    rules = Rotation(**{"max_bytes": 10_000_000, "keep_files": 3, "keep_days": 30, **rotation})
+    log = TransferLog(folder / "transfers.sqlite", rules, lambda waiting: None)
+    log.start()
+    return log
+
+
+async def test_the_transfer_log_holds_sessions_and_files(tmp_path: Path) -> None:
+    log = log_in(tmp_path)
+    sessions = Sessions(Metrics(), log)
+    name = b"\xff\n'; drop table files"
+    with sessions.open(access(token=claims(now=0, cookie="c")), "sftp", "192.0.2.1") as session:
+        await session.pace(5, "out")
+        session.file_finished((b"inbox", name), "out", 5, "sha256:00")
+    log.close()
+    with sqlite3.connect(tmp_path / "transfers.sqlite") as database:
+        (row,) = database.execute("select id, status, bytes_out, token_id, cookie from sessions").fetchall()
+        files = database.execute("select session_id, path, direction, size, digest from files").fetchall()
+    database.close()
+    assert row == (session.id, "completed", 5, "1" * 32, "c")
+    assert files == [(session.id, b"inbox/" + name, "receive", 5, "sha256:00")]
+    assert (tmp_path / "transfers.sqlite").stat().st_mode & 0o777 == 0o600
+
+
+async def test_a_large_log_is_set_aside_and_old_ones_go(tmp_path: Path) -> None:
+    for _ in range(5):
+        log = log_in(tmp_path, max_bytes=1, keep_files=2)
+        with Sessions(Metrics(), log).open(access(), "sftp", "a"):
+            pass
+        log.close()
+    assert len(list(tmp_path.glob("transfers-*.sqlite"))) == 2
+    assert not (tmp_path / "transfers.sqlite").exists()
+
+
+async def test_a_log_that_cannot_be_written_does_not_stop_the_sessions(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    log = log_in(tmp_path)
+    (tmp_path / "transfers.sqlite").write_bytes(b"no database" * 1000)
+    with Sessions(Metrics(), log).open(access(), "sftp", "a") as session:
+        await session.pace(1, "in")
+    log.close()
+    assert "could not be written" in caplog.text
