@@ -175,14 +175,24 @@ def _request(pieces: list[memoryview]) -> Request:
 
 
 def _write(first: memoryview, rest: list[memoryview]) -> Request:
-    """A WRITE whose handle and numbers lie in its first piece."""
+    """A WRITE whose handle and numbers lie in its first piece.
+
+    What comes behind the announced bytes is dropped: a common Go library sends its whole buffer.
+    """
     handle = 9 + int.from_bytes(first[5:9], "big")
     begin = handle + 12
     size = int.from_bytes(first[handle + 8 : begin], "big")
-    pieces = (first[begin:], *rest) if len(first) > begin else tuple(rest)
-    if len(first) < begin or size != sum(map(len, pieces)):
-        raise BadPacket("data of another length than announced")
-    return Request(WRITE, int.from_bytes(first[1:5], "big"), Fields(first[5:begin]), pieces, size)
+    pieces = [first[begin:], *rest]
+    surplus = sum(map(len, pieces)) - size
+    if len(first) < begin or surplus < 0:
+        raise BadPacket("less data than announced")
+    while surplus > 0:
+        last = pieces.pop()
+        if len(last) > surplus:
+            pieces.append(last[: len(last) - surplus])
+        surplus -= len(last)
+    fields = Fields(first[5:begin])
+    return Request(WRITE, int.from_bytes(first[1:5], "big"), fields, tuple(pieces), size)
 
 
 # Answers -------------------------------------------------------------------------------------------

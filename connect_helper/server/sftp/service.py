@@ -101,6 +101,7 @@ class SftpService:
         self._idle.set()
         self._over = asyncio.Event()  # nothing more will come
         self._lost = False
+        self._broken: BadPacket | None = None
         self._stop = threading.Event()  # for long jobs in threads
         self._tasks: asyncio.TaskGroup | None = None
         self._early: list[Data] = []  # what came before `run` began
@@ -152,7 +153,7 @@ class SftpService:
     async def run(self) -> None:
         """Serve until the client is done or gone; files left open are closed then.
 
-        Raises BadPacket (in a group) when the client does not speak the protocol, SessionCancelled likewise.
+        Raises BadPacket when the client does not speak the protocol, SessionCancelled; both in groups.
         """
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -167,7 +168,8 @@ class SftpService:
                 else:
                     raise _ClientGone
         except* _ClientGone:
-            _log.debug("the client of session %s is gone", self._session.id)
+            if self._broken is not None:
+                raise self._broken from None
         finally:
             self._stop.set()
             await self._close_all()
@@ -182,7 +184,7 @@ class SftpService:
         try:
             self._input.feed(data)
         except BadPacket as error:
-            _log.info("session %s does not speak SFTP: %s", self._session.id, error)
+            self._broken = error
             self.ended(lost=True)
 
     def ended(self, *, lost: bool) -> None:
