@@ -120,6 +120,22 @@ class Node:
         """Change what the server offers."""
         self.api.settings = replace(self.api.settings, **changes)
 
+    def login(self, user: str = "ann") -> str:
+        """The Authorization header of an account."""
+        return basic(user, PASSWORD)
+
+    @asynccontextmanager
+    async def raw(self) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+        """A connection to speak on byte by byte."""
+        host, _, port = self.base.removeprefix("http://").partition(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        try:
+            async with asyncio.timeout(10):
+                yield reader, writer
+        finally:
+            writer.close()
+            await writer.wait_closed()
+
     def claims(self, token: str) -> TokenClaims:
         """What a token says."""
         return self.admission.keyring.open(token)
@@ -172,14 +188,8 @@ async def node(folder: Path) -> AsyncIterator[Node]:
         admission.close()
 
 
-async def spoken(base: str, text: bytes) -> bytes:
+async def spoken(node: Node, text: bytes) -> bytes:
     """Send bytes as they are; return the answer up to the end of the connection."""
-    host, _, port = base.removeprefix("http://").partition(":")
-    reader, writer = await asyncio.open_connection(host, int(port))
-    try:
+    async with node.raw() as (reader, writer):
         writer.write(text)
-        async with asyncio.timeout(10):
-            return await reader.read()
-    finally:
-        writer.close()
-        await writer.wait_closed()
+        return await reader.read()

@@ -174,7 +174,7 @@ async def test_one_connection_serves_many_requests(node: Node) -> None:
     text = (
         b"GET /ping HTTP/1.1\r\n" + host + b"\r\nGET /info HTTP/1.1\r\nConnection: close\r\n" + host + b"\r\n"
     )
-    answer = await spoken(node.base, text)
+    answer = await spoken(node, text)
     assert answer.count(b"HTTP/1.1 200") == 2
 
 
