@@ -8,6 +8,7 @@ the last answer, not from the last byte, so dripping bytes gains nothing. One co
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 import ssl
 import time
@@ -17,6 +18,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.web_protocol import RequestHandler
 
 from connect_helper.server.http.cancel_verb import CancelVerb
@@ -54,6 +56,22 @@ class _Life:
     busy: bool = False
 
 
+def _quiet_log() -> logging.Logger:
+    """What the parser below us writes to: without tracebacks, which quote the header at fault (SEC-28)."""
+    log = logging.getLogger(__name__)
+    log.addFilter(_without_quotes)
+    return log
+
+
+def _without_quotes(record: logging.LogRecord) -> bool:
+    failure = record.exc_info[1] if record.exc_info else None
+    if isinstance(failure, HttpProcessingError):
+        record.msg, record.args = "a request could not be read: %s", (type(failure).__name__,)
+        record.levelno, record.levelname = logging.INFO, "INFO"
+        record.exc_info = None
+    return True
+
+
 class HttpListener:
     """Serves one application on one or more sockets; the application's clean-up is part of it."""
 
@@ -62,6 +80,7 @@ class HttpListener:
         self._runner = web.AppRunner(
             app,
             access_log=None,
+            logger=_quiet_log(),
             handle_signals=False,
             keepalive_timeout=REST_LIMIT_S,
             read_bufsize=READ_BUFFER,

@@ -1,0 +1,139 @@
+"""Parts sent side by side and joined into one file."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import os
+
+import aiohttp
+import pytest
+
+from tests.support.http_far_end import TUS, FarEnd, begin, metadata, send
+
+UPLOADS = "/fallback/v1/uploads"
+PARTIAL = {"Upload-Concat": "partial"}
+
+
+async def join(
+    client: aiohttp.ClientSession, parts: list[str], path: str = "film", **values: str
+) -> aiohttp.ClientResponse:
+    headers = {
+        **TUS,
+        "Upload-Concat": "final;" + " ".join(parts),
+        "Upload-Metadata": metadata(path=path, **values),
+        "Want-Repr-Digest": "sha-256=1",
+    }
+    async with client.post(UPLOADS, headers=headers) as answer:
+        await answer.read()
+        return answer
+
+
+async def test_parts_become_one_file(server: FarEnd, sender: aiohttp.ClientSession) -> None:
+    content = os.urandom(3_000_001)
+    cuts = [content[:900_000], content[900_000:2_000_000], content[2_000_000:]]
+    parts = [await begin(sender, "film", len(cut), PARTIAL) for cut in cuts]
+    await asyncio.gather(*(send(sender, part, 0, cut) for part, cut in zip(parts, cuts, strict=True)))
+    assert not (server.docroot / "in/film").exists()
+    async with sender.head(parts[0], headers=TUS) as answer:
+        assert answer.headers["Upload-Concat"] == "partial"
+    answer = await join(sender, parts, mtime="1600000000")
+    assert answer.status == 201
+    assert answer.headers["Upload-Offset"] == str(len(content))
+    digest = base64.b64encode(hashlib.sha256(content).digest()).decode()
+    assert answer.headers["Repr-Digest"] == f"sha-256=:{digest}:"
+    assert (server.docroot / "in/film").read_bytes() == content
+    assert (server.docroot / "in/film").stat().st_mtime == 1_600_000_000
+    assert server.names() == ["in/", "in/film"]
+    final = answer.headers["Location"]
+    async with sender.head(final, headers=TUS) as answer:
+        assert answer.headers["Upload-Concat"].split() == ["final;" + parts[0], *parts[1:]]
+        assert answer.headers["Upload-Length"] == str(len(content))
+    assert (await send(sender, final, len(content), b"")).status == 403
+
+
+async def test_parts_need_no_name(server: FarEnd, sender: aiohttp.ClientSession) -> None:
+    parts = []
+    for cut in (b"ab", b"cd"):
+        headers = {**TUS, **PARTIAL, "Upload-Length": "2"}
+        async with sender.post(UPLOADS, headers=headers) as answer:
+            assert answer.status == 201
+            parts.append(answer.headers["Location"])
+        await send(sender, parts[-1], 0, cut)
+    assert (await join(sender, [server.url + part for part in parts])).status == 201
+    assert (server.docroot / "in/film").read_bytes() == b"abcd"
+    assert server.names() == ["in/", "in/film"]
+
+
+async def test_an_unfinished_part_is_waited_for(server: FarEnd, sender: aiohttp.ClientSession) -> None:
+    parts = [await begin(sender, "film", 2, PARTIAL) for _ in range(2)]
+    await send(sender, parts[0], 0, b"ab")
+    await send(sender, parts[1], 0, b"c")
+    assert (await join(sender, parts)).status == 409
+    await send(sender, parts[1], 1, b"d")
+    assert (await join(sender, parts)).status == 201
+    assert (server.docroot / "in/film").read_bytes() == b"abcd"
+
+
+async def test_a_joining_that_broke_begins_anew(server: FarEnd, sender: aiohttp.ClientSession) -> None:
+    parts = [await begin(sender, "film", 2, PARTIAL) for _ in range(2)]
+    await send(sender, parts[0], 0, b"ab")
+    await send(sender, parts[1], 0, b"cd")
+    # What a server that was killed while it joined leaves behind: a first part with more than its bytes.
+    lengthened = [file for file in (server.docroot / "in").iterdir() if file.read_bytes() == b"ab"]
+    lengthened[0].write_bytes(b"abcdXX")
+    assert (await join(sender, parts)).status == 201
+    assert (server.docroot / "in/film").read_bytes() == b"abcd"
+
+
+async def test_what_is_not_what_was_promised_gets_no_name(
+    server: FarEnd, sender: aiohttp.ClientSession
+) -> None:
+    parts = [await begin(sender, "film", 2, PARTIAL) for _ in range(2)]
+    for part in parts:
+        await send(sender, part, 0, b"ab")
+    assert (await join(sender, parts, sha256="0" * 64)).status == 460
+    assert server.names() == ["in/"]
+    async with sender.head(parts[0], headers=TUS) as answer:
+        assert answer.status == 404
+
+
+async def test_a_name_that_is_taken_is_not(server: FarEnd, sender: aiohttp.ClientSession) -> None:
+    server.account(overwrite="deny")
+    (server.docroot / "in").mkdir()
+    (server.docroot / "in/film").write_bytes(b"old")
+    part = await begin(sender, "other", 2, PARTIAL)
+    await send(sender, part, 0, b"ab")
+    assert (await join(sender, [part])).status == 403
+    assert (server.docroot / "in/film").read_bytes() == b"old"
+    assert (await join(sender, [part], path="new")).status == 201
+
+
+@pytest.mark.parametrize("which", ["whole", "unknown", "foreign", "twice"])
+async def test_only_own_parts_can_be_joined(
+    server: FarEnd, sender: aiohttp.ClientSession, which: str
+) -> None:
+    part = await begin(sender, "film", 1, PARTIAL)
+    await send(sender, part, 0, b"a")
+    if which == "whole":
+        other = await begin(sender, "whole", 1)
+    elif which == "foreign":
+        async with server.client(server.token("send", "elsewhere")) as stranger:
+            other = await begin(stranger, "film", 1, PARTIAL)
+            await send(stranger, other, 0, b"s")
+    else:
+        other = part if which == "twice" else f"{UPLOADS}/{'0' * 32}"
+    answer = await join(sender, [part, other])
+    assert answer.status == (404 if which in ("unknown", "foreign") else 400)
+    assert not (server.docroot / "in/film").exists()
+
+
+async def test_two_requests_join_the_same_parts_once(server: FarEnd, sender: aiohttp.ClientSession) -> None:
+    parts = [await begin(sender, "film", 2, PARTIAL) for _ in range(2)]
+    for part in parts:
+        await send(sender, part, 0, b"ab")
+    answers = await asyncio.gather(join(sender, parts), join(sender, parts[::-1]))
+    assert sorted(answer.status for answer in answers)[0] == 201
+    assert sorted(answer.status for answer in answers)[1] >= 400
+    assert (server.docroot / "in/film").read_bytes() == b"abab"

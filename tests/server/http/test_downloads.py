@@ -1,0 +1,152 @@
+"""Downloads: ranges and tags, and no mixture of two versions of a file."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+from pathlib import Path
+from urllib.parse import quote
+
+import aiohttp
+import pytest
+
+from tests.support.http_far_end import FarEnd, far_end
+from tests.support.tls import tls_pair
+
+FILES = "/fallback/v1/files"
+
+
+async def test_a_file_and_its_parts(server: FarEnd, receiver: aiohttp.ClientSession) -> None:
+    content = os.urandom(1_500_000)
+    (server.docroot / "out/a b.bin").write_bytes(content)
+    async with receiver.get(f"{FILES}/out/a%20b.bin") as answer:
+        assert answer.status == 200
+        assert await answer.read() == content
+        tag = answer.headers["ETag"]
+        assert answer.headers["Accept-Ranges"] == "bytes"
+    assert tag.startswith('"')
+    async with receiver.get(f"{FILES}//out/a%20b.bin", headers={"Range": "bytes=1000-1999"}) as answer:
+        assert answer.status == 206
+        assert await answer.read() == content[1000:2000]
+        assert answer.headers["Content-Range"] == "bytes 1000-1999/1500000"
+        assert answer.headers["ETag"] == tag
+    async with receiver.get(f"{FILES}/out/a%20b.bin", headers={"Range": "bytes=1500000-"}) as answer:
+        assert answer.status == 416
+        assert answer.headers["Content-Range"] == "bytes */1500000"
+
+
+async def test_facts_without_content(server: FarEnd, receiver: aiohttp.ClientSession) -> None:
+    (server.docroot / "out/x").write_bytes(b"hello")
+    os.utime(server.docroot / "out/x", (1_600_000_000, 1_600_000_000))
+    async with receiver.head(
+        f"{FILES}/out/x", headers={"Want-Repr-Digest": "sha-512=3, sha-256=1"}
+    ) as answer:
+        assert answer.status == 200
+        assert answer.headers["Content-Length"] == "5"
+        assert answer.headers["Last-Modified"] == "Sun, 13 Sep 2020 12:26:40 GMT"
+        told = base64.b64encode(hashlib.sha256(b"hello").digest()).decode()
+        assert answer.headers["Repr-Digest"] == f"sha-256=:{told}:"
+    async with receiver.head(f"{FILES}/out/x", headers={"Want-Repr-Digest": "sha-256=0"}) as answer:
+        assert "Repr-Digest" not in answer.headers
+
+
+async def test_an_empty_file(server: FarEnd, receiver: aiohttp.ClientSession) -> None:
+    (server.docroot / "out/empty").touch()
+    async with receiver.get(f"{FILES}/out/empty", headers={"Want-Repr-Digest": "sha-256=1"}) as answer:
+        assert (answer.status, await answer.read()) == (200, b"")
+        assert "47DEQpj8HBSa" in answer.headers["Repr-Digest"]
+
+
+async def test_a_part_of_another_version_is_never_sent(
+    server: FarEnd, receiver: aiohttp.ClientSession
+) -> None:
+    file = server.docroot / "out/x"
+    seen = set()
+    for content in (b"one..", b"two..", b"three", b"four."):
+        before = file.stat() if file.exists() else None
+        file.write_bytes(content)  # of one length, and often within one tick of the clock
+        if before is not None:
+            os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+        async with receiver.get(f"{FILES}/out/x") as answer:
+            tag = answer.headers["ETag"]
+        assert tag not in seen
+        for old in seen:
+            headers = {"Range": "bytes=2-", "If-Range": old}
+            async with receiver.get(f"{FILES}/out/x", headers=headers) as answer:
+                assert (answer.status, await answer.read()) == (200, content)
+        headers = {"Range": "bytes=2-", "If-Range": tag}
+        async with receiver.get(f"{FILES}/out/x", headers=headers) as answer:
+            assert (answer.status, await answer.read()) == (206, content[2:])
+        seen.add(tag)
+
+
+async def test_conditions(server: FarEnd, receiver: aiohttp.ClientSession) -> None:
+    (server.docroot / "out/x").write_bytes(b"hello")
+    async with receiver.get(f"{FILES}/out/x") as answer:
+        tag = answer.headers["ETag"]
+    for name, value, status in (
+        ("If-None-Match", tag, 304),
+        ("If-None-Match", '"other"', 200),
+        ("If-Match", tag, 200),
+        ("If-Match", '"other"', 412),
+    ):
+        async with receiver.get(f"{FILES}/out/x", headers={name: value}) as answer:
+            assert answer.status == status, name
+
+
+@pytest.mark.parametrize("encrypted", [False, True])
+@pytest.mark.parametrize("change", ["rewritten", "shortened"])
+async def test_a_file_that_changes_on_the_way_is_cut_off(
+    tmp_path: Path, encrypted: bool, change: str
+) -> None:
+    server_tls, client_tls = tls_pair(tmp_path) if encrypted else (None, None)
+    async with far_end(tmp_path, tls=server_tls) as server:
+        server.account(download_cap_kbps=400_000)
+        file = server.docroot / "x"
+        file.write_bytes(os.urandom(24_000_000))
+        connector = aiohttp.TCPConnector(ssl=client_tls or False)
+        async with server.client(server.token("receive"), connector=connector) as receiver:
+            with pytest.raises((aiohttp.ClientError, ConnectionError)):  # noqa: PT012 - the read may raise
+                async with receiver.get(f"{FILES}/x") as answer:
+                    assert answer.status == 200
+                    await answer.content.readexactly(1_000_000)
+                    with file.open("r+b") as writing:
+                        if change == "shortened":
+                            writing.truncate(20_000_000)
+                        else:
+                            writing.seek(23_000_000)
+                            writing.write(b"other content")
+                    await answer.read()
+
+
+async def test_a_file_over_https(tmp_path: Path) -> None:
+    server_tls, client_tls = tls_pair(tmp_path)
+    content = os.urandom(3_000_000)
+    async with far_end(tmp_path, tls=server_tls) as server:
+        (server.docroot / "x").write_bytes(content)
+        connector = aiohttp.TCPConnector(ssl=client_tls)
+        async with server.client(server.token("receive"), connector=connector) as receiver:
+            async with receiver.get(f"{FILES}/x") as answer:
+                assert await answer.read() == content
+            async with receiver.get(f"{FILES}/x", headers={"Range": "bytes=-700000"}) as answer:
+                assert await answer.read() == content[-700000:]
+
+
+async def test_names_that_are_not_utf8(server: FarEnd, receiver: aiohttp.ClientSession) -> None:
+    name = b"caf\xe9 #?%"
+    (server.docroot / "out" / os.fsdecode(name)).write_bytes(b"x")
+    async with receiver.get(
+        aiohttp.client.URL(f"{server.url}{FILES}/out/{quote(name)}", encoded=True)
+    ) as answer:
+        assert (answer.status, await answer.read()) == (200, b"x")
+
+
+async def test_what_is_no_file(server: FarEnd, receiver: aiohttp.ClientSession) -> None:
+    (server.docroot / "out/folder").mkdir()
+    os.mkfifo(server.docroot / "out/pipe")
+    (server.docroot / "out/link").symlink_to("folder")
+    for name, status in (("folder", 409), ("pipe", 403), ("link", 404), ("none", 404), ("folder/x", 404)):
+        async with receiver.get(f"{FILES}/out/{name}") as answer:
+            assert answer.status == status, name
+            assert (await answer.json())["error"]["user_message"]

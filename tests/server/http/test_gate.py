@@ -1,0 +1,247 @@
+"""Who is let in, what pages may read, and what a flood of junk costs."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from pathlib import Path
+
+import aiohttp
+import pytest
+from pydantic import SecretStr
+
+from connect_helper.server.http import serving
+from connect_helper.server.http.serving import ConnectionLimits
+from connect_helper.server.passwords import hash_password
+from tests.support.http_far_end import TUS, FarEnd, far_end, junk_token
+
+ROUTES = [
+    ("OPTIONS", "/fallback/v1/uploads"),
+    ("POST", "/fallback/v1/uploads"),
+    ("HEAD", f"/fallback/v1/uploads/{'0' * 32}"),
+    ("PATCH", f"/fallback/v1/uploads/{'0' * 32}"),
+    ("DELETE", f"/fallback/v1/uploads/{'0' * 32}"),
+    ("GET", "/fallback/v1/files/out/x"),
+    ("HEAD", "/fallback/v1/files/out/x"),
+    ("GET", "/fallback/v1/manifest?path=out"),
+    ("POST", "/fallback/v1/folders"),
+    ("GET", "/fallback/v1/unknown"),
+]
+
+
+@pytest.mark.parametrize(("method", "path"), ROUTES[1:])
+async def test_without_a_good_token_every_route_refuses_alike(server: FarEnd, method: str, path: str) -> None:
+    (server.docroot / "out").mkdir()
+    (server.docroot / "out/x").write_bytes(b"secret")
+    good = server.token("receive", "out")
+    now = int(time.time())
+    tokens = [
+        None,
+        junk_token(),
+        good[:-1] + ("A" if good[-1] != "A" else "B"),
+        good[:30] + ("A" if good[30] != "A" else "B") + good[31:],
+        server.token("receive", "out", issued_at=now - 5000, expires_at=now - 100),
+        server.token("receive", "out", issued_at=now + 500, expires_at=now + 900),
+        "x" * 7000,
+    ]
+    for token in tokens:
+        async with server.client(token) as client, client.request(method, path, headers=TUS) as answer:
+            assert answer.status == 401, token
+            assert answer.headers["WWW-Authenticate"].startswith("Bearer")
+            assert b"secret" not in await answer.read()
+
+
+async def test_a_withdrawn_token_is_refused_at_once(server: FarEnd, tmp_path: Path) -> None:
+    (server.docroot / "x").write_bytes(b"hello")
+    token = server.token("receive")
+    async with server.client(token) as client:
+        async with client.get("/fallback/v1/files/x") as answer:
+            assert answer.status == 200
+        claims = server.admission.keyring.open(token)
+        (tmp_path / "state/revoked").write_text(f"{claims.id} {claims.expires_at}\n")
+        async with client.get("/fallback/v1/files/x") as answer:
+            assert answer.status == 401
+
+
+async def test_a_disabled_direction_stops_tokens_at_once(server: FarEnd) -> None:
+    (server.docroot / "x").write_bytes(b"hello")
+    async with server.client(server.token("receive")) as client:
+        server.account(download="deny")
+        async with client.get("/fallback/v1/files/x") as answer:
+            assert answer.status == 401
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["out/../secret", "out/%2e%2e/secret", "out%2f..%2fsecret", "secret", "outer", "out/link", "../out/x"],
+)
+async def test_a_token_opens_nothing_beside_its_paths(server: FarEnd, path: str) -> None:
+    for name in ("out", "outer"):
+        (server.docroot / name).mkdir()
+    (server.docroot / "secret").write_bytes(b"secret")
+    (server.docroot / "out/link").symlink_to("../secret")
+    address = aiohttp.client.URL(f"{server.url}/fallback/v1/files/{path}", encoded=True)
+    async with server.client(server.token("receive", "out")) as client, client.get(address) as answer:
+        assert answer.status in (400, 404)
+        assert b"secret" not in await answer.read()
+
+
+async def test_a_token_to_send_fetches_nothing(server: FarEnd) -> None:
+    (server.docroot / "in").mkdir()
+    (server.docroot / "in/x").write_bytes(b"secret")
+    async with server.client(server.token("send", "in")) as client:
+        for path in ("files/in/x", "manifest?path=in/x"):
+            async with client.get(f"/fallback/v1/{path}") as answer:
+                assert b"secret" not in await answer.read()
+                assert answer.status == (404 if path.startswith("files") else 200)
+
+
+@pytest.mark.parametrize(("method", "path"), ROUTES)
+async def test_pages_of_any_origin_may_read_answers_and_no_credentials_are_allowed(
+    server: FarEnd, method: str, path: str
+) -> None:
+    headers = {"Origin": "https://portal.example", **TUS}
+    async with server.client(None) as client, client.request(method, path, headers=headers) as answer:
+        assert answer.headers["Access-Control-Allow-Origin"] == "*"
+        assert "Access-Control-Allow-Credentials" not in answer.headers
+        assert "Upload-Offset" in answer.headers["Access-Control-Expose-Headers"]
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"
+        assert "Set-Cookie" not in answer.headers
+
+
+async def test_a_browser_learns_before_it_asks(server: FarEnd) -> None:
+    headers = {
+        "Origin": "https://portal.example",
+        "Access-Control-Request-Method": "PATCH",
+        "Access-Control-Request-Headers": "authorization,tus-resumable,upload-offset,content-type",
+    }
+    async with server.client(None) as client:
+        for path in (f"uploads/{'0' * 32}", "uploads", "files/a/b", "manifest", "folders"):
+            async with client.options(f"/fallback/v1/{path}", headers=headers) as answer:
+                assert answer.status == 204
+                allowed = answer.headers["Access-Control-Allow-Headers"].lower()
+                assert {"authorization", "upload-offset"} <= set(allowed.split(", "))
+        async with client.options("/fallback/v1/uploads") as answer:
+            assert answer.headers["Tus-Version"] == "1.0.0"
+            assert "concatenation" in answer.headers["Tus-Extension"].split(",")
+            assert answer.headers["Tus-Checksum-Algorithm"] == "sha1,sha256"
+
+
+async def test_an_account_comes_in_by_basic(server: FarEnd) -> None:
+    (server.docroot / "x").write_bytes(b"hello")
+    server.account(password_hash=SecretStr(hash_password("right")))
+    async with server.client(None) as client:
+        for password, status in (("wrong", 401), ("right", 200)):
+            headers = {"Authorization": aiohttp.encode_basic_auth("ann", password)}
+            async with client.get("/fallback/v1/files/x", headers=headers) as answer:
+                assert answer.status == status
+                # A browser that is asked for Basic would add the password to other pages' requests.
+                assert not answer.headers.get("WWW-Authenticate", "").startswith("Basic")
+        server.account(download="token")
+        headers = {"Authorization": aiohttp.encode_basic_auth("ann", "right")}
+        async with client.get("/fallback/v1/files/x", headers=headers) as answer:
+            assert answer.status == 404
+
+
+async def raw(server: FarEnd, request: bytes) -> bytes:
+    """What the server answers to these bytes."""
+    host, port = server.url.removeprefix("http://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    try:
+        writer.write(request)
+        async with asyncio.timeout(5):
+            return await reader.read(65536)
+    finally:
+        writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        [b"GET /fallback/v1/files/x HTTP/1.1", b"Host: a", b"Host: b"],
+        [b"GET /fallback/v1/files/x HTTP/1.1"],
+        [b"GET http://other/fallback/v1/files/x HTTP/1.1", b"Host: a"],
+        [b"GET /fallback/v1/files/x HTTP/1.1", b"Host: a", *[b"Authorization: Bearer CHT1_s3cret"] * 2],
+        [
+            b"POST /fallback/v1/uploads HTTP/1.1",
+            b"Host: a",
+            b"Content-Length: 1",
+            b"Transfer-Encoding: chunked",
+        ],
+        [b"GET / HTTP/1.1", b"Host: a", b"Authorization: Bearer CHT1_s3cret" + b"a" * 20_000],
+        [b"GET / HTTP/1.1", b"Host: a", b"Authorization: Bearer CHT1_s3cret\0"],
+    ],
+)
+async def test_requests_of_doubtful_form_are_refused_and_not_quoted_in_the_log(
+    server: FarEnd, lines: list[bytes], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG")
+    answer = await raw(server, b"\r\n".join([*lines, b"", b""]))
+    assert answer.split(b" ", 2)[1] == b"400"
+    assert "s3cret" not in caplog.text
+    assert "Traceback" not in caplog.text
+
+
+async def test_ten_thousand_junk_tokens_disturb_nobody(server: FarEnd) -> None:
+    (server.docroot / "x").write_bytes(b"hello")
+    lines = ["GET /fallback/v1/files/x HTTP/1.1", "Host: a", f"Authorization: Bearer {junk_token()}", "", ""]
+    request = "\r\n".join(lines).encode()
+    host, port = server.url.removeprefix("http://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    started = time.process_time()
+    for _ in range(50):
+        writer.write(request * 10)
+        for _ in range(10):
+            head = await reader.readuntil(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 401")
+            length = int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
+            await reader.readexactly(length)
+    spent = time.process_time() - started
+    assert spent / 500 < 0.01  # seconds of one processor for each, our own side of it and debug mode included
+    async with server.client(server.token("receive")) as client, client.get("/fallback/v1/files/x") as answer:
+        assert await answer.read() == b"hello"
+    writer.close()
+    with contextlib.suppress(ConnectionError):
+        await writer.wait_closed()
+
+
+async def test_connections_that_ask_nothing_are_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serving, "HEAD_LIMIT_S", 0.2)
+    monkeypatch.setattr(serving, "SWEEP_EVERY_S", 0.05)
+    async with far_end(tmp_path) as server:
+        for said in (b"", b"GET /fallback/v1/files/x HT", b"GET / HTTP/1.1\r\nHost: a\r\nX: "):
+            assert await raw(server, said) == b""
+
+
+async def test_one_connection_too_many_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serving, "SWEEP_EVERY_S", 0.05)
+    async with far_end(tmp_path, connections=ConnectionLimits(in_total=2)) as server:
+        host, port = server.url.removeprefix("http://").split(":")
+        held = [await asyncio.open_connection(host, int(port)) for _ in range(2)]
+        answer = await raw(server, b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert answer.startswith(b"HTTP/1.1 503")
+        assert b"Retry-After" in answer
+        for _, writer in held:
+            writer.close()
+
+
+async def test_an_address_has_its_share_of_connections(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serving, "SWEEP_EVERY_S", 0.05)
+    async with far_end(tmp_path, connections=ConnectionLimits(per_address=2)) as server:
+        host, port = server.url.removeprefix("http://").split(":")
+        held = [await asyncio.open_connection(host, int(port)) for _ in range(4)]
+        async with asyncio.timeout(5):
+            for reader, _ in held[2:]:
+                assert await reader.read() == b""
+        for reader, writer in held[:2]:
+            writer.write(b"GET /openapi.json HTTP/1.1\r\nHost: a\r\n\r\n")
+            assert (await reader.readline()).startswith(b"HTTP/1.1 200")
+        for _, writer in held:
+            writer.close()

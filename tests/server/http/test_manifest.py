@@ -1,0 +1,119 @@
+"""Lists of folders, and folders made."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+from io import BytesIO
+from typing import Any
+from urllib.parse import quote
+
+import aiohttp
+import pytest
+
+from tests.support.http_far_end import FarEnd
+
+MANIFEST = "/fallback/v1/manifest"
+FOLDERS = "/fallback/v1/folders"
+
+
+async def lines_of(client: aiohttp.ClientSession, path: str) -> list[dict[str, Any]]:
+    async with client.get(f"{MANIFEST}?path={quote(path)}") as answer:
+        assert answer.status == 200, await answer.text()
+        return [json.loads(line) async for line in answer.content]
+
+
+async def test_everything_below_a_folder(server: FarEnd, receiver: aiohttp.ClientSession) -> None:
+    out = server.docroot / "out"
+    (out / "a/empty").mkdir(parents=True)
+    (out / "a/x").write_bytes(b"12345")
+    (out / os.fsdecode(b"caf\xe9")).write_bytes(b"1")
+    (out / "a b+c").touch()
+    (out / "link").symlink_to("a/x")
+    os.mkfifo(out / "pipe")
+    *lines, end = await lines_of(receiver, "out")
+    assert end == {"end": True, "files": 3, "bytes": 6, "directories": 2, "skipped": 2}
+    by_name = {line.get("path", line.get("path_base64")): line for line in lines}
+    assert set(by_name) == {"a", "a/empty", "a/x", "a b+c", base64.b64encode(b"caf\xe9").decode()}
+    assert by_name["a"]["type"] == by_name["a/empty"]["type"] == "directory"
+    told = by_name["a/x"]
+    assert (told["type"], told["size"]) == ("file", 5)
+    assert told["mtime_ns"] == (out / "a/x").stat().st_mtime_ns
+    async with receiver.head("/fallback/v1/files/out/a/x") as answer:
+        assert answer.headers["ETag"] == told["etag"]
+
+
+async def test_one_file_is_a_list_too(server: FarEnd, receiver: aiohttp.ClientSession) -> None:
+    (server.docroot / "out/x").write_bytes(b"12345")
+    first, end = await lines_of(receiver, "/out/x")
+    assert (first["path"], first["size"], end["files"]) == ("", 5, 1)
+
+
+async def test_more_lines_than_a_batch(server: FarEnd, receiver: aiohttp.ClientSession) -> None:
+    for number in range(1203):
+        (server.docroot / f"out/{number}").touch()
+    *lines, end = await lines_of(receiver, "out")
+    assert {line["path"] for line in lines} == {str(number) for number in range(1203)}
+    assert end["files"] == 1203
+
+
+async def test_a_token_sees_its_paths_and_the_way_to_them(server: FarEnd) -> None:
+    for name in ("a/b/c/one", "a/b/two", "a/three", "four"):
+        (server.docroot / name).parent.mkdir(parents=True, exist_ok=True)
+        (server.docroot / name).touch()
+    async with server.client(server.token("receive", "a/b/c", "four")) as receiver:
+        *lines, end = await lines_of(receiver, "")
+        assert {line["path"] for line in lines} == {"a", "a/b", "a/b/c", "a/b/c/one", "four"}
+        assert end["skipped"] == 0  # what does not exist for it is not counted either
+        for hidden in ("a/three", "a/b/two", "none", "bob"):
+            async with receiver.get(f"{MANIFEST}?path={hidden}") as answer:
+                assert answer.status == 404, hidden
+
+
+async def test_the_address_must_say_which_folder(receiver: aiohttp.ClientSession) -> None:
+    async with receiver.get(MANIFEST) as answer:
+        assert answer.status == 400
+
+
+async def test_empty_folders_are_made(server: FarEnd, sender: aiohttp.ClientSession) -> None:
+    body = {"path": "a/b", "mtime_ns": 1_600_000_000_000_000_000}
+    for status in (201, 200):
+        async with sender.post(FOLDERS, json=body) as answer:
+            assert answer.status == status
+    assert server.names() == ["in/", "in/a/", "in/a/b/"]
+    assert (server.docroot / "in/a/b").stat().st_mtime_ns == body["mtime_ns"]
+    raw = base64.b64encode(b"caf\xe9").decode()
+    async with sender.post(FOLDERS, json={"path_base64": raw}) as answer:
+        assert answer.status == 201
+    assert (server.docroot / "in" / os.fsdecode(b"caf\xe9")).is_dir()
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (b"{", 400),
+        (b"[]", 400),
+        (b"{}", 400),
+        (b'{"path": "a", "path": "b"}', 400),
+        (b'{"path": "a", "path_base64": "YQ=="}', 400),
+        (b'{"path": 5}', 400),
+        (b'{"path": "a", "mtime_ns": NaN}', 400),
+        (b'{"path": "\\ud800"}', 400),
+        (b'{"path": "a\\u0000"}', 400),
+        (b'{"path_base64": "!"}', 400),
+        (b"[" * 100_000, 400),
+        (b'{"path": "../x"}', 404),
+        (b'{"path": "../../x"}', 400),
+        (b'{"path": "file"}', 404),
+        (b" " * 1_040_000 + b"0" * 10_000, 413),
+    ],
+)
+async def test_folders_that_cannot_be(
+    server: FarEnd, sender: aiohttp.ClientSession, body: bytes, status: int
+) -> None:
+    (server.docroot / "in").mkdir()
+    (server.docroot / "in/file").touch()
+    async with sender.post(FOLDERS, data=BytesIO(body)) as answer:
+        assert answer.status == status, await answer.text()
+    assert server.names() == ["in/", "in/file"]

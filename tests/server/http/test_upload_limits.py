@@ -1,0 +1,236 @@
+"""SEC-31: what an upload endpoint must bear: strangers, guesses, floods, leftovers."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from connect_helper.server.http.threads import disk_threads
+from connect_helper.server.http.tus import UPLOADS_KEY
+from connect_helper.server.http.upload_locks import Busy, UploadLocks
+from connect_helper.server.http.upload_records import UploadRecord, UploadRecords
+from connect_helper.server.http.uploads import UploadLimits, Uploads
+from connect_helper.storage.docroot import Docroot
+from tests.support.http_far_end import STREAM, TUS, FarEnd, begin, far_end, metadata, offset_of, send
+
+UPLOADS = "/fallback/v1/uploads"
+
+
+async def statuses(client: aiohttp.ClientSession, upload: str) -> set[int]:
+    """What HEAD, PATCH and DELETE of one upload answer."""
+    found = {(await send(client, upload, 0, b"x")).status}
+    for method in ("HEAD", "DELETE"):
+        async with client.request(method, upload, headers=TUS) as answer:
+            found.add(answer.status)
+    return found
+
+
+async def test_foreign_uploads_do_not_exist(server: FarEnd, sender: aiohttp.ClientSession) -> None:
+    upload = await begin(sender, "x", 10)
+    for token in (
+        server.token("send", "elsewhere"),  # the same account, another folder
+        server.token("send", "in", user="bob"),  # another account
+        server.token("send", "in/x/y"),
+    ):
+        async with server.client(token) as stranger:
+            assert await statuses(stranger, upload) == {404}
+    async with server.client(server.token("receive", "in")) as stranger:
+        assert await statuses(stranger, upload) == {404}
+    assert await offset_of(sender, upload) == 0
+
+
+async def test_a_fresh_token_for_the_same_folder_goes_on(
+    server: FarEnd, sender: aiohttp.ClientSession
+) -> None:
+    upload = await begin(sender, "x", 4)
+    await send(sender, upload, 0, b"ab")
+    async with server.client(server.token("send", "in")) as later:
+        assert (await send(later, upload, 2, b"cd")).status == 204
+    assert (server.docroot / "in/x").read_bytes() == b"abcd"
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "0" * 32,
+        "0" * 31,
+        "0" * 33,
+        "G" * 32,
+        "..%2f..%2fetc%2fpasswd",
+        "%00" * 16,
+        "0" * 32 + "%0a",
+        "x%2f" + "0" * 32,
+    ],
+)
+async def test_guessed_ids_find_nothing(server: FarEnd, sender: aiohttp.ClientSession, word: str) -> None:
+    address = aiohttp.client.URL(f"{server.url}{UPLOADS}/{word}", encoded=True)
+    async with sender.head(address, headers=TUS) as answer:
+        assert answer.status == 404
+
+
+@pytest.mark.parametrize("path", ["../x", "a/../../x", "/../x", "..", "a/../..", "../inside/../x"])
+async def test_names_do_not_lead_out(server: FarEnd, sender: aiohttp.ClientSession, path: str) -> None:
+    headers = {**TUS, "Upload-Length": "1", "Upload-Metadata": metadata(path=path)}
+    async with sender.post(UPLOADS, headers=headers) as answer:
+        assert answer.status in (400, 404)
+    assert server.names() == []
+
+
+async def test_only_exact_destinations_of_a_token_with_pairs(server: FarEnd) -> None:
+    async with server.client(server.token("send", "in", "in/a.bin", "in/sub/b.bin")) as sender:
+        await send(sender, await begin(sender, "a.bin", 1), 0, b"a")
+        await send(sender, await begin(sender, "sub/b.bin", 1), 0, b"b")
+        for path in ("c.bin", "a.binx", "sub/c", "sub"):
+            headers = {**TUS, "Upload-Length": "1", "Upload-Metadata": metadata(path=path)}
+            async with sender.post(UPLOADS, headers=headers) as answer:
+                assert answer.status == 404, path
+    assert [name for name in server.names() if not name.endswith("/")] == ["in/a.bin", "in/sub/b.bin"]
+
+
+async def test_links_lead_nowhere(server: FarEnd, sender: aiohttp.ClientSession, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (server.docroot / "in").mkdir()
+    (server.docroot / "other").mkdir()
+    (server.docroot / "in/out").symlink_to(outside)
+    (server.docroot / "in/other").symlink_to("../other")
+    (server.docroot / "in/file").symlink_to(outside / "file")
+    for path in ("out/x", "other/x"):
+        headers = {**TUS, "Upload-Length": "1", "Upload-Metadata": metadata(path=path)}
+        async with sender.post(UPLOADS, headers=headers) as answer:
+            assert answer.status == 404, path
+    await send(sender, await begin(sender, "file", 1), 0, b"x")
+    assert list(outside.iterdir()) == []
+    assert not (server.docroot / "in/file").is_symlink()  # replaced, not followed
+
+
+async def test_a_method_in_a_header_is_refused(sender: aiohttp.ClientSession) -> None:
+    upload = await begin(sender, "x", 10)
+    async with sender.post(upload, headers={**STREAM, "X-HTTP-Method-Override": "DELETE"}) as answer:
+        assert answer.status == 400
+    assert await offset_of(sender, upload) == 0
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Tus-Resumable": "0.2.2", "Upload-Length": "1"}, 412),
+        ({"Upload-Length": "1"}, 412),
+        ({**TUS}, 400),
+        ({**TUS, "Upload-Length": "-1"}, 400),
+        ({**TUS, "Upload-Length": "1", "Upload-Defer-Length": "1"}, 400),
+        ({**TUS, "Upload-Defer-Length": "2"}, 400),
+        ({**TUS, "Upload-Length": "1", "Upload-Concat": "both"}, 400),
+        ({**TUS, "Upload-Length": str(2**62)}, 507),
+        ({**TUS, "Upload-Length": "1", "Upload-Metadata": "nothing"}, 400),
+    ],
+)
+async def test_creations_that_cannot_be(
+    sender: aiohttp.ClientSession, headers: dict[str, str], status: int
+) -> None:
+    async with sender.post(UPLOADS, headers={"Upload-Metadata": metadata(path="x"), **headers}) as answer:
+        assert answer.status == status
+        error = (await answer.json())["error"]
+        assert error["code"] == status
+        assert error["user_message"].endswith(".")
+
+
+async def test_what_a_patch_must_say(sender: aiohttp.ClientSession) -> None:
+    upload = await begin(sender, "x", 10)
+    for headers, status in (
+        ({**TUS, "Upload-Offset": "0", "Content-Type": "text/plain"}, 415),
+        ({**STREAM}, 400),
+        ({**STREAM, "Upload-Offset": "zero"}, 400),
+        ({**STREAM, "Upload-Offset": "0", "Upload-Length": "11"}, 400),
+        ({"Content-Type": STREAM["Content-Type"], "Upload-Offset": "0"}, 412),
+    ):
+        async with sender.patch(upload, data=b"x", headers=headers) as answer:
+            assert answer.status == status, headers
+    assert await offset_of(sender, upload) == 0
+
+
+async def test_an_account_has_its_share_of_unfinished_uploads(tmp_path: Path) -> None:
+    limits = UploadLimits(unfinished_per_account=3, keep_free_percent=0.0)
+    async with far_end(tmp_path, limits=limits) as server, server.client(server.token("send")) as sender:
+        uploads = [await begin(sender, f"x{number}", 1) for number in range(3)]
+        headers = {**TUS, "Upload-Length": "1", "Upload-Metadata": metadata(path="y")}
+        async with sender.post(UPLOADS, headers=headers) as answer:
+            assert answer.status == 429
+        await send(sender, uploads[0], 0, b"x")
+        await begin(sender, "y", 1)
+
+
+async def test_abandoned_uploads_are_removed_but_none_in_use(tmp_path: Path) -> None:
+    now = time.time()
+    (tmp_path / "root").mkdir()
+    docroot = Docroot.open(tmp_path / "root")
+    disk = disk_threads()
+    locks = UploadLocks()
+    records = UploadRecords(tmp_path / "list")
+    uploads = Uploads(records, disk, UploadLimits(), clock=lambda: now, locks=locks)
+    for number, expires_at in enumerate((now - 10, now - 10, now + 10)):
+        (tmp_path / f"root/{number}.partial").write_bytes(b"abc")
+        records.put(
+            UploadRecord(
+                id=f"{number}" * 32, account="ann", kind="whole", path=b"x",
+                partial=f"{number}.partial".encode(), length=9, offset=3, synced=0,
+                metadata="", mtime_ns=None, sha256=None, wants_digest=False, digest=None,
+                parts=(), done=False, expires_at=expires_at,
+            )
+        )  # fmt: skip
+
+    def open_docroot(name: str) -> Docroot | None:
+        return Docroot.open(tmp_path / "root") if name == "ann" else None
+
+    async with locks.hold("1" * 32):
+        assert await uploads.sweep(open_docroot) == 1
+    assert sorted(file.name for file in (tmp_path / "root").iterdir()) == ["1.partial", "2.partial"]
+    assert await uploads.sweep(open_docroot) == 1
+    assert [file.name for file in (tmp_path / "root").iterdir()] == ["2.partial"]
+    uploads.close()
+    docroot.close()
+    disk.shutdown()
+
+
+async def test_an_upload_past_its_time_is_gone(tmp_path: Path) -> None:
+    limits = UploadLimits(unfinished_s=0.0, keep_free_percent=0.0)
+    async with far_end(tmp_path, limits=limits) as server, server.client(server.token("send")) as sender:
+        upload = await begin(sender, "x", 10)
+        assert await statuses(sender, upload) == {404}
+        assert UPLOADS_KEY in server.app
+
+
+async def test_a_crash_of_the_machine_sets_offsets_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with far_end(tmp_path) as server, server.client(server.token("send")) as sender:
+        upload = await begin(sender, "x", 10)
+        await send(sender, upload, 0, b"abcd")
+        assert await offset_of(sender, upload) == 4
+    boot = tmp_path / "boot_id"
+    boot.write_text("another")
+    monkeypatch.setattr("connect_helper.server.http.upload_records._BOOT_ID", boot)
+    async with far_end(tmp_path) as server, server.client(server.token("send")) as sender:
+        # Nothing had been confirmed by the disk, so nothing is certain.
+        assert await offset_of(sender, upload) == 0
+        assert (await send(sender, upload, 0, b"abcdefghij")).status == 204
+        assert (server.docroot / "x").read_bytes() == b"abcdefghij"
+
+
+async def test_a_lock_is_handed_over_or_refused() -> None:
+    locks = UploadLocks(handover_limit_s=0.05)
+    let_go = asyncio.Event()
+    async with locks.hold("x") as hold:
+        hold.on_wanted(let_go.set)
+        with pytest.raises(Busy):
+            async with locks.hold("x"):
+                pass
+        assert let_go.is_set()
+        assert locks.held("x")
+    async with locks.hold("x"):
+        pass
+    assert not locks.held("x")
