@@ -40,8 +40,10 @@ app.command()(receive)
 app.command()(demo)
 if sys.platform != "win32":  # the transfer server stands on what POSIX systems have
     from connect_helper.commands.server import server
+    from connect_helper.commands.token import token
 
     app.add_typer(server)
+    app.add_typer(token)
 
 
 def main() -> None:

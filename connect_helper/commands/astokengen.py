@@ -71,6 +71,7 @@ def parser() -> argparse.ArgumentParser:
     add("-k", dest="key", metavar="PASSPHRASE", help="with -t: the token key, if not the configured ones")
     add("-b", dest="encoded", action="store_true", help="user and paths of this command line are base64")
     add("--config", metavar="FILE", type=Path, help="the server's configuration")
+    add("--aspera-conf", metavar="FILE", type=Path, help="read this aspera.conf too")
     return made
 
 
@@ -93,7 +94,7 @@ def run(arguments: Sequence[str]) -> Iterator[str]:
         yield from _shown(given)
     else:
         mode = _mode(given)
-        books = open_books(given.config)
+        books = open_books(given.config, given.aspera_conf)
         claims = _claims(given, mode, books)
         if given.verify is not None:
             check(books, given.verify, claims)
@@ -143,7 +144,7 @@ def _shown(given: argparse.Namespace) -> Iterator[str]:
         if given.key is not None:
             claims = TokenAuthority(given.key).open(given.show)
         else:
-            claims = open_books(given.config).keyring.open(given.show)
+            claims = open_books(given.config, given.aspera_conf).keyring.open(given.show)
     except TokenRefused as error:
         raise InvalidRequest(f"The token cannot be shown: {error.reason.value}.") from error
     yield from contents(claims)

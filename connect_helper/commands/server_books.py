@@ -12,9 +12,9 @@ from typing import ClassVar, Final
 
 from connect_helper.errors import ConnectHelperError
 from connect_helper.server.accounts import Account, Accounts, UnusableAccount
-from connect_helper.server.configuration import load
 from connect_helper.server.issuing import keyring_of
 from connect_helper.server.revocations import Revocations
+from connect_helper.server.source import Source
 from connect_helper.server.tokens import TokenKeyring
 
 CONFIG_VARIABLE: Final = "CONNECT_HELPER_SERVER_CONFIG"
@@ -43,13 +43,14 @@ class Books:
         return found
 
 
-def open_books(config: Path | None) -> Books:
+def open_books(config: Path | None, aspera_conf: Path | None = None) -> Books:
     """Read the configuration at `config`, else where the variable says, else at the usual place.
 
-    Raises NoServerHere and ConfigurationInvalid.
+    `aspera_conf` adds what an aspera.conf says. Raises NoServerHere, ConfigurationInvalid,
+    AsperaConfUnreadable, WeakKey.
     """
     path = config or Path(os.environ.get(CONFIG_VARIABLE) or USUAL_PLACE)
-    settings = load(path)
+    settings = Source(path, aspera_conf).read().config
     try:
         accounts = Accounts.from_config(settings)
     except (UnusableAccount, OSError, UnicodeDecodeError) as error:
