@@ -9,19 +9,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import re
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import asyncssh
 
 from connect_helper.errors import ConnectHelperError
 from connect_helper.server.access import Access
 from connect_helper.server.admission import Admission
+from connect_helper.server.cipher_choice import prefer
 from connect_helper.server.sessions import Session, Sessions
 from connect_helper.server.sftp.channel import SftpChannel
 from connect_helper.server.sftp.files import Files
@@ -35,7 +35,6 @@ _log = logging.getLogger(__name__)
 
 CIPHERS: Final = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com")
 OLD_CIPHERS: Final = ("aes256-ctr", "aes192-ctr", "aes128-ctr")
-_OPENSSH: Final = re.compile(r"SSH-2\.0-OpenSSH_(\d+)\.(\d+)")
 MACS: Final = ("hmac-sha2-256", "hmac-sha2-512")  # for CTR; not the -etm ones (Terrapin)
 KEX: Final = (
     "curve25519-sha256",
@@ -172,25 +171,6 @@ async def _listen(house: _House) -> asyncssh.SSHAcceptor:
     )
 
 
-def prefer_gcm(connection: Any) -> None:
-    """Offer only AES-GCM to OpenSSH since 6.2 (2013), which speaks it but would choose CTR from our list.
-
-    With GCM, a byte costs a server half as much. The list is sent after the client has told its version, and
-    the library has no hook in between; where its insides are others, the client chooses as it likes.
-    """
-    send = getattr(connection, "_send_kexinit", None)
-    if send is None or not hasattr(connection, "_enc_algs"):
-        return
-
-    def send_fitting() -> None:
-        found = _OPENSSH.match(str(connection.get_extra_info("client_version", "")))
-        if found and (int(found[1]), int(found[2])) >= (6, 2):
-            connection._enc_algs = [name.encode() for name in CIPHERS]
-        send()
-
-    connection._send_kexinit = send_fitting
-
-
 async def _watch(house: _House) -> None:
     """End connections on which nothing has been asked for too long."""
     limit = house.settings.idle_seconds
@@ -224,7 +204,7 @@ class SshConnection(asyncssh.SSHServer):
 
     def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
         house = self._house
-        prefer_gcm(conn)
+        prefer(conn, CIPHERS)
         self._connection = conn
         peer = conn.get_extra_info("peername")
         self._address = str(peer[0]) if peer else "local"

@@ -30,11 +30,17 @@ async def test_openssh_gets_the_quick_cipher_though_it_would_choose_another(end:
     assert "cipher: aes128-gcm@openssh.com" in ran.err
 
 
-async def test_a_cipher_of_old_clients(end: FarEnd) -> None:
-    async with end.client(encryption_algs=["aes256-ctr"]) as client:
-        await client.put(source(end), "movie")
-        await client.get("movie", end.folder / "back")
+async def test_sftp_with_a_cipher_of_old_clients(end: FarEnd) -> None:
+    commands = (f"put {source(end)} movie", f"get movie {end.folder / 'back'}")
+    ran = await end.sftp(*commands, options=("-c", "aes256-ctr"))
+    assert ran.code == 0, ran.err
     assert (end.folder / "back").read_bytes() == CONTENT
+
+
+async def test_a_cipher_without_authentication_is_refused(end: FarEnd) -> None:
+    ran = await end.sftp("pwd", options=("-c", "aes128-cbc"))
+    assert ran.code != 0
+    assert not end.sessions.history()
 
 
 async def test_new_keys_in_the_middle_of_a_transfer(end: FarEnd) -> None:
