@@ -1,0 +1,253 @@
+"""What a session may do: with a token exactly its paths in its direction, else the account's rights."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import asyncssh
+import pytest
+
+from tests.support.sftp_server import FarEnd
+
+Act = Callable[[asyncssh.SFTPClient], Awaitable[object]]
+REFUSED = (asyncssh.SFTPPermissionDenied, asyncssh.SFTPNoSuchFile, asyncssh.SFTPFailure)
+
+
+@pytest.fixture
+def tree(end: FarEnd) -> Path:
+    """`in/film`, `in/deep/film`, `inside` (a name that begins alike), `other/film`, links between them."""
+    root = end.root
+    (root / "in/deep").mkdir(parents=True)
+    (root / "other").mkdir()
+    for name in ("in/film", "in/deep/film", "inside", "other/film"):
+        (root / name).write_bytes(name.encode())
+    (root / "in/link").symlink_to("../other/film")
+    (root / "in/link-folder").symlink_to("../other")
+    return root
+
+
+def snapshot(root: Path) -> dict[str, bytes | str]:
+    """Every file, folder and link below, with its content."""
+    found: dict[str, bytes | str] = {}
+    for path in sorted(root.rglob("*")):
+        name = str(path.relative_to(root))
+        if path.is_symlink():
+            found[name] = str(path.readlink())
+        else:
+            found[name] = path.read_bytes() if path.is_file() else "folder"
+    return found
+
+
+async def read(client: asyncssh.SFTPClient, path: str) -> bytes:
+    async with client.open(path, "rb") as file:
+        return await file.read()
+
+
+async def write(client: asyncssh.SFTPClient, path: str, content: bytes = b"new") -> None:
+    async with client.open(path, "wb") as file:
+        await file.write(content)
+
+
+def names(listing: object) -> set[str]:
+    return set(listing) - {".", ".."}  # type: ignore[call-overload, no-any-return]
+
+
+async def test_a_download_token_shows_its_paths_and_the_way_to_them(end: FarEnd, tree: Path) -> None:
+    async with end.client(end.token("receive", "in/deep", "other/film")) as client:
+        assert await read(client, "in/deep/film") == b"in/deep/film"
+        assert await read(client, "other/film") == b"other/film"
+        assert names(await client.listdir("/")) == {"in", "other"}
+        assert names(await client.listdir("in")) == {"deep"}
+        assert names(await client.listdir("in/deep")) == {"film"}
+        assert (await client.stat("in")).permissions is not None
+
+
+MISSING = ["in/film", "inside", "in/deeper", "in/deep/../film", "in/link", "missing"]
+
+
+@pytest.mark.parametrize("path", MISSING)
+async def test_what_a_token_does_not_name_does_not_exist(end: FarEnd, tree: Path, path: str) -> None:
+    async with end.client(end.token("receive", "in/deep")) as client:
+        acts: list[Awaitable[object]] = [
+            read(client, path),
+            client.stat(path),
+            client.lstat(path),
+            client.listdir(path),
+            client.readlink(path),
+        ]
+        for act in acts:
+            with pytest.raises(asyncssh.SFTPNoSuchFile):
+                await act
+
+
+async def test_a_link_does_not_lead_past_a_token(end: FarEnd, tree: Path) -> None:
+    async with end.client(end.token("receive", "in")) as client:
+        assert names(await client.listdir("in")) == {"film", "deep"}
+        for path in ("in/link", "in/link-folder", "in/link-folder/film"):
+            with pytest.raises(asyncssh.SFTPNoSuchFile):
+                await read(client, path)
+
+
+WRITING: dict[str, Act] = {
+    "write over": lambda c: write(c, "in/film"),
+    "write new": lambda c: write(c, "in/new"),
+    "append": lambda c: c.open("in/film", "ab"),
+    "partial": lambda c: write(c, "in/film.partial"),
+    "mkdir": lambda c: c.mkdir("in/new"),
+    "remove": lambda c: c.remove("in/film"),
+    "rmdir": lambda c: c.rmdir("in/deep"),
+    "rename": lambda c: c.rename("in/film", "in/gone"),
+    "posix rename": lambda c: c.posix_rename("in/film", "in/deep/film"),
+    "truncate": lambda c: c.truncate("in/film", 0),
+    "chmod": lambda c: c.chmod("in/film", 0o600),
+    "times": lambda c: c.utime("in/film", (1, 1)),
+    "link": lambda c: c.symlink("film", "in/new"),
+    "hard link": lambda c: c.link("in/film", "in/new"),
+}
+
+
+@pytest.mark.parametrize("act", WRITING.values(), ids=WRITING)
+async def test_a_download_token_changes_nothing(end: FarEnd, tree: Path, act: Act) -> None:
+    before = snapshot(tree)
+    async with end.client(end.token("receive", "in")) as client:
+        with pytest.raises((*REFUSED, asyncssh.SFTPOpUnsupported)):
+            await act(client)
+    assert snapshot(tree) == before
+
+
+async def test_an_upload_token_brings_files_below_its_folder(end: FarEnd, tree: Path) -> None:
+    async with end.client(end.token("send", "in")) as client:
+        await client.mkdir("in/fresh")
+        await write(client, "in/fresh/film.partial", b"whole")
+        await client.posix_rename("in/fresh/film.partial", "in/fresh/film")
+        await client.utime("in/fresh/film", (5, 6))
+        assert (await client.stat("in/fresh/film")).size == 5
+    assert (tree / "in/fresh/film").read_bytes() == b"whole"
+    assert (tree / "in/fresh/film").stat().st_mtime == 6
+
+
+ESCAPING: dict[str, Act] = {
+    "write outside": lambda c: write(c, "other/new"),
+    "alike": lambda c: write(c, "inside"),
+    "by dots": lambda c: write(c, "in/../other/new"),
+    "through a link": lambda c: write(c, "in/link-folder/new"),
+    "over a link": lambda c: write(c, "in/link"),
+    "rename out": lambda c: c.rename("in/film.partial", "other/new"),
+    "rename in": lambda c: c.rename("other/film", "in/new"),
+    "posix rename out": lambda c: c.posix_rename("in/film.partial", "other/film"),
+    "remove": lambda c: c.remove("in/film"),
+    "remove outside": lambda c: c.remove("other/film"),
+    "rename another's": lambda c: c.rename("in/film", "in/gone"),
+    "link out": lambda c: c.symlink("../other", "in/way"),
+    "copy in": lambda c: c.remote_copy("other/film", "in/new"),
+    "read": lambda c: read(c, "in/film"),
+    "read and write": lambda c: c.open("in/film", "r+b"),
+    "mkdir outside": lambda c: c.mkdir("new"),
+    "chmod outside": lambda c: c.chmod("other/film", 0o777),
+    "stat outside": lambda c: c.stat("other/film"),
+    "list the top": lambda c: c.listdir("other"),
+}
+
+
+@pytest.mark.parametrize("act", ESCAPING.values(), ids=ESCAPING)
+async def test_an_upload_token_reaches_nothing_else(end: FarEnd, tree: Path, act: Act) -> None:
+    (tree / "in/film.partial").write_bytes(b"part")
+    before = snapshot(tree)
+    async with end.client(end.token("send", "in")) as client:
+        with pytest.raises((*REFUSED, asyncssh.SFTPOpUnsupported)):
+            await act(client)
+    after = snapshot(tree)
+    assert {name: after[name] for name in before} == before
+    assert set(after) - set(before) <= {"in/new"}, "a copy may leave an empty file that is the token's own"
+
+
+async def test_an_upload_token_for_exact_files(end: FarEnd, tree: Path) -> None:
+    async with end.client(end.token("send", "in", destinations=("in/one", "in/two"))) as client:
+        await write(client, "in/one.partial")
+        await client.posix_rename("in/one.partial", "in/one")
+        await write(client, "in/two")
+        for path in ("in/three", "in/one.other", "in/oneself"):
+            with pytest.raises(REFUSED):
+                await write(client, path)
+        with pytest.raises(REFUSED):
+            await client.rename("in/one", "in/three")
+    assert {"one", "two"} <= {path.name for path in (tree / "in").iterdir()}
+
+
+async def test_a_tampered_token_opens_nothing(end: FarEnd) -> None:
+    good = end.token("receive", "in")
+    for text in (good[:-2], good[:-1] + ("A" if good[-1] != "A" else "B"), good + "A"):
+        with pytest.raises(asyncssh.PermissionDenied):
+            async with end.client(text):
+                pass
+
+
+async def test_an_account_that_keeps_what_is_there(end: FarEnd, tree: Path) -> None:
+    """overwrite = "deny": new files come in, under any way clients have, and nothing of before changes."""
+    end.change(overwrite="deny")
+    before = snapshot(tree)
+    async with end.client() as client:
+        for act in (
+            lambda: write(client, "in/film"),
+            lambda: client.open("in/film", "r+b"),
+            lambda: client.open("in/film", "ab"),
+            lambda: client.truncate("in/film", 1),
+            lambda: client.chmod("in/film", 0o600),
+        ):
+            with pytest.raises(asyncssh.SFTPPermissionDenied):
+                await act()
+        await write(client, "in/new.partial", b"whole")
+        with pytest.raises(asyncssh.SFTPFailure):
+            await client.posix_rename("in/new.partial", "in/film")
+        await client.posix_rename("in/new.partial", "in/new")
+        await client.utime("in/new", (7, 7))  # what it brought itself it may finish
+    assert {name: content for name, content in snapshot(tree).items() if name in before} == before
+    assert (tree / "in/new").read_bytes() == b"whole"
+
+
+async def test_an_account_without_the_right_to_delete(end: FarEnd, tree: Path) -> None:
+    end.change(may_delete=False)
+    async with end.client() as client:
+        for act in (
+            lambda: client.remove("in/film"),
+            lambda: client.rmdir("in/deep"),
+            lambda: client.rename("in/film", "in/gone"),
+        ):
+            with pytest.raises(asyncssh.SFTPPermissionDenied):
+                await act()
+        await write(client, "in/mine")
+        await client.rename("in/mine", "in/still-mine")
+        await client.remove("in/still-mine")
+    assert (tree / "in/film").exists()
+    assert not (tree / "in/still-mine").exists()
+
+
+async def test_one_direction_only(end: FarEnd, tree: Path) -> None:
+    end.change(upload="deny", may_write=False)
+    async with end.client() as client:
+        assert await read(client, "in/film") == b"in/film"
+        for act in WRITING.values():
+            with pytest.raises((*REFUSED, asyncssh.SFTPOpUnsupported)):
+                await act(client)
+    end.change(upload="allow", may_write=True, download="deny", may_read=False)
+    async with end.client() as client:
+        await write(client, "in/new")
+        with pytest.raises(asyncssh.SFTPPermissionDenied):
+            await read(client, "in/film")
+
+
+async def test_a_token_is_checked_beyond_the_account(end: FarEnd, tree: Path) -> None:
+    token = end.token("receive", "in")
+    end.change(download="deny")
+    with pytest.raises(asyncssh.PermissionDenied):
+        async with end.client(token):
+            pass
+
+
+async def test_a_cancelled_session_loses_its_connection(end: FarEnd, tree: Path) -> None:
+    async with end.client() as client:
+        await client.listdir("/")
+        end.sessions.cancel_all()
+        with pytest.raises((asyncssh.SFTPError, OSError)):
+            await client.listdir("/")
