@@ -97,9 +97,7 @@ class Admission:
             access = await self._decide(user, secret, address, via)
         except (LoginRefused, TokenRefused, TooManyRequests, RevocationsUnreadable) as error:
             self._metrics.login(via, error.code)
-            _log.info(
-                "login refused: user=%r address=%s via=%s: %s", user, address, via, error.internal_message
-            )
+            _tell_refused(user, address, via, error)
             raise
         self._metrics.login(via, "accepted")
         return access
@@ -114,7 +112,7 @@ class Admission:
             access = _without_token(account, "ssh")
         except LoginRefused as error:
             self._metrics.login("ssh", error.code)
-            _log.info("login refused: user=%r address=%s via=key: %s", user, address, error.internal_message)
+            _tell_refused(user, address, "key", error)
             raise
         self._metrics.login("ssh", "accepted")
         return access
@@ -170,6 +168,16 @@ class Admission:
         self._remembered[mark] = self._clock() + _REMEMBER_S
         while len(self._remembered) > _MAX_REMEMBERED:
             del self._remembered[next(iter(self._remembered))]
+
+
+def _tell_refused(user: str | None, address: str, via: str, error: ConnectHelperError) -> None:
+    # Junk comes by the thousand: it is counted, not written down.
+    junk = isinstance(error, TokenRefused) and error.reason in _JUNK
+    level = logging.DEBUG if junk else logging.INFO
+    name = None if user is None else user[:128]
+    _log.log(
+        level, "login refused: user=%r address=%s via=%s: %s", name, address, via, error.internal_message
+    )
 
 
 def _without_token(account: Account, via: Via) -> Access:

@@ -6,14 +6,19 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import argon2
+import asyncssh
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from connect_helper.server.configuration_text import render
+from connect_helper.server.private_files import make_private_folder, write_new
 from connect_helper.server.program import Running, serve
-from connect_helper.server.setting_up import set_up
+from connect_helper.server.setting_up import self_signed
 from connect_helper.server.source import Source
 from tests.support.server_parts import PASSWORD
 
@@ -48,9 +53,10 @@ def user(name: str, docroot: Path, **more: Any) -> dict[str, Any]:
 
 
 def settings_in(folder: Path, *users: Mapping[str, Any], **sections: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings of a server on free ports of 127.0.0.1, with keys that `set_up` makes in `folder`."""
-    made = set_up(folder)
-    made.config.unlink()
+    """Settings of a server on free ports of 127.0.0.1; its keys are written into `folder`."""
+    make_private_folder(folder)
+    for name, data in _keys().items():
+        write_new(folder / name, data)
     base: dict[str, Any] = {
         "server": {"stop_seconds": 5},
         "ssh": {"address": "127.0.0.1", "port": 0, "host_keys": ["ssh_host_ed25519_key"]},
@@ -63,6 +69,20 @@ def settings_in(folder: Path, *users: Mapping[str, Any], **sections: Mapping[str
     return {**base, "user": [dict(one) for one in users]}
 
 
+@cache
+def _keys() -> dict[str, bytes]:
+    """One host key and certificate for all tests of a run."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    secret = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    return {
+        "ssh_host_ed25519_key": asyncssh.generate_private_key("ssh-ed25519").export_private_key(),
+        "certificate.key": secret,
+        "certificate.pem": self_signed(key, "localhost").public_bytes(serialization.Encoding.PEM),
+    }
+
+
 @asynccontextmanager
 async def far_server(
     folder: Path, *users: Mapping[str, Any], **sections: Mapping[str, Any]
@@ -70,7 +90,7 @@ async def far_server(
     """A server with these users and settings; stopped, gracefully, when the context ends."""
     settings = await asyncio.to_thread(settings_in, folder, *users, **sections)
     toml = folder / "server.toml"
-    toml.write_text(render(settings))
+    write_new(toml, render(settings).encode())
     stopping, reloading = asyncio.Event(), asyncio.Event()
     told: asyncio.Future[Running] = asyncio.get_running_loop().create_future()
     async with asyncio.TaskGroup() as tasks:

@@ -1,0 +1,314 @@
+"""aspera.conf: sparse, contradictory and hostile ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from connect_helper.server import aspera_values as values
+from connect_helper.server.aspera_conf import Conversion, Machine, convert_tree
+from connect_helper.server.aspera_tree import AsperaConfUnreadable, parse
+from connect_helper.server.configuration import ServerConfig, from_mapping
+from connect_helper.server.source import Source, merged
+
+KEY = "0123456789abcdef0123456789"
+PLACE = "<file_system><access><paths><path><absolute>/data/x</absolute></path></paths></access></file_system>"
+
+
+def converted(text: str, groups: dict[str, list[str]] | None = None, home: Path | None = None) -> Conversion:
+    machine = Machine(lambda name: (groups or {}).get(name, []), lambda name: home)
+    return convert_tree(parse(text.encode(), "aspera.conf"), machine)
+
+
+def with_user(inside: str, before: str = "") -> str:
+    user = f"<user><name>xfer1</name>{inside}</user>"
+    return f"<CONF>{before}<aaa><realms><realm><users>{user}</users></realm></realms></aaa></CONF>"
+
+
+def user_of(text: str, **more: Any) -> dict[str, Any]:
+    (user,) = converted(text, **more).raw["user"]
+    return dict(user)
+
+
+def test_a_full_file_is_taken_over_without_a_warning() -> None:
+    found = converted(f"""<?xml version="1.0" encoding="UTF-8"?>
+    <!-- a comment --><CONF version="2">
+      <server><server_name>t1.example.com</server_name><ssh_port>33001</ssh_port></server>
+      <http_server><enable_http>true</enable_http><http_port>8080</http_port>
+        <enable_https>yes</enable_https><https_port>8443</https_port>
+        <cert_file>/etc/tls/t1.pem</cert_file><key_file>/etc/tls/t1.key</key_file></http_server>
+      <default><transfer><encryption><allowed_cipher>aes-128</allowed_cipher></encryption></transfer></default>
+      <aaa><realms><realm><users><user><name>xfer1</name>
+        <authorization>
+          <transfer><in><value>token</value></in><out><value>token</value></out></transfer>
+          <token><encryption_key>{KEY}</encryption_key><life_seconds>1h</life_seconds></token>
+        </authorization>
+        <transfer><in><bandwidth><flow><target_rate><cap>500000</cap></target_rate></flow></bandwidth></in>
+        </transfer>
+        <file_system><access><paths><path>
+          <absolute>/data/xfer1</absolute><read_allowed>true</read_allowed>
+          <write_allowed>true</write_allowed><dir_allowed>false</dir_allowed>
+        </path></paths></access><overwrite>deny</overwrite></file_system>
+      </user></users></realm></realms></aaa></CONF>""")
+    assert found.warnings == []
+    assert found.raw == {
+        "server": {"name": "t1.example.com"},
+        "ssh": {"port": 33001},
+        "https": {"enabled": True, "port": 8443, "cert": "/etc/tls/t1.pem", "key": "/etc/tls/t1.key"},
+        "http": {"enabled": True, "port": 8080},
+        "user": [
+            {
+                "name": "xfer1",
+                "docroot": "/data/xfer1",
+                "upload": "token",
+                "download": "token",
+                "read": True,
+                "write": True,
+                "browse": False,
+                "overwrite": "deny",
+                "token_key": KEY,
+                "token_life_seconds": 3600,
+                "upload_cap_kbps": 500000,
+            }
+        ],
+    }
+    ours = {"ssh": {"host_keys": ["k"]}}
+    config: ServerConfig = from_mapping(merged(ours, found.raw), Path("/etc/ch/server.toml"))
+    assert config.ssh.port == 33001
+    assert config.user[0].overwrite == "deny"
+
+
+@pytest.mark.parametrize("text", ["<CONF/>", "<conf></conf>", "<CONF><aaa/><default/></CONF>"])
+def test_a_sparse_file_says_nothing(text: str) -> None:
+    found = converted(text)
+    assert (found.raw, found.warnings) == ({"user": []}, [])
+
+
+def test_each_leaf_comes_from_the_closest_level_that_has_it() -> None:
+    text = f"""<CONF>
+      <default>{PLACE}<authorization><transfer><in><value>deny</value></in><out><value>deny</value></out>
+        </transfer></authorization></default>
+      <aaa><realms><realm>
+        <groups>
+          <group><name>low</name><precedence>2</precedence>
+            <authorization><transfer><out><value>allow</value></out></transfer></authorization></group>
+          <group><name>high</name><precedence>1</precedence>
+            <authorization><transfer><out><value>token</value></out></transfer></authorization></group>
+          <group><name>foreign</name><precedence>0</precedence>
+            <authorization><transfer><out><value>deny</value></out></transfer></authorization></group>
+        </groups>
+        <users><user><name>xfer1</name>
+          <authorization><transfer><in><value>allow</value></in></transfer></authorization></user></users>
+      </realm></realms></aaa></CONF>"""
+    user = user_of(text, groups={"xfer1": ["low", "high"]})
+    assert (user["upload"], user["download"]) == ("allow", "token")
+    assert user_of(text)["download"] == "deny"
+
+
+def test_an_empty_element_is_not_set() -> None:
+    before = "<default><file_system><overwrite>deny</overwrite></file_system></default>"
+    assert (
+        user_of(with_user(PLACE + "<file_system><overwrite/></file_system>", before))["overwrite"] == "deny"
+    )
+
+
+@pytest.mark.parametrize(
+    ("absolute", "docroot"),
+    [
+        ("/data/$(name)", "/data/xfer1"),
+        ("file:////data/x", "/data/x"),
+        ("file:///data/x", "/data/x"),
+        ("$(home)/in", "/home/xfer1/in"),
+        (" /data/x ", "/data/x"),
+    ],
+)
+def test_docroots_are_written_in_several_ways(absolute: str, docroot: str) -> None:
+    text = with_user(PLACE.replace("/data/x", absolute))
+    assert user_of(text, home=Path("/home/xfer1"))["docroot"] == docroot
+
+
+@pytest.mark.parametrize(
+    ("inside", "where"),
+    [
+        ("", "users/user[xfer1]"),
+        (PLACE.replace("/data/x", ""), "path/absolute"),
+        (PLACE.replace("/data/x", "s3://key@bucket/x"), "path/absolute"),
+        (PLACE.replace("/data/x", "relative/x"), "path/absolute"),
+        (PLACE.replace("/data/x", "$(home)"), "path/absolute"),
+        (
+            PLACE.replace("</path>", "<restrictions><restriction>*.mov</restriction></restrictions></path>"),
+            "restrictions/restriction",
+        ),
+        (
+            PLACE
+            + "<authorization><transfer><in><external_provider><url>http://x</url></external_provider></in>"
+            "</transfer></authorization>",
+            "external_provider/url",
+        ),
+    ],
+)
+def test_a_user_whose_limits_cannot_be_kept_is_left_out(inside: str, where: str) -> None:
+    found = converted(with_user(inside))
+    assert found.raw["user"] == []
+    assert len(found.warnings) == 1
+    assert where in found.warnings[0]
+    assert "the user xfer1 is left out" in found.warnings[0]
+
+
+def test_what_cannot_be_read_gives_no_right() -> None:
+    inside = (
+        PLACE.replace("</path>", "<read_allowed>maybe</read_allowed></path>")
+        + "<authorization><transfer><in><value>alow</value></in></transfer></authorization>"
+        + "<file_system><overwrite>sometimes</overwrite></file_system>"
+    )
+    found = converted(with_user(inside))
+    (user,) = found.raw["user"]
+    assert (user["upload"], user["read"], user["overwrite"]) == ("deny", False, "deny")
+    assert len(found.warnings) == 3
+
+
+def test_uploads_are_denied_where_they_would_have_to_stay_encrypted() -> None:
+    rule = "<content_protection_required>true</content_protection_required>"
+    found = converted(with_user(PLACE + f"<transfer><encryption>{rule}</encryption></transfer>"))
+    assert found.raw["user"][0]["upload"] == "deny"
+    assert "content_protection_required" in found.warnings[0]
+
+
+def test_contradictions_have_one_outcome_and_are_told() -> None:
+    two_places = PLACE.replace("</paths>", "<path><absolute>/data/y</absolute></path></paths>")
+    text = with_user(two_places).replace("</users>", f"<user><name>xfer1</name>{PLACE}</user></users>")
+    found = converted(text)
+    assert [user["docroot"] for user in found.raw["user"]] == ["/data/x"]
+    assert len(found.warnings) == 2
+
+
+@pytest.mark.parametrize(
+    ("inside", "path"),
+    [
+        ("<transfer><in><bandwidth><flow><policy><lock>true</lock></policy></flow></bandwidth></in></transfer>",
+         "transfer/in/bandwidth/flow/policy/lock"),
+        ("<transfer><in><bandwidth><aggregate><trunk_id>3</trunk_id></aggregate></bandwidth></in></transfer>",
+         "transfer/in/bandwidth/aggregate/trunk_id"),
+        ("<transfer><encryption><allowed_cipher>none</allowed_cipher></encryption></transfer>",
+         "transfer/encryption/allowed_cipher"),
+        ("<file_system><symbolic_links>follow_wide</symbolic_links></file_system>",
+         "file_system/symbolic_links"),
+        ("<authorization><token><dynamic_key>true</dynamic_key></token></authorization>",
+         "authorization/token/dynamic_key"),
+    ],
+)  # fmt: skip
+def test_what_is_not_supported_is_named_by_its_path(inside: str, path: str) -> None:
+    found = converted(with_user(PLACE + inside))
+    assert found.warnings == [f"aaa/realms/realm/users/user[xfer1]/{path}: not supported."]
+    assert len(found.raw["user"]) == 1
+
+
+def test_a_short_token_key_is_not_used_and_not_shown() -> None:
+    inside = "<authorization><token><encryption_key>hunter2</encryption_key></token></authorization>"
+    found = converted(with_user(PLACE + inside))
+    assert "token_key" not in found.raw["user"][0]
+    assert "hunter2" not in found.warnings[0]
+
+
+def test_a_key_keeps_its_blanks_and_may_come_from_a_file(tmp_path: Path) -> None:
+    inside = f"<authorization><token><encryption_key> {KEY} </encryption_key></token></authorization>"
+    assert user_of(with_user(PLACE + inside))["token_key"] == f" {KEY} "
+    (tmp_path / "key").write_text(KEY + "\n")
+    inside = f"<authorization><token><key_file>{tmp_path}/key</key_file></token></authorization>"
+    assert user_of(with_user(PLACE + inside))["token_key"] == KEY
+
+
+def test_the_users_own_public_keys_are_used(tmp_path: Path) -> None:
+    assert "authorized_keys" not in user_of(with_user(PLACE), home=tmp_path)
+    (tmp_path / ".ssh").mkdir()
+    (tmp_path / ".ssh" / "authorized_keys").touch()
+    keys = user_of(with_user(PLACE), home=tmp_path)["authorized_keys"]
+    assert keys == [str(tmp_path / ".ssh" / "authorized_keys")]
+
+
+def test_the_older_form_of_the_fallback_is_read() -> None:
+    found = converted(
+        '<CONF><WEB HttpFallback="yes" HttpFallbackPort="8081" HttpsFallbackPort="8444"/></CONF>'
+    )
+    assert found.raw["http"] == {"enabled": True, "port": 8081}
+    assert found.raw["https"] == {"enabled": True, "port": 8444}
+    newer = converted(
+        '<CONF><WEB HttpFallback="yes"/><http_server><enable_http>false</enable_http></http_server></CONF>'
+    )
+    assert "http" not in newer.raw
+
+
+def test_passwords_do_not_move_to_an_open_port() -> None:
+    found = converted(
+        "<CONF><server><enable_http>true</enable_http><http_port>9091</http_port></server></CONF>"
+    )
+    assert "http" not in found.raw
+    assert found.warnings == ["server/enable_http: passwords would go unencrypted: not taken over."]
+
+
+@pytest.mark.parametrize("port", ["0", "65536", "-1", "http", "80 80x", "9" * 40])
+def test_a_port_that_is_none_is_not_used(port: str) -> None:
+    found = converted(f"<CONF><server><ssh_port>{port}</ssh_port></server></CONF>")
+    assert "ssh" not in found.raw
+    assert found.warnings == ["server/ssh_port: not a number from 1 to 65535: not used."]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '<!DOCTYPE c [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;&a;&a;">]><CONF>&b;</CONF>',
+        '<!DOCTYPE c [<!ENTITY x SYSTEM "file:///etc/passwd">]><CONF><server_name>&x;</server_name></CONF>',
+        '<!DOCTYPE CONF SYSTEM "http://127.0.0.1/x.dtd"><CONF/>',
+        "<CONF>",
+        "",
+        "<html/>",
+        "\x00",
+        '<?xml version="1.0" encoding="nonsense"?><CONF/>',
+        "<CONF>" + "<a>" * 60 + "</a>" * 60 + "</CONF>",
+        "<CONF>&undefined;</CONF>",
+    ],
+)
+def test_hostile_and_broken_files_are_refused(text: str) -> None:
+    with pytest.raises(AsperaConfUnreadable):
+        converted(text)
+
+
+def test_a_very_deep_file_does_not_exhaust_the_stack() -> None:
+    with pytest.raises(AsperaConfUnreadable):
+        converted("<CONF>" + "<a>" * 20_000 + "</a>" * 20_000 + "</CONF>")
+
+
+def test_what_server_toml_says_wins(tmp_path: Path) -> None:
+    (tmp_path / "aspera.conf").write_text(
+        with_user(PLACE, "<server><ssh_port>2222</ssh_port><server_name>old</server_name></server>")
+    )
+    (tmp_path / "server.toml").write_text(
+        '[server]\nname = "new"\n[ssh]\nhost_keys = ["k"]\n[https]\nenabled = false\n'
+        '[[user]]\nname = "xfer1"\ndocroot = "/ours"\n[[user]]\nname = "own"\ndocroot = "/own"\n'
+    )
+    settings = Source(tmp_path / "server.toml", tmp_path / "aspera.conf").read()
+    assert (settings.config.server.name, settings.config.ssh.port) == ("new", 2222)
+    assert [(one.name, str(one.docroot)) for one in settings.config.user] == [
+        ("xfer1", "/ours"),
+        ("own", "/own"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("5s", 5), ("30m", 1800), ("1d 12h", 129_600), ("90", 90), ("1H", 3600)]
+)
+def test_lengths_of_time(text: str, seconds: int) -> None:
+    assert values.duration(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "h", "1w", "-1", "1 x"])
+def test_no_lengths_of_time(text: str) -> None:
+    with pytest.raises(values.NotAValue):
+        values.duration(text)
+
+
+@pytest.mark.parametrize("text", ["Unlimited", "DISABLED", "undefined"])
+def test_words_for_no_number(text: str) -> None:
+    assert values.number(text) is None

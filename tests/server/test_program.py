@@ -1,0 +1,255 @@
+"""The whole server: it starts, serves on every port, reloads, and ends gracefully."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import time
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import asyncssh
+import pytest
+
+from connect_helper.server.control import RunsAlready
+from connect_helper.server.program import serve
+from connect_helper.server.source import Source
+from connect_helper.server.startup import CannotServe
+from connect_helper.server.tokens import TokenAuthority
+from tests.support.far_server import TOKEN_KEY, FarServer, far_server, user
+from tests.support.server_parts import PASSWORD, claims
+
+
+def basic(name: str, password: str = PASSWORD) -> dict[str, str]:
+    return {"Authorization": aiohttp.encode_basic_auth(name, password)}
+
+
+def ssh(server: FarServer, name: str = "ann", secret: str = PASSWORD) -> Any:
+    """A connection to the server, as an async context."""
+    return asyncssh.connect(
+        "127.0.0.1",
+        server.running.ssh_port or 0,
+        username=name,
+        password=secret,
+        known_hosts=None,
+        client_keys=None,
+        config=None,
+        agent_path=None,
+    )
+
+
+def http(server: FarServer) -> str:
+    return f"http://127.0.0.1:{server.running.http_port}"
+
+
+async def until(condition: Any, what: str) -> None:
+    """Wait until `condition()` is true; fail with `what` after ten seconds."""
+    try:
+        async with asyncio.timeout(10):
+            while not condition():  # noqa: ASYNC110  a log or a file has no event
+                await asyncio.sleep(0.01)
+    except TimeoutError:
+        pytest.fail(f"not within ten seconds: {what}")
+
+
+async def test_one_account_is_served_by_ssh_https_and_http(tmp_path: Path) -> None:
+    docroot = tmp_path / "ann"
+    async with far_server(tmp_path / "server", user("ann", docroot)) as server:
+        (docroot / "film.mov").write_bytes(b"film")
+        async with ssh(server) as connection, connection.start_sftp_client() as sftp:
+            assert "film.mov" in await sftp.listdir(".")
+        async with aiohttp.ClientSession(headers=basic("ann")) as client:
+            https = f"https://127.0.0.1:{server.running.https_port}"
+            for base in (https, http(server)):
+                async with client.get(f"{base}/info", ssl=False) as response:
+                    assert (await response.json())["transfer_user"] == "ann"
+        assert server.running.fingerprint is not None
+        assert server.running.warnings == (
+            "http: is enabled; what goes over it, tokens and files, can be read on the way.",
+        )
+
+
+async def test_a_token_opens_its_folder_by_ssh_and_by_http(tmp_path: Path) -> None:
+    docroot = tmp_path / "tom"
+    tom = user("tom", docroot, upload="token", download="token")
+    del tom["password_hash"]
+    async with far_server(tmp_path / "server", tom) as server:
+        (docroot / "inbox").mkdir()
+        (docroot / "inbox" / "film.mov").write_bytes(b"film")
+        (docroot / "secret").write_bytes(b"secret")
+        text = TokenAuthority(TOKEN_KEY).issue(claims("tom", now=time.time()))
+        async with ssh(server, "tom", text) as connection, connection.start_sftp_client() as sftp:
+            async with sftp.open("inbox/film.mov", "rb") as file:
+                assert await file.read() == b"film"
+            with pytest.raises(asyncssh.SFTPNoSuchFile):
+                await sftp.stat("secret")
+        async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {text}"}) as client:
+            async with client.get(f"{http(server)}/fallback/v1/files/inbox/film.mov") as response:
+                assert await response.read() == b"film"
+            async with client.get(f"{http(server)}/fallback/v1/files/secret") as response:
+                assert response.status == 404
+
+
+async def test_operators_see_sessions_and_figures_and_end_them(tmp_path: Path) -> None:
+    users = (user("ann", tmp_path / "a", admin=True), user("ben", tmp_path / "b"))
+    async with (
+        far_server(tmp_path / "server", *users) as server,
+        aiohttp.ClientSession(headers=basic("ann")) as client,
+        ssh(server, "ben") as connection,
+        connection.start_sftp_client() as sftp,
+    ):
+        await sftp.stat(".")
+        async with client.get(f"{http(server)}/operator/sessions") as response:
+            (session,) = (await response.json())["sessions"]
+        assert (session["account"], session["protocol"], session["status"]) == ("ben", "sftp", "running")
+        path = f"{http(server)}/operator/sessions/{session['id']}"
+        async with client.put(f"{path}/rate", json={"upload_kbps": 800}) as response:
+            assert await response.json() == {"upload_kbps": 800, "download_kbps": None}
+        for wrong in ({}, {"upload_kbps": "fast"}, {"upload_kbps": 0}, {"speed": 1}, [1]):
+            async with client.put(f"{path}/rate", json=wrong) as response:
+                assert response.status == 400
+        async with client.get(f"{http(server)}/metrics") as response:
+            assert b'connect_helper_sessions{protocol="sftp"} 1.0' in await response.read()
+        async with client.post(f"{path}/cancel") as response:
+            assert response.status == 204
+        async with asyncio.timeout(10):
+            await connection.wait_closed()
+        async with client.post(f"{path}/cancel") as response:
+            assert response.status == 404
+
+
+@pytest.mark.parametrize("headers", [{}, basic("ben"), basic("ann", "guess")])
+async def test_others_see_nothing_of_the_operators(tmp_path: Path, headers: dict[str, str]) -> None:
+    users = (user("ann", tmp_path / "a", admin=True), user("ben", tmp_path / "b"))
+    async with (
+        far_server(tmp_path / "server", *users) as server,
+        aiohttp.ClientSession(headers=headers) as client,
+    ):
+        for path in ("metrics", "operator/sessions"):
+            async with client.get(f"{http(server)}/{path}") as response:
+                assert response.status == 401
+                assert "Basic" not in response.headers.get("WWW-Authenticate", "")
+
+
+async def test_a_reload_brings_users_and_ends_the_sessions_of_who_is_gone(tmp_path: Path) -> None:
+    users = (user("ann", tmp_path / "a"), user("ben", tmp_path / "b"))
+    async with (
+        far_server(tmp_path / "server", *users) as server,
+        ssh(server, "ben") as kept,
+        ssh(server, "ann") as lost,
+    ):
+        server.configure({**server.settings, "user": [users[1], user("cleo", tmp_path / "c")]})
+        server.reloading.set()
+        async with asyncio.timeout(10):
+            await lost.wait_closed()
+        async with ssh(server, "cleo"), kept.start_sftp_client() as sftp:
+            assert await sftp.exists(".")
+        with pytest.raises(asyncssh.PermissionDenied):
+            await ssh(server, "ann")
+
+
+async def test_a_reload_with_a_mistake_changes_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with far_server(tmp_path / "server", user("ann", tmp_path / "a")) as server:
+        mistakes: list[dict[str, Any]] = [
+            {**server.settings, "ssh": {"port": 0}},
+            {**server.settings, "user": [user("ben", tmp_path / "b", password_hash="plain")]},
+        ]
+        for mistake in mistakes:
+            caplog.clear()
+            server.configure(mistake)
+            server.reloading.set()
+            await until(lambda: "the old ones hold" in caplog.text, "the complaint")
+            async with ssh(server):
+                pass
+
+
+async def test_a_changed_port_waits_for_a_restart_and_says_so(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    async with far_server(tmp_path / "server", user("ann", tmp_path / "a")) as server:
+        server.configure({**server.settings, "ssh": {**server.settings["ssh"], "port": 1}})
+        server.reloading.set()
+        await until(lambda: "settings were reloaded" in caplog.text, "the reload")
+    told = [record.message for record in caplog.records if "next start" in record.message]
+    assert told == ["ssh: was changed; that takes effect at the next start."]
+
+
+async def test_a_stop_lets_a_session_end_and_takes_no_new_one(tmp_path: Path) -> None:
+    docroot = tmp_path / "a"
+    async with (
+        asyncio.timeout(30),
+        far_server(tmp_path / "server", user("ann", docroot)) as server,
+        ssh(server) as connection,
+        connection.start_sftp_client() as sftp,
+        sftp.open("slow.bin", "wb") as file,
+    ):
+        await file.write(b"first")
+        server.stopping.set()
+        await refused(server)
+        await file.write(b" and last")
+    assert (docroot / "slow.bin").read_bytes() == b"first and last"
+
+
+async def refused(server: FarServer) -> None:
+    """Try until the server takes no new connection; the first tries may come before it has begun to stop."""
+    async with asyncio.timeout(10):
+        while True:
+            try:
+                (await ssh(server)).abort()
+            except (OSError, asyncssh.Error):
+                return
+
+
+async def test_a_stop_ends_sessions_that_do_not_end_themselves(tmp_path: Path) -> None:
+    impatient = {"stop_seconds": 0.2}
+    async with (
+        asyncio.timeout(30),
+        far_server(tmp_path / "server", user("ann", tmp_path / "a"), server=impatient) as server,
+    ):
+        connection = await ssh(server)
+        sftp = await connection.start_sftp_client()
+        file = await sftp.open("open.bin", "wb")
+        await file.write(b"x")
+        server.stopping.set()
+        await connection.wait_closed()
+
+
+async def test_two_servers_do_not_share_a_state_folder(tmp_path: Path) -> None:
+    async with far_server(tmp_path / "server", user("ann", tmp_path / "a")) as server:
+        stop = asyncio.Event()
+        with pytest.raises(RunsAlready):
+            await serve(Source(server.toml), stop, asyncio.Event(), lambda running: stop.set())
+
+
+async def test_a_port_in_use_is_named(tmp_path: Path) -> None:
+    async with far_server(tmp_path / "one", user("ann", tmp_path / "a")) as server:
+        taken = server.running.https_port
+        with pytest.raises(CannotServe, match=f"https: cannot listen at port {taken}"):
+            async with asyncio.timeout(20):
+                await _start(tmp_path / "two", user("ann", tmp_path / "a"), https={"port": taken})
+
+
+async def _start(folder: Path, *users: Any, **sections: Any) -> None:
+    try:
+        async with far_server(folder, *users, **sections):
+            pass
+    except BaseExceptionGroup as group:
+        raise group.exceptions[0] from None
+
+
+async def test_the_control_socket_is_for_the_servers_own_account(tmp_path: Path) -> None:
+    async with far_server(tmp_path / "server", user("ann", tmp_path / "a")) as server:
+        socket = server.state / "control.sock"
+        assert socket.stat().st_mode & 0o777 == 0o600
+        assert server.state.stat().st_mode & 0o777 == 0o700
+        async with (
+            aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(socket))) as client,
+            client.get("http://server/operator/sessions") as response,
+        ):
+            assert json.loads(await response.read()) == {"sessions": [], "ended": []}
+    assert not socket.exists()
