@@ -22,6 +22,7 @@ from connect_helper.server.configuration import ServerConfig
 from connect_helper.server.control import controlled
 from connect_helper.server.http.app import HttpParts, build_app
 from connect_helper.server.http.node.api import NodeApi
+from connect_helper.server.http.node.description import NODE_OPERATIONS
 from connect_helper.server.http.node.settings import NodeSettings
 from connect_helper.server.http.serving import HttpListener
 from connect_helper.server.http.uploads import UploadLimits
@@ -208,7 +209,8 @@ class _Server:
         if config.node.enabled:
             self._node = NodeApi(self._admission, self.sessions, self._node_settings())
             routes += self._node.routes()
-        return build_app(parts, more_routes=routes)
+        described = [NODE_OPERATIONS] if config.node.enabled else []
+        return build_app(parts, more_routes=routes, descriptions=described)
 
     def _open_docroot(self, name: str) -> Docroot | None:
         account = self._accounts.get(name)

@@ -15,6 +15,7 @@ from typing import Any
 
 import aiohttp
 import argon2
+from aiohttp import web
 from pydantic import SecretStr
 
 from connect_helper.server.access import Access
@@ -22,6 +23,7 @@ from connect_helper.server.accounts import Account, Accounts
 from connect_helper.server.admission import Admission
 from connect_helper.server.http.app import HttpParts, build_app
 from connect_helper.server.http.node.api import NodeApi
+from connect_helper.server.http.node.description import NODE_OPERATIONS
 from connect_helper.server.http.node.settings import NodeSettings
 from connect_helper.server.http.serving import HttpListener
 from connect_helper.server.login_limiter import LoginLimiter
@@ -64,6 +66,7 @@ class Node:
     ) -> None:
         self.base, self.api, self.accounts, self.admission = base, api, accounts, admission
         self.files = folder / "ann"
+        self.app = web.Application()
         self.sessions: Sessions = api.sessions
         self._client: aiohttp.ClientSession | None = None
 
@@ -173,7 +176,8 @@ async def node(folder: Path) -> AsyncIterator[Node]:
     parts = HttpParts(
         admission=admission, sessions=sessions, open_docroot=lambda _: None, state=folder, fallback=False
     )
-    listener = HttpListener(build_app(parts, more_routes=api.routes()))
+    app = build_app(parts, more_routes=api.routes(), descriptions=[NODE_OPERATIONS])
+    listener = HttpListener(app)
     await listener.start()
     sock = socket.create_server(("127.0.0.1", 0))
     sock.setblocking(False)
@@ -181,6 +185,7 @@ async def node(folder: Path) -> AsyncIterator[Node]:
     try:
         base = f"http://127.0.0.1:{sock.getsockname()[1]}"
         async with Node(base, folder, api, accounts, admission) as running:
+            running.app = app
             yield running
     finally:
         await listener.close()
