@@ -8,9 +8,10 @@ from __future__ import annotations
 import json
 import logging
 import logging.handlers
+import os
 import sys
 import time
-from typing import Final
+from typing import IO, Any, Final
 
 from connect_helper.server.configuration import LogSection
 
@@ -58,6 +59,17 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(line)
 
 
+class PrivateRotatingFile(logging.handlers.RotatingFileHandler):
+    """A log that no other account may read, also after it was set aside and begun anew."""
+
+    def _open(self) -> IO[Any]:  # type: ignore[override]
+        return open(self.baseFilename, self.mode, encoding=self.encoding, errors=self.errors, opener=_private)
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_CLOEXEC, 0o600)
+
+
 def set_up(section: LogSection) -> logging.Handler:
     """Send the log of this process where the configuration says. Raises OSError."""
     handler = _handler(section)
@@ -76,8 +88,7 @@ def set_up(section: LogSection) -> logging.Handler:
 def _handler(section: LogSection) -> logging.Handler:
     if section.file is None:
         return logging.StreamHandler(sys.stderr)
-    section.file.touch(mode=0o600, exist_ok=True)
-    return logging.handlers.RotatingFileHandler(
+    return PrivateRotatingFile(
         section.file,
         maxBytes=section.max_megabytes * 1_000_000,
         backupCount=section.keep_files,

@@ -1,0 +1,156 @@
+"""`connect-helper server` as a process: set up, check, run, watch, stop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import signal
+import sqlite3
+import sys
+import tomllib
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import aiohttp
+import pytest
+from typer.testing import CliRunner, Result
+
+from connect_helper.cli import app
+from connect_helper.server.accounts import Accounts
+from connect_helper.server.configuration import load
+from connect_helper.server.configuration_text import render
+from connect_helper.server.passwords import is_hash, matches
+from tests.support.far_server import settings_in, user
+from tests.support.server_parts import PASSWORD
+
+COMMAND = str(Path(sys.executable).with_name("connect-helper"))
+
+
+def command(*arguments: str, given: str | None = None) -> Result:
+    return CliRunner().invoke(app, ["server", *arguments], input=given)
+
+
+def test_init_makes_a_server_that_check_accepts_and_shows_the_password_once(tmp_path: Path) -> None:
+    made = command("init", str(tmp_path / "s"))
+    assert made.exit_code == 0
+    config = tmp_path / "s" / "server.toml"
+    password = next(line for line in made.output.splitlines() if "password" in line).split()[1]
+    account = Accounts.from_config(load(config)).get("admin")
+    assert account is not None
+    assert account.password_hash is not None
+    assert matches(account.password_hash.get_secret_value(), password)
+    for path in (tmp_path / "s").rglob("*"):
+        assert path.stat().st_mode & 0o077 == 0
+        assert path.is_dir() or password.encode() not in path.read_bytes()
+    checked = command("check", "--config", str(config))
+    assert (checked.exit_code, checked.output) == (0, f"{config} can be used: 1 users.\n")
+    again = command("init", str(tmp_path / "s"))
+    assert again.exit_code == 1
+    assert "already" in again.output
+
+
+def test_init_takes_an_aspera_conf_over_and_tells_what_it_could_not(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    conf = tmp_path / "aspera.conf"
+    conf.write_text(
+        f"""<CONF><default><file_system><access><paths><path><absolute>{tmp_path}/data</absolute></path></paths>
+        </access></file_system><authorization><transfer><in><value>token</value></in></transfer>
+        </authorization></default><trunks><trunk><id>1</id></trunk></trunks>
+        <aaa><realms><realm><users><user><name>xfer1</name></user></users></realm></realms></aaa></CONF>"""
+    )
+    made = command("init", str(tmp_path / "s"), "--from-aspera-conf", str(conf))
+    assert made.exit_code == 0
+    assert "Warning: trunks: not supported." in made.output
+    raw = tomllib.loads((tmp_path / "s" / "server.toml").read_text())
+    assert [(one["name"], one["upload"]) for one in raw["user"]] == [("admin", "allow"), ("xfer1", "token")]
+    assert command("check", "--config", str(tmp_path / "s" / "server.toml")).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ('[ssh]\nhost_keys = ["none"]\n', "ssh.host_keys"),
+        ('[https]\nenabled = true\ncert = "none.pem"\n', "https.cert"),
+        ('[[user]]\nname = "a"\ndocroot = "/none"\n', "user[a].docroot: /none is not a folder."),
+        ('[[user]]\nname = "a"\ndocroot = "/tmp"\nupload = "token"\n', "user[a]: needs a token"),
+        ('[token]\nkey_file = "none"\n[[user]]\nname = "a"\ndocroot = "/tmp"\n', "token.key_file"),
+        ("[https]\nport = 70000\n", "https.port"),
+    ],
+)
+def test_check_names_what_is_wrong(tmp_path: Path, change: str, sentence: str) -> None:
+    config = tmp_path / "server.toml"
+    rest = {"[ssh]": "enabled = false", "[https]": "enabled = false", "[http]": "enabled = true"}
+    text = "".join(f"{head}\n{line}\n" for head, line in rest.items() if head not in change)
+    config.write_text(text + change)
+    checked = command("check", "--config", str(config))
+    assert checked.exit_code == 1
+    assert sentence in checked.output
+    assert "Traceback" not in checked.output
+
+
+def test_a_password_is_hashed_from_standard_input() -> None:
+    made = command("hash-password", given="tiger\n")
+    assert made.exit_code == 0
+    assert is_hash(made.output.strip())
+    assert command("hash-password", given="\n").exit_code == 1
+
+
+def test_sessions_says_when_no_server_runs(tmp_path: Path) -> None:
+    command("init", str(tmp_path / "s"))
+    asked = command("sessions", "--config", str(tmp_path / "s" / "server.toml"))
+    assert asked.exit_code == 4
+    assert "No server answers" in asked.output
+
+
+@contextlib.asynccontextmanager
+async def running(config: Path) -> AsyncIterator[tuple[asyncio.subprocess.Process, str]]:
+    """The server as a process, and what it says when it runs."""
+    process = await asyncio.create_subprocess_exec(
+        *(COMMAND, "server", "run", "--config", str(config)),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    try:
+        async with asyncio.timeout(60):
+            said = await process.stdout.readuntil(b"host key")
+        yield process, said.decode()
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.communicate()
+
+
+async def ask(*arguments: str) -> tuple[int, str]:
+    """Run another command beside the server. In a thread: it has an event loop of its own."""
+    result = await asyncio.to_thread(command, *arguments)
+    return result.exit_code, result.output
+
+
+async def test_a_server_runs_is_watched_and_ends_at_sigterm(tmp_path: Path) -> None:
+    settings = settings_in(tmp_path / "s", user("ann", tmp_path / "ann"), log={"format": "json"})
+    config = tmp_path / "s" / "server.toml"
+    config.write_text(render(settings))
+    async with running(config) as (process, said):
+        port = int(next(line for line in said.splitlines() if "http " in line).split()[-1])
+        headers = {"Authorization": aiohttp.encode_basic_auth("ann", PASSWORD)}
+        async with aiohttp.ClientSession(headers=headers) as client:
+            url = f"http://127.0.0.1:{port}/fallback/v1/files/none"
+            async with client.get(url) as response:
+                assert response.status == 404
+        code, listed = await ask("sessions", "--config", str(config), "--json")
+        (session,) = json.loads(listed)["sessions"]
+        assert (code, session["account"], session["protocol"]) == (0, "ann", "http")
+        code, table = await ask("sessions", "--config", str(config))
+        assert session["id"] in table
+        assert await ask("sessions", "--config", str(config), "--cancel", session["id"]) == (0, "")
+        process.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(30):
+            _, log = await process.communicate()
+        assert process.returncode == 0
+    lines = [json.loads(line) for line in log.decode().splitlines() if line.startswith("{")]
+    assert lines[-1]["message"] == "the server has stopped"
+    assert PASSWORD not in log.decode()
+    with contextlib.closing(sqlite3.connect(tmp_path / "s" / "state" / "transfers.sqlite")) as database:
+        assert database.execute("select account, status from sessions").fetchall() == [("ann", "cancelled")]
