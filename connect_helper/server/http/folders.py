@@ -21,7 +21,7 @@ from connect_helper.server.http.callers import caller_of
 from connect_helper.server.http.gate import FALLBACK, preflight
 from connect_helper.server.http.problems import bad_request, not_found
 from connect_helper.server.http.threads import in_thread
-from connect_helper.server.http.uploads import upload_target
+from connect_helper.server.http.upload_disk import upload_target
 from connect_helper.storage.docpath import DocPath
 from connect_helper.storage.docroot import Docroot
 

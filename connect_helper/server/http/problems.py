@@ -16,18 +16,28 @@ class Problem(Exception):
     """A request that is answered with an error."""
 
     def __init__(
-        self, status: int, reason: str, user_message: str, *, headers: Mapping[str, str] | None = None
+        self,
+        status: int,
+        reason: str,
+        user_message: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        closes: bool = False,
     ) -> None:
         super().__init__(f"{status} {reason}")
         self.status = status
         self.reason = reason
         self.user_message = user_message
         self.headers = dict(headers or {})
+        self.closes = closes  # the rest of the request's body is not worth reading
 
     def response(self) -> web.Response:
         """The answer to send."""
         body = {"error": {"code": self.status, "reason": self.reason, "user_message": self.user_message}}
-        return web.json_response(body, status=self.status, headers=self.headers)
+        response = web.json_response(body, status=self.status, headers=self.headers)
+        if self.closes:
+            response.force_close()
+        return response
 
 
 def bad_request(user_message: str) -> Problem:

@@ -8,19 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import os
-import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final, Protocol
 
-from aiohttp import ClientError, StreamReader
+from aiohttp import ClientError
 
 from connect_helper.server.http.digests import Hash
 from connect_helper.server.http.threads import until_done
 
-BATCH: Final = 1024 * 1024  # bytes gathered for one write
+BATCH: Final = 512 * 1024  # bytes gathered for one write
 VECTORS: Final = 512  # pieces in one write; the system takes 1024
 SLOWEST_BYTES: Final = 4096  # what must come at least within one idle limit
 SYNC_EVERY: Final = 64 * 1024 * 1024  # bytes after which the disk is asked to confirm
@@ -36,6 +35,14 @@ class End(Enum):
     STALLED = "the client stopped sending"
     WANTED = "another request took over"
     LOST = "the line broke"
+
+
+class Body(Protocol):
+    """What is read from: the part of `aiohttp.StreamReader` that is used."""
+
+    async def readany(self) -> bytes:
+        """The next bytes there are; none at the end."""
+        ...
 
 
 class Progress(Protocol):
@@ -85,7 +92,7 @@ class Receiver:
     """Reads one body into one destination."""
 
     def __init__(
-        self, body: StreamReader, destination: Destination, *, disk: Executor, pace: Pace, idle_s: float
+        self, body: Body, destination: Destination, *, disk: Executor, pace: Pace, idle_s: float
     ) -> None:
         self._body = body
         self._destination = destination
@@ -102,7 +109,7 @@ class Receiver:
         """Have `run` end soon, because another request wants the upload."""
         self._wanted = True
         if self._reading is not None and not self._reading.expired():
-            self._reading.reschedule(asyncio.get_running_loop().time())
+            self._reading.reschedule(self._clock())
 
     async def run(self, limit: int, tell: Progress) -> End:
         """Take at most `limit` bytes; all of them are written when this returns, however it ends.
@@ -121,28 +128,41 @@ class Receiver:
         return end
 
     async def _read(self, limit: int, tell: Progress) -> End:
-        left = limit
-        checked_at, seen = time.monotonic(), 0
-        self._grant_time()
+        left, due = limit, self._clock() + self._idle_s
+        seen = 0  # bytes since `due` was set
+        self._wake_at(due)
         while piece := await self._body.readany():
             if len(piece) > left:
                 return End.TOO_LONG
             left -= len(piece)
             seen += len(piece)
-            self._gathered.append(piece)
-            self._size += len(piece)
-            if self._size >= BATCH or len(self._gathered) >= VECTORS:
-                await self._start_write()
-                await tell(self._destination.offset, self._destination.synced)
+            await self._gather(piece, tell)
+            self._wake_at(None)  # our own throttling is not the client's silence
+            began = self._clock()
             await self._pace(len(piece))
-            if seen >= SLOWEST_BYTES and (seen >= BATCH or time.monotonic() - checked_at > 1.0):
-                checked_at, seen = time.monotonic(), 0
-                self._grant_time()
+            if self._wanted:
+                return End.WANTED
+            now = self._clock()
+            due += now - began
+            if seen >= SLOWEST_BYTES:
+                due, seen = now + self._idle_s, 0
+            self._wake_at(due)
         return End.WHOLE
 
-    def _grant_time(self) -> None:
+    async def _gather(self, piece: bytes, tell: Progress) -> None:
+        self._gathered.append(piece)
+        self._size += len(piece)
+        if self._size >= BATCH or len(self._gathered) >= VECTORS:
+            await self._start_write()
+            await tell(self._destination.offset, self._destination.synced)
+
+    @staticmethod
+    def _clock() -> float:
+        return asyncio.get_running_loop().time()
+
+    def _wake_at(self, when: float | None) -> None:
         if self._reading is not None and not self._wanted:
-            self._reading.reschedule(asyncio.get_running_loop().time() + self._idle_s)
+            self._reading.reschedule(when)
 
     async def _start_write(self) -> None:
         await self._written()
@@ -152,9 +172,14 @@ class Receiver:
 
     async def _written(self) -> None:
         writing, self._writing = self._writing, None
-        if writing is not None:
-            await until_done(writing)
+        if writing is None:
+            return
+        await until_done(writing)
+        try:
             writing.result()
+        except OSError:
+            self._gathered, self._size = [], 0  # they must not land where the failed ones should be
+            raise
 
     async def _flush(self) -> None:
         await self._written()

@@ -27,7 +27,7 @@ HEAD_LIMIT_S: Final = 10.0
 REST_LIMIT_S: Final = 75.0  # between two requests on one connection
 TLS_LIMIT_S: Final = 15.0
 SWEEP_EVERY_S: Final = 1.0
-READ_BUFFER: Final = 512 * 1024  # bytes of a body held back before the sender is slowed down
+READ_BUFFER: Final = 256 * 1024  # bytes of a body held back before the sender is slowed down
 _FULL: Final = (
     b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nRetry-After: 5\r\n"
     b"Access-Control-Allow-Origin: *\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s"

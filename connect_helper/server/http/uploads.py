@@ -8,15 +8,13 @@ stands as complete but has not got its name (the program was killed in between),
 from __future__ import annotations
 
 import hashlib
-import logging
 import os
 import secrets
-import stat
 import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final, ParamSpec, TypeVar
@@ -33,20 +31,29 @@ from connect_helper.server.http.problems import (
     denied,
     disk_full,
     no_such_upload,
-    not_found,
     problem_of,
 )
 from connect_helper.server.http.receiving import Destination, End, Receiver
 from connect_helper.server.http.threads import in_thread
 from connect_helper.server.http.tus_headers import Checksum, Metadata, metadata_header
+from connect_helper.server.http.upload_disk import (
+    feed_piece,
+    joined,
+    open_partial,
+    partial_beside,
+    prepare_target,
+    publish_upload,
+    remove_partial,
+    size_of,
+    split,
+    sweep_one,
+    upload_target,
+)
 from connect_helper.server.http.upload_locks import Busy, Hold, UploadLocks
 from connect_helper.server.http.upload_records import Kind, UploadRecord, UploadRecords
-from connect_helper.server.publishing import publish
-from connect_helper.spec.names import partial_name
-from connect_helper.storage.docpath import ROOT, DocPath, display, parse
+from connect_helper.server.http.upload_refusals import broken_off, content_wrong, too_long, wrong_offset
+from connect_helper.storage.docpath import ROOT, DocPath
 from connect_helper.storage.docroot import Docroot
-
-log = logging.getLogger(__name__)
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -54,7 +61,6 @@ DEFERRED_LIMIT: Final = 1 << 40  # bytes of an upload whose length was never sai
 NOTE_EVERY_S: Final = 1.0  # how often a running upload's offset is noted
 DIGESTS_KEPT: Final = 4096  # running digests of uploads between two requests
 _STEP: Final = 64 * 1024 * 1024  # bytes hashed between two looks at whether we are still wanted
-_READ: Final = 2 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,13 +116,13 @@ class Uploads:
         target = upload_target(caller, wish.metadata.path, wish.kind)
         await self._check_room(caller, target, wish.length or 0)
         upload_id = secrets.token_hex(16)
-        await self.on_disk(_prepare_target, caller, target, wish.kind)
+        await self.on_disk(prepare_target, caller, target, wish.kind)
         record = UploadRecord(
             id=upload_id,
             account=caller.account,
             kind=wish.kind,
-            path=_joined(target),
-            partial=_joined(_partial_beside(target, upload_id)),
+            path=joined(target),
+            partial=joined(partial_beside(target, upload_id)),
             length=wish.length,
             offset=0,
             synced=0,
@@ -170,7 +176,7 @@ class Uploads:
         record = await self._listed(self._records.get, upload_id)
         if record is None or record.account != caller.account or record.expires_at < self._clock():
             raise no_such_upload()
-        if not caller.access.allows(Operation.CREATE, _split(record.path)):
+        if not caller.access.allows(Operation.CREATE, split(record.path)):
             raise no_such_upload()
         return record
 
@@ -206,10 +212,10 @@ class Uploads:
                 record = self._with_length(record, length)
                 await self._check_space(caller, length - record.offset)
             if offset != record.offset:
-                raise _wrong_offset(record)
+                raise wrong_offset(record)
             room = (DEFERRED_LIMIT if record.length is None else record.length) - offset
             if body_length is not None and body_length > room:
-                raise _too_long(record)
+                raise too_long(record)
             if not record.done:
                 record = await self._receive(caller, record, hold, body, room, checksum)
             if record.complete and not record.done and record.kind == "whole":
@@ -231,11 +237,11 @@ class Uploads:
         room: int,
         checksum: Checksum | None,
     ) -> UploadRecord:
-        handle = await self.on_disk(_open_partial, caller.docroot, _split(record.partial), record.offset)
+        handle = await self.on_disk(open_partial, caller.docroot, split(record.partial), record.offset)
         try:
             if handle is None:
                 # Bytes we counted are gone: somebody else shortened the file. What is left counts.
-                raise _wrong_offset(await self._shrunk(caller, record))
+                raise wrong_offset(await self._shrunk(caller, record))
             whole = self._running_digest(record)
             piece = None if checksum is None else hashlib.new(checksum.algorithm, usedforsecurity=False)
             hashes = tuple(each for each in (whole, piece) if each is not None)
@@ -253,10 +259,10 @@ class Uploads:
             wrong = piece is not None and checksum is not None and piece.digest() != checksum.digest
             if end is End.TOO_LONG or wrong or (checksum is not None and end is not End.WHOLE):
                 await self.on_disk(os.ftruncate, handle, record.offset)
-                raise _too_long(record) if end is End.TOO_LONG else _broken_off(end, checksum_wrong=wrong)
+                raise too_long(record) if end is End.TOO_LONG else broken_off(end, checksum_wrong=wrong)
             record = await self._keep(record, destination, whole, kept=True)
             if end is not End.WHOLE:
-                raise _broken_off(end)
+                raise broken_off(end)
             if record.complete and record.kind == "partial":
                 await self.on_disk(destination.sync)
                 record = await self._keep(record, destination, whole, kept=True)
@@ -283,7 +289,7 @@ class Uploads:
         return record
 
     async def _shrunk(self, caller: Caller, record: UploadRecord) -> UploadRecord:
-        size = await self.on_disk(_size_of, caller.docroot, _split(record.partial))
+        size = await self.on_disk(size_of, caller.docroot, split(record.partial))
         record = replace(record, offset=size, synced=min(size, record.synced))
         await self.note(record)
         return record
@@ -301,7 +307,7 @@ class Uploads:
 
     async def finish(self, caller: Caller, record: UploadRecord) -> UploadRecord:
         """Bring a complete upload under its name. Raises Problem; refused for good, the upload is gone."""
-        target, unfinished = _split(record.path), _split(record.partial)
+        target, unfinished = split(record.path), split(record.partial)
         at, running = self._digests.pop(record.id, (-1, None))
         digest = running.digest() if running is not None and at == record.length else None
         with caller.file(target, "in") as file:
@@ -309,8 +315,8 @@ class Uploads:
                 if digest is None and record.wants_digest:
                     digest = await self._digest_of(caller.docroot, unfinished, record.length or 0)
                 if record.sha256 is not None and digest != record.sha256:
-                    raise _content_wrong()
-                await self.on_disk(_publish, caller, record)
+                    raise content_wrong()
+                await self.on_disk(publish_upload, caller, record)
             except Problem:
                 await self.forget(caller, record)
                 raise
@@ -323,14 +329,13 @@ class Uploads:
             file.finished(record.length or 0, digest)
         record = replace(record, done=True, digest=digest, synced=record.offset)
         await self.note(record)
-        log.info("upload finished: %s, %s bytes", display(target), record.length)
         return record
 
     async def _digest_of(self, docroot: Docroot, path: DocPath, size: int) -> bytes:
         """Hash a file piece by piece, so that we can be stopped in between."""
         digest = hashlib.sha256(usedforsecurity=False)
         for start in range(0, size, _STEP):
-            await self.on_disk(_feed, digest, docroot, path, start, min(_STEP, size - start))
+            await self.on_disk(feed_piece, digest, docroot, path, start, min(_STEP, size - start))
         return digest.digest()
 
     async def terminate(self, caller: Caller, upload_id: str) -> None:
@@ -341,7 +346,7 @@ class Uploads:
     async def forget(self, caller: Caller, record: UploadRecord) -> None:
         """Remove an upload and what came of it; a finished file stays."""
         self._digests.pop(record.id, None)
-        await self.on_disk(_remove_partial, caller.docroot, record)
+        await self.on_disk(remove_partial, caller.docroot, record)
         await self._listed(self._records.remove, [record.id])
 
     async def sweep(self, open_docroot: Callable[[str], Docroot | None]) -> int:
@@ -354,7 +359,7 @@ class Uploads:
             if self._locks.held(record.id):
                 continue
             async with self._locks.hold(record.id):
-                await self.on_disk(_sweep_one, open_docroot, record)
+                await self.on_disk(sweep_one, open_docroot, record)
                 await self._listed(self._records.remove, [record.id])
                 self._digests.pop(record.id, None)
                 removed += 1
@@ -388,144 +393,3 @@ class _Noting:
         if not self._quiet and now - self._last > NOTE_EVERY_S:
             self._last = now
             await self._uploads.note(replace(self._record, offset=offset, synced=synced))
-
-
-def upload_target(caller: Caller, name: bytes | None, kind: Kind = "whole") -> DocPath:
-    """Where an upload leads: `name` below the token's destination. Raises Problem, UnsafePath.
-
-    A part of a file has no name of its own; without one it is kept in the destination.
-    """
-    token = caller.access.token
-    root = (token.destination_root if token is not None else None) or ROOT
-    if not caller.access.may_send:
-        raise denied() if token is None else not_found()
-    if name is None or not name.strip(b"/"):
-        if kind != "partial":
-            raise bad_request('The Upload-Metadata header must give the file\'s "path" or "filename".')
-        return root if token is None or not token.destinations else token.destinations[0]
-    target = parse(name.lstrip(b"/"), root)
-    if not caller.access.allows(Operation.CREATE, target):
-        raise not_found()
-    return target
-
-
-def _prepare_target(caller: Caller, target: DocPath, kind: Kind) -> None:
-    """Make missing folders above the target and refuse early what could never be published."""
-    if len(target) > 1:
-        caller.docroot.makedirs(target[:-1])
-    if kind == "partial":
-        return
-    with suppress(FileNotFoundError):
-        facts = caller.docroot.lstat(target)
-        if stat.S_ISDIR(facts.st_mode):
-            raise Problem(403, "is_folder", "A folder stands at that name.")
-        if not caller.access.may_overwrite:
-            raise already_exists()
-
-
-def _partial_beside(target: DocPath, upload_id: str) -> DocPath:
-    """Uploads of one name at a time must not share a file, so each has its own."""
-    if not target:
-        return (partial_name(b"." + upload_id.encode()),)
-    return (*target[:-1], partial_name(target[-1] + b"." + upload_id[:16].encode()))
-
-
-def _joined(path: DocPath) -> bytes:
-    return b"/".join(path)
-
-
-def _split(stored: bytes) -> DocPath:
-    return tuple(stored.split(b"/")) if stored else ROOT
-
-
-def _open_partial(docroot: Docroot, path: DocPath, offset: int) -> int | None:
-    """Open an unfinished file, cut to `offset`; None when it is shorter than that."""
-    handle = docroot.open_write(path, os.O_RDWR | os.O_CREAT, 0o666)
-    size = os.fstat(handle).st_size
-    if size < offset:
-        os.close(handle)
-        return None
-    if size > offset:
-        os.ftruncate(handle, offset)
-    return handle
-
-
-def _size_of(docroot: Docroot, path: DocPath) -> int:
-    try:
-        return docroot.lstat(path).st_size
-    except FileNotFoundError:
-        return 0
-
-
-def _feed(digest: Hash, docroot: Docroot, path: DocPath, start: int, length: int) -> None:
-    handle = docroot.open_read(path)
-    try:
-        end = start + length
-        while start < end and (data := os.pread(handle, min(_READ, end - start), start)):
-            digest.update(data)
-            start += len(data)
-    finally:
-        os.close(handle)
-
-
-def _publish(caller: Caller, record: UploadRecord) -> None:
-    target, unfinished = _split(record.path), _split(record.partial)
-    if record.length == 0:
-        os.close(caller.docroot.open_write(unfinished, os.O_WRONLY | os.O_CREAT, 0o666))
-    elif caller.docroot.lstat(unfinished).st_size != record.length:
-        raise _content_wrong()
-    if record.mtime_ns is not None:
-        caller.docroot.utime(unfinished, record.mtime_ns, record.mtime_ns)
-    publish(caller.docroot, unfinished, target, replace=caller.access.may_overwrite)
-
-
-def _remove_partial(docroot: Docroot, record: UploadRecord) -> None:
-    if not record.done:
-        with suppress(FileNotFoundError, NotADirectoryError):
-            docroot.unlink(_split(record.partial))
-
-
-def _sweep_one(open_docroot: Callable[[str], Docroot | None], record: UploadRecord) -> None:
-    if record.done:
-        return
-    docroot = open_docroot(record.account)
-    if docroot is None:
-        return
-    with docroot:
-        try:
-            _remove_partial(docroot, record)
-        except OSError as error:
-            log.warning("an abandoned upload cannot be removed: %s", error.strerror)
-
-
-def _wrong_offset(record: UploadRecord) -> Problem:
-    return Problem(
-        409,
-        "wrong_offset",
-        "The upload stands at another offset; go on from there.",
-        headers={"Upload-Offset": str(record.offset)},
-    )
-
-
-def _too_long(record: UploadRecord) -> Problem:
-    return Problem(
-        413,
-        "too_long",
-        "More bytes than the upload's length; none of them were kept.",
-        headers={"Upload-Offset": str(record.offset), "Connection": "close"},
-    )
-
-
-def _broken_off(end: End, *, checksum_wrong: bool = False) -> Problem:
-    close = {"Connection": "close"}
-    if end is End.WHOLE and checksum_wrong:
-        return Problem(460, "checksum_mismatch", "The bytes were damaged on the way; send them again.")
-    if end is End.WANTED:
-        return Problem(423, "locked", "Another request goes on with this upload.", headers=close)
-    return Problem(408, "stalled", "The bytes stopped coming; resume the upload.", headers=close)
-
-
-def _content_wrong() -> Problem:
-    return Problem(
-        460, "checksum_mismatch", "The file that arrived is not the one that was sent; send it again."
-    )

@@ -1,0 +1,131 @@
+"""The steps of an upload on the disk, each blocking, and where its bytes go."""
+
+from __future__ import annotations
+
+import logging
+import os
+import stat
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Final
+
+from connect_helper.server.access import Operation
+from connect_helper.server.http.callers import Caller
+from connect_helper.server.http.digests import Hash
+from connect_helper.server.http.problems import Problem, already_exists, bad_request, denied, not_found
+from connect_helper.server.http.upload_records import Kind, UploadRecord
+from connect_helper.server.http.upload_refusals import content_wrong
+from connect_helper.server.publishing import publish
+from connect_helper.spec.names import partial_name
+from connect_helper.storage.docpath import ROOT, DocPath, parse
+from connect_helper.storage.docroot import Docroot
+
+log = logging.getLogger(__name__)
+
+_READ: Final = 2 * 1024 * 1024
+
+
+def upload_target(caller: Caller, name: bytes | None, kind: Kind = "whole") -> DocPath:
+    """Where an upload leads: `name` below the token's destination. Raises Problem, UnsafePath.
+
+    A part of a file has no name of its own; without one it is kept in the destination.
+    """
+    token = caller.access.token
+    root = (token.destination_root if token is not None else None) or ROOT
+    if not caller.access.may_send:
+        raise denied() if token is None else not_found()
+    if name is None or not name.strip(b"/"):
+        if kind != "partial":
+            raise bad_request('The Upload-Metadata header must give the file\'s "path" or "filename".')
+        return (*root, b"part") if token is None or not token.destinations else token.destinations[0]
+    target = parse(name.lstrip(b"/"), root)
+    if not caller.access.allows(Operation.CREATE, target):
+        raise not_found()
+    return target
+
+
+def prepare_target(caller: Caller, target: DocPath, kind: Kind) -> None:
+    """Make missing folders above the target and refuse early what could never be published."""
+    if len(target) > 1:
+        caller.docroot.makedirs(target[:-1])
+    if kind == "partial":
+        return
+    with suppress(FileNotFoundError):
+        facts = caller.docroot.lstat(target)
+        if stat.S_ISDIR(facts.st_mode):
+            raise Problem(403, "is_folder", "A folder stands at that name.")
+        if not caller.access.may_overwrite:
+            raise already_exists()
+
+
+def partial_beside(target: DocPath, upload_id: str) -> DocPath:
+    """Uploads of one name at a time must not share a file, so each has its own."""
+    return (*target[:-1], partial_name(target[-1] + b"." + upload_id[:16].encode()))
+
+
+def joined(path: DocPath) -> bytes:
+    return b"/".join(path)
+
+
+def split(stored: bytes) -> DocPath:
+    return tuple(stored.split(b"/")) if stored else ROOT
+
+
+def open_partial(docroot: Docroot, path: DocPath, offset: int) -> int | None:
+    """Open an unfinished file, cut to `offset`; None when it is shorter than that."""
+    handle = docroot.open_write(path, os.O_RDWR | os.O_CREAT, 0o666)
+    size = os.fstat(handle).st_size
+    if size < offset:
+        os.close(handle)
+        return None
+    if size > offset:
+        os.ftruncate(handle, offset)
+    return handle
+
+
+def size_of(docroot: Docroot, path: DocPath) -> int:
+    try:
+        return docroot.lstat(path).st_size
+    except FileNotFoundError:
+        return 0
+
+
+def feed_piece(digest: Hash, docroot: Docroot, path: DocPath, start: int, length: int) -> None:
+    handle = docroot.open_read(path)
+    try:
+        end = start + length
+        while start < end and (data := os.pread(handle, min(_READ, end - start), start)):
+            digest.update(data)
+            start += len(data)
+    finally:
+        os.close(handle)
+
+
+def publish_upload(caller: Caller, record: UploadRecord) -> None:
+    target, unfinished = split(record.path), split(record.partial)
+    if record.length == 0:
+        os.close(caller.docroot.open_write(unfinished, os.O_WRONLY | os.O_CREAT, 0o666))
+    elif caller.docroot.lstat(unfinished).st_size != record.length:
+        raise content_wrong()
+    if record.mtime_ns is not None:
+        caller.docroot.utime(unfinished, record.mtime_ns, record.mtime_ns)
+    publish(caller.docroot, unfinished, target, replace=caller.access.may_overwrite)
+
+
+def remove_partial(docroot: Docroot, record: UploadRecord) -> None:
+    if not record.done:
+        with suppress(FileNotFoundError, NotADirectoryError):
+            docroot.unlink(split(record.partial))
+
+
+def sweep_one(open_docroot: Callable[[str], Docroot | None], record: UploadRecord) -> None:
+    if record.done:
+        return
+    docroot = open_docroot(record.account)
+    if docroot is None:
+        return
+    with docroot:
+        try:
+            remove_partial(docroot, record)
+        except OSError as error:
+            log.warning("an abandoned upload cannot be removed: %s", error.strerror)

@@ -1,0 +1,140 @@
+"""A body on its way to the disk: all of it or a true prefix, whatever happens."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import hashlib
+import os
+from collections.abc import Iterator
+from concurrent.futures import Executor
+from pathlib import Path
+
+import pytest
+
+from connect_helper.server.http import receiving
+from connect_helper.server.http.receiving import Destination, End, Receiver
+from connect_helper.server.http.threads import disk_threads
+
+
+class Pieces:
+    """A body of known pieces; after the last it ends, or never does."""
+
+    def __init__(self, *pieces: bytes, ends: bool = True) -> None:
+        self._pieces = list(pieces)
+        self._ends = ends
+
+    async def readany(self) -> bytes:
+        await asyncio.sleep(0)
+        if not self._pieces and not self._ends:
+            await asyncio.get_running_loop().create_future()
+        return self._pieces.pop(0) if self._pieces else b""
+
+
+@pytest.fixture
+def disk() -> Iterator[Executor]:
+    threads = disk_threads()
+    yield threads
+    threads.shutdown()
+
+
+@pytest.fixture
+def handle(tmp_path: Path) -> Iterator[int]:
+    opened = os.open(tmp_path / "file", os.O_RDWR | os.O_CREAT)
+    yield opened
+    os.close(opened)
+
+
+async def at_once(_: int) -> None:
+    """No rate limit."""
+
+
+async def untold(_offset: int, _synced: int) -> None:
+    """Nobody notes the progress."""
+
+
+async def test_every_byte_is_written_and_hashed(handle: int, disk: Executor) -> None:
+    content = os.urandom(3_000_000)
+    digest = hashlib.sha256()
+    destination = Destination(handle, 0, 0, (digest,))
+    body = Pieces(*(content[at : at + 70_001] for at in range(0, len(content), 70_001)))
+    told = []
+
+    async def note(offset: int, synced: int) -> None:
+        told.append((offset, synced))
+
+    end = await Receiver(body, destination, disk=disk, pace=at_once, idle_s=5).run(len(content), note)
+    assert (end, destination.offset) == (End.WHOLE, len(content))
+    assert os.pread(handle, len(content) + 1, 0) == content
+    assert digest.digest() == hashlib.sha256(content).digest()
+    assert told == sorted(told)
+    assert told[-1][0] <= len(content)
+
+
+async def test_nothing_past_the_limit_is_written(handle: int, disk: Executor) -> None:
+    destination = Destination(handle, 0, 0)
+    body = Pieces(b"abc", b"defg")
+    end = await Receiver(body, destination, disk=disk, pace=at_once, idle_s=5).run(5, untold)
+    assert end is End.TOO_LONG
+    assert os.pread(handle, 10, 0) == b"abc"
+
+
+async def test_after_a_failed_write_no_later_bytes_take_its_place(
+    handle: int, disk: Executor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(receiving, "BATCH", 10)
+    written, write = [], os.pwritev
+
+    def full_for_a_moment(file: int, views: list[memoryview], offset: int) -> int:
+        written.append(offset)
+        if len(written) == 2:
+            raise OSError(errno.ENOSPC, "full")
+        return write(file, views, offset)
+
+    monkeypatch.setattr(os, "pwritev", full_for_a_moment)
+    destination = Destination(handle, 0, 0)
+    body = Pieces(b"a" * 10, b"b" * 10, b"c" * 10, b"d" * 10)
+    with pytest.raises(OSError, match="full"):
+        await Receiver(body, destination, disk=disk, pace=at_once, idle_s=5).run(40, untold)
+    assert os.pread(handle, 100, 0) == b"a" * 10
+    assert destination.offset == 10
+
+
+async def test_our_own_throttling_is_not_the_clients_silence(handle: int, disk: Executor) -> None:
+    async def slowly(_: int) -> None:
+        await asyncio.sleep(0.06)
+
+    destination = Destination(handle, 0, 0)
+    body = Pieces(*[b"x" * 100] * 5)
+    end = await Receiver(body, destination, disk=disk, pace=slowly, idle_s=0.05).run(500, untold)
+    assert end is End.WHOLE
+
+
+async def test_dripping_bytes_do_not_hold_a_place(handle: int, disk: Executor) -> None:
+    class Dripping:
+        async def readany(self) -> bytes:
+            await asyncio.sleep(0.005)
+            return b"x"
+
+    destination = Destination(handle, 0, 0)
+    end = await Receiver(Dripping(), destination, disk=disk, pace=at_once, idle_s=0.1).run(10**6, untold)
+    assert end is End.STALLED
+    assert os.fstat(handle).st_size == destination.offset > 0
+
+
+@pytest.mark.parametrize("how", ["taken over", "cancelled"])
+async def test_broken_off_it_leaves_what_came(handle: int, disk: Executor, how: str) -> None:
+    destination = Destination(handle, 0, 0)
+    receiver = Receiver(Pieces(b"abc", ends=False), destination, disk=disk, pace=at_once, idle_s=5)
+    running = asyncio.create_task(receiver.run(10, untold), name="receive")
+    for _ in range(5):
+        await asyncio.sleep(0)
+    if how == "taken over":
+        receiver.let_go()
+        assert await running is End.WANTED
+    else:
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+    assert os.pread(handle, 10, 0) == b"abc"
+    assert destination.offset == 3
