@@ -23,9 +23,7 @@ from connect_helper.server.control import controlled
 from connect_helper.server.http.app import HttpParts, build_app
 from connect_helper.server.http.node.api import NodeApi
 from connect_helper.server.http.node.description import NODE_OPERATIONS
-from connect_helper.server.http.node.description import NODE_OPERATIONS
 from connect_helper.server.http.node.settings import NodeSettings
-from connect_helper.server.http.openapi import Description
 from connect_helper.server.http.serving import HttpListener
 from connect_helper.server.http.uploads import UploadLimits
 from connect_helper.server.login_limiter import LoginLimiter
@@ -208,7 +206,6 @@ class _Server:
         )
         operating = Operating(self.sessions, self.metrics, admins_only(self._admission))
         routes: list[web.AbstractRouteDef] = [*operating.routes()]
-        descriptions: list[Description] = []
         if config.node.enabled:
             self._node = NodeApi(self._admission, self.sessions, self._node_settings())
             routes += self._node.routes()

@@ -249,7 +249,7 @@ class Docroot:
 
     @contextmanager
     def _parent(self, path: DocPath) -> Iterator[tuple[int, bytes]]:
-        """The open folder a path lies in, and its last name. Raises PermissionError for the docroot itself."""
+        """The open folder a path lies in, and its last name. Raises PermissionError for the docroot."""
         if not path:
             raise PermissionError(errno.EACCES, "the shared folder itself cannot be changed")
         if len(path) == 1:
