@@ -21,15 +21,15 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import aiohttp
-from aiohttp import web
-from aiohttp.typedefs import Handler, Middleware
 
 from connect_helper.api.app import build_pages_face, build_parts
 from connect_helper.api.choosing import whole_folder_rule
+from connect_helper.api.connect.info_text import InfoTexts
+from connect_helper.api.connect.transfers import INFO_TEXTS
 from connect_helper.api.host_key_questions import HostKeyQuestions
 from connect_helper.api.listening import Listener, bind_first_free
 from connect_helper.api.sites import Sites
@@ -47,7 +47,7 @@ from connect_helper.transfers.messages import Connected, FileReport, Progress, T
 from connect_helper.transfers.plan import HostKeys, LocalRef, Login, Server, SessionPlan, Upload
 from connect_helper.transfers.requests import StartRequest
 from connect_helper.transfers.state import Move, Status
-from connect_helper.transfers.transfer import Owner
+from connect_helper.transfers.transfer import Owner, Transfer
 from connect_helper.transfers.worker import NICENESS
 from connect_helper.transports.known_hosts import KnownHosts
 
@@ -247,8 +247,7 @@ async def measure(home: Path, running: int, finished: int, seconds: float) -> di
             tasks=tasks,
         )
         face = build_pages_face(parts, port)
-        cpu_ms: list[float] = []
-        face.middlewares.append(_timing(cpu_ms))
+        face[INFO_TEXTS] = texts = TimedTexts()
         listener = Listener(face, sock)
         serving = tasks.create_task(listener.run(), name="pages' face")
         await listener.started.wait()
@@ -280,8 +279,8 @@ async def measure(home: Path, running: int, finished: int, seconds: float) -> di
         "zero_p50_ms": statistics.median(times["zero"]),
         "zero_max_ms": max(times["zero"]),
         "ping_p99_ms": _percentile(times["ping"], 0.99),
-        "answer_cpu_p50_ms": statistics.median(cpu_ms),
-        "answer_cpu_p99_ms": _percentile(cpu_ms, 0.99),
+        "answer_cpu_p50_ms": statistics.median(texts.cpu_ms),
+        "answer_cpu_p99_ms": _percentile(texts.cpu_ms, 0.99),
         "helper_cpu_percent": 100 * cpu_s / seconds,
         "page_ms": page_ms,
         "open_s": opened_s,
@@ -290,18 +289,19 @@ async def measure(home: Path, running: int, finished: int, seconds: float) -> di
     }
 
 
-def _timing(cpu_ms: list[float]) -> Middleware:
-    """Note the processor time of each large answer, which neighbours on the machine do not change."""
+class TimedTexts(InfoTexts):
+    """Notes the processor time of each large answer, which neighbours on the machine hardly change."""
 
-    @web.middleware
-    async def timed(request: web.Request, handler: Handler) -> web.StreamResponse:
+    def __init__(self) -> None:
+        super().__init__()
+        self.cpu_ms: list[float] = []
+
+    def activity(self, token: int, transfers: Iterable[Transfer]) -> str:
         began = time.thread_time()
-        answer = await handler(request)
-        if isinstance(answer, web.Response) and (answer.content_length or 0) > 100_000:
-            cpu_ms.append((time.thread_time() - began) * 1_000)
-        return answer
-
-    return timed
+        text = super().activity(token, transfers)
+        if len(text) > 100_000:
+            self.cpu_ms.append((time.thread_time() - began) * 1_000)
+        return text
 
 
 def _nowhere(_: str) -> bool:
