@@ -67,6 +67,16 @@ async def granted(face: Face, tmp_path: Path) -> str:
     return (await face.choose(file))[0]
 
 
+async def test_the_number_of_sessions_and_their_threshold_reach_the_session(face: Face, granted: str) -> None:
+    status, answer = await face.start(upload(granted, multi_session="4", multi_session_threshold=5_000_000))
+    assert status == 200, answer
+    plan = face.parts.manager.plan_of(answer["transfer_specs"][0]["uuid"])
+    assert (plan.connections, plan.divide_from) == (4, 5_000_000)
+    status, answer = await face.start(upload(granted, multi_session=10_000))
+    assert (status, answer["error"]["code"]) == (400, 400)
+    assert "multi_session" in str(answer)
+
+
 @pytest.mark.parametrize("field", ["direction", "remote_host", "paths"])
 async def test_a_spec_without_a_needed_field_names_it(face: Face, granted: str, field: str) -> None:
     spec = upload(granted)
