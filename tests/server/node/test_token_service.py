@@ -1,0 +1,73 @@
+"""The example of a web application that hands out download tokens (examples/token-service)."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from aiohttp.test_utils import TestClient, TestServer
+
+from tests.support.node import PASSWORD, Node
+
+FOLDER = Path(__file__).parents[3] / "examples" / "token-service"
+found = importlib.util.spec_from_file_location("token_service", FOLDER / "serve.py")
+assert found is not None
+assert found.loader is not None
+example = importlib.util.module_from_spec(found)
+sys.modules[found.name] = example  # dataclasses look their module up
+found.loader.exec_module(example)
+
+
+@pytest.fixture
+async def site(node: Node) -> AsyncIterator[TestClient]:  # type: ignore[type-arg]
+    public = node.files / "public"
+    public.mkdir()
+    (public / "film.mov").write_bytes(b"12345")
+    (node.files / "private").touch()
+    service = example.Service(example.Node(node.base, "ann", PASSWORD))
+    async with TestClient(TestServer(service.app())) as client:
+        yield client
+
+
+def asked_by(site: TestClient, origin: str | None = None) -> dict[str, str]:  # type: ignore[type-arg]
+    return {"Origin": origin or str(site.make_url("/")).rstrip("/")}
+
+
+async def test_the_page_gets_a_token_for_one_file(node: Node, site: TestClient) -> None:  # type: ignore[type-arg]
+    files = await (await site.get("/files")).json()
+    assert files == [{"path": "/public/film.mov", "size": 5}]
+    answer = await site.post("/download-token", json={"path": files[0]["path"]}, headers=asked_by(site))
+    spec = await answer.json()
+    assert spec["authentication"] == "token"
+    assert spec["direction"] == "receive"
+    claims = node.claims(spec["token"])
+    assert claims.sources == ((b"public", b"film.mov"),)
+    assert claims.expires_at - claims.issued_at == 600
+    assert PASSWORD not in str(spec)
+
+
+async def test_what_is_not_the_visitor_s_is_refused(site: TestClient) -> None:  # type: ignore[type-arg]
+    for path, status in (
+        ("/private", 403),
+        ("/public/../private", 403),
+        ("/public2", 403),
+        ("", 403),
+        ("/public/none", 404),
+    ):
+        answer = await site.post("/download-token", json={"path": path}, headers=asked_by(site))
+        assert answer.status == status, path
+        assert "token" not in await answer.text()
+
+
+async def test_other_sites_get_nothing(site: TestClient) -> None:  # type: ignore[type-arg]
+    for headers in ({}, asked_by(site, "https://evil.example"), asked_by(site, "null")):
+        answer = await site.post("/download-token", json={"path": "/public/film.mov"}, headers=headers)
+        assert answer.status == 403
+
+
+async def test_the_page_and_its_script_are_served(site: TestClient) -> None:  # type: ignore[type-arg]
+    assert 'src="connect.js"' in await (await site.get("/")).text()
+    assert "AW4" in await (await site.get("/connect.js")).text()
