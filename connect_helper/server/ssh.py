@@ -24,10 +24,11 @@ from connect_helper.server.admission import Admission
 from connect_helper.server.cipher_choice import prefer
 from connect_helper.server.sessions import Session, Sessions
 from connect_helper.server.sftp.channel import SftpChannel
+from connect_helper.server.sftp.desk import Workers
 from connect_helper.server.sftp.files import Files
-from connect_helper.server.sftp.outlet import LeanConnection, fits
+from connect_helper.server.sftp.lean_connection import LeanConnection, fits
 from connect_helper.server.sftp.packets import BadPacket
-from connect_helper.server.sftp.service import SftpService, Workers
+from connect_helper.server.sftp.service import SftpService
 from connect_helper.storage.docroot import Docroot
 from connect_helper.version import __version__
 

@@ -1,0 +1,163 @@
+"""What the requests of one session share: who asks, where answers go, who does the work, what is bounded.
+
+Everything here belongs to the event loop's thread; what touches a disk goes to the threads of `Workers`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Final, Protocol, TypeVar
+
+from connect_helper.server.sessions import Session
+from connect_helper.server.sftp import packets
+from connect_helper.server.sftp.failures import failure
+from connect_helper.server.sftp.files import Files
+from connect_helper.server.sftp.lane import Answer
+from connect_helper.server.sftp.order import Order
+from connect_helper.server.sftp.packets import Data, Request, Status
+from connect_helper.storage.docpath import DocPath
+
+_T = TypeVar("_T")
+
+MOST_REQUESTS: Final = 512  # waiting for their answers
+MOST_BYTES: Final = 8 * 1024 * 1024  # of data waiting to be written
+MOST_OUT: Final = 4 * 1024 * 1024  # bytes of answers waiting to be sent
+
+
+class Outlet(Protocol):
+    """The way to the client."""
+
+    def send(self, *parts: Data) -> None:
+        """Send bytes in order; they stay unchanged until they have left."""
+        ...
+
+    @property
+    def waiting(self) -> int:
+        """Bytes that have not left."""
+        ...
+
+    async def room(self, limit: int) -> None:
+        """Wait until at most `limit` bytes wait, or the client is gone."""
+        ...
+
+    def pause_reading(self) -> None: ...
+
+    def resume_reading(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Workers:
+    """The threads for disk work, shared by all sessions: short jobs, and those that may take minutes."""
+
+    quick: ThreadPoolExecutor
+    slow: ThreadPoolExecutor
+
+
+class Desk:
+    """Counts requests in and answers out, and has work done in between."""
+
+    def __init__(
+        self,
+        files: Files,
+        session: Session,
+        outlet: Outlet,
+        workers: Workers,
+        tasks: asyncio.TaskGroup,
+        *,
+        keep_free: float,
+    ) -> None:
+        self.files = files
+        self.session = session
+        self.outlet = outlet
+        self.keep_free = keep_free  # part of the disk that uploads leave free, 0 to 1
+        self.order = Order()
+        self.stop = threading.Event()  # for long jobs in threads
+        self.idle = asyncio.Event()  # no answer is owed
+        self.idle.set()
+        self.owed = 0
+        self._workers = workers
+        self._tasks = tasks
+        self._bytes = 0  # of data not written
+        self._paused = False
+
+    def took(self, request: Request) -> None:
+        """A request has come in; beyond a limit, the channel is not read until half of it is answered."""
+        self.owed += 1
+        self._bytes += request.size
+        self.idle.clear()
+        if not self._paused and (self.owed >= MOST_REQUESTS or self._bytes >= MOST_BYTES):
+            self._paused = True
+            self.outlet.pause_reading()
+
+    def answer(self, answer: Answer, size: int = 0) -> None:
+        """Send the answer to one request, which brought `size` bytes of data."""
+        self.outlet.send(*answer)
+        self.owed -= 1
+        self._bytes -= size
+        if not self.owed:
+            self.idle.set()
+        if self._paused and self.owed <= MOST_REQUESTS // 2 and self._bytes <= MOST_BYTES // 2:
+            self._paused = False
+            self.outlet.resume_reading()
+
+    def spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        """Have `work` done beside everything else; it ends with the session."""
+        self._tasks.create_task(work, name=f"sftp {name} {self.session.id}")
+
+    def start(self, run: Callable[[], _T], *, slow: bool = False) -> asyncio.Future[_T]:
+        """Have `run` done in a thread."""
+        pool = self._workers.slow if slow else self._workers.quick
+        return asyncio.get_running_loop().run_in_executor(pool, run)
+
+    async def in_thread(self, run: Callable[[], _T], *, slow: bool = False) -> _T:
+        """What has begun is not taken back when the session ends: a thread cannot be."""
+        return await asyncio.shield(self.start(run, slow=slow))
+
+    def in_turn(
+        self,
+        number: int,
+        paths: Sequence[DocPath],
+        run: Callable[[], Answer],
+        *,
+        changes: bool,
+        slow: bool = False,
+    ) -> None:
+        """Have `run` done in a thread when its turn has come, and send what it returns."""
+        turn, before = self.order.enter(paths, changes=changes)
+
+        async def work() -> None:
+            try:
+                await Order.wait(before)
+                try:
+                    answer = await self.in_thread(run, slow=slow)
+                except OSError as error:
+                    answer = failure(number, error)
+                self.answer(answer)
+            finally:
+                self.order.leave(turn)
+
+        self.spawn(work(), "path")
+
+
+def done(number: int, act: Callable[[], object]) -> Callable[[], Answer]:
+    """`act`, with an answer that it was done."""
+
+    def run() -> Answer:
+        act()
+        return packets.status(number, Status.OK)
+
+    return run
+
+
+def space_answer(number: int, facts: os.statvfs_result) -> Answer:
+    """The answer to statvfs@openssh.com and its like."""
+    numbers = (
+        facts.f_bsize, facts.f_frsize, facts.f_blocks, facts.f_bfree, facts.f_bavail, facts.f_files,
+        facts.f_ffree, facts.f_favail, facts.f_fsid, facts.f_flag & 3, facts.f_namemax,
+    )  # fmt: skip
+    return packets.answer(packets.EXTENDED_REPLY, number, packets.space(numbers))

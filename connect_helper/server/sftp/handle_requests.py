@@ -1,0 +1,273 @@
+"""Requests about open files and folders. A file has a lane (`lane`), a folder is read in its order."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Final, TypeVar
+
+from connect_helper.server.sftp import packets
+from connect_helper.server.sftp.desk import MOST_OUT, Desk, done, space_answer
+from connect_helper.server.sftp.failures import failure
+from connect_helper.server.sftp.files import OpenFile, errno_error, set_open_attrs
+from connect_helper.server.sftp.folders import OpenFolder
+from connect_helper.server.sftp.lane import Answer, Job, Lane, Other, Read, Write
+from connect_helper.server.sftp.order import Order
+from connect_helper.server.sftp.packets import Fields, Request, Status
+from connect_helper.storage.docpath import DocPath, parse
+
+MOST_HANDLES: Final = 1000
+_O = TypeVar("_O", OpenFile, OpenFolder)
+Act = Callable[[int, Fields], None]
+
+
+class HandleRequests:
+    """Each method takes a request's number and fields; raises BadPacket, UnsafePath, and OSError for a wrong
+    handle. `close_all` ends what the client has left open."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self._handles: dict[bytes, Lane | OpenFolder] = {}
+        self._last = 0
+        self._over = False
+        self.by_kind: dict[int, Act] = {
+            packets.OPEN: self._open,
+            packets.OPENDIR: self._opendir,
+            packets.CLOSE: self._close,
+            packets.READ: self._read,
+            packets.FSTAT: self._fstat,
+            packets.FSETSTAT: self._fsetstat,
+            packets.READDIR: self._readdir,
+        }
+        self.by_name: dict[bytes, Act] = {
+            b"fsync@openssh.com": self._fsync,
+            b"fstatvfs@openssh.com": self._fstatvfs,
+        }
+
+    @property
+    def has_files(self) -> bool:
+        return any(isinstance(one, Lane) for one in self._handles.values())
+
+    async def close_all(self) -> None:
+        """Close what is open, after the threads that use it are done."""
+        self._over = True
+        handles, self._handles = list(self._handles.values()), {}
+        for one in handles:
+            if isinstance(one, OpenFolder):
+                one.close()
+                continue
+            one.drop()
+            try:
+                await self._desk.in_thread(one.file.close)
+            except OSError as error:
+                one.file.error = one.file.error or str(error.strerror)
+            self._report(one.file, "The connection ended before the file was closed.")
+
+    # Opening and closing ---------------------------------------------------------------------------
+
+    def _opendir(self, number: int, fields: Fields) -> None:
+        path, owner = parse(fields.string()), self._desk.session.account.name.encode()
+        self._opening(number, path, lambda: OpenFolder(self._desk.files, path, owner), changes=False)
+
+    def _open(self, number: int, fields: Fields) -> None:
+        path, flags, attrs = parse(fields.string()), fields.u32(), fields.attrs()
+        self._opening(
+            number,
+            path,
+            lambda: self._desk.files.open(path, flags, attrs.mode),
+            changes=flags != packets.FLAG_READ,
+        )
+
+    def _opening(self, number: int, path: DocPath, open_it: Callable[[], _O], *, changes: bool) -> None:
+        desk = self._desk
+        if len(self._handles) >= MOST_HANDLES:
+            raise errno_error(errno.EMFILE)
+        turn, before = desk.order.enter([path], changes=changes)
+
+        async def work() -> None:
+            try:
+                await Order.wait(before)
+                try:
+                    handle = self._keep(await self._opened(open_it))
+                except OSError as error:
+                    desk.answer(failure(number, error))
+                    return
+                desk.answer(packets.answer(packets.HANDLE, number, packets.string(handle)))
+            finally:
+                desk.order.leave(turn)
+
+        desk.spawn(work(), "open")
+
+    async def _opened(self, open_it: Callable[[], _O]) -> _O:
+        """Open something in a thread; with nobody left to have it, it is closed again."""
+        opening = self._desk.start(open_it)
+        try:
+            return await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            opening.add_done_callback(_close_opened)
+            raise
+
+    def _keep(self, opened: OpenFile | OpenFolder) -> bytes:
+        self._last += 1
+        handle = packets.u64(self._last)
+        if isinstance(opened, OpenFolder):
+            self._handles[handle] = opened
+        else:
+            self._handles[handle] = Lane(opened, keep_free=self._desk.keep_free)
+            self._desk.session.file_started(opened.path, "in" if opened.writable else "out")
+        return handle
+
+    def _close(self, number: int, fields: Fields) -> None:
+        handle = fields.string()
+        folder = self._handles.get(handle)
+        if isinstance(folder, OpenFolder):
+            del self._handles[handle]
+            self._desk.in_turn(number, [], done(number, folder.close), changes=False)
+            return
+        lane = self.lane(handle)
+        lane.closing = True
+        # Requests about the path that come later must find what was written.
+        turn, _before = self._desk.order.enter([lane.file.path], changes=lane.file.writable)
+
+        def after() -> None:
+            self._handles.pop(handle, None)
+            self._desk.order.leave(turn)
+            self._report(lane.file, "")
+
+        self.put(lane, Other(number, done(number, lane.file.close), after=after))
+
+    def _report(self, file: OpenFile, ended: str) -> None:
+        """Tell the session how a file ended; one that was only looked at is not worth a line."""
+        session = self._desk.session
+        if not (file.bytes_written or file.bytes_read or file.error):
+            session.file_left(file.path, "in" if file.writable else "out")
+        elif file.writable:
+            session.file_finished(file.path, "in", file.bytes_written, error=file.error or ended or None)
+        else:  # a reader may stop wherever it likes
+            session.file_finished(file.path, "out", file.bytes_read, error=file.error or None)
+
+    # Open files ------------------------------------------------------------------------------------
+
+    def lane(self, handle: bytes) -> Lane:
+        """The lane of an open file. Raises OSError for a handle that is none."""
+        lane = self._handles.get(handle)
+        if not isinstance(lane, Lane) or lane.closing:
+            raise OSError(errno.EBADF, "no such handle")
+        return lane
+
+    def put(self, lane: Lane, job: Job) -> None:
+        """Have a job done when those before it are."""
+        lane.jobs.append(job)
+        self._kick(lane)
+
+    def write(self, request: Request) -> None:
+        lane = self.lane(request.fields.string())
+        self.put(lane, Write(request.number, request.fields.u64(), request.data, request.size))
+
+    def _read(self, number: int, fields: Fields) -> None:
+        lane = self.lane(fields.string())
+        self.put(lane, Read(number, fields.u64(), min(fields.u32(), packets.LARGEST_DATA)))
+
+    def _on_file(self, number: int, handle: bytes, run: Callable[[OpenFile], Answer]) -> None:
+        lane = self.lane(handle)
+        self.put(lane, Other(number, lambda: run(lane.file)))
+
+    def _fstat(self, number: int, fields: Fields) -> None:
+        handle = fields.string()
+        folder = self._handles.get(handle)
+        if isinstance(folder, OpenFolder):
+            path = folder.path
+
+            def look() -> Answer:
+                return packets.answer(packets.ATTRS, number, packets.attrs(self._desk.files.stat(path)))
+
+            self._desk.in_turn(number, [path], look, changes=False)
+            return
+        self._on_file(
+            number,
+            handle,
+            lambda file: packets.answer(packets.ATTRS, number, packets.attrs(os.fstat(file.handle))),
+        )
+
+    def _fsetstat(self, number: int, fields: Fields) -> None:
+        handle, attrs = fields.string(), fields.attrs()
+        self._on_file(number, handle, lambda file: done(number, lambda: set_open_attrs(file, attrs))())
+
+    def _fsync(self, number: int, fields: Fields) -> None:
+        self._on_file(number, fields.string(), lambda file: done(number, lambda: os.fsync(file.handle))())
+
+    def _fstatvfs(self, number: int, fields: Fields) -> None:
+        self._on_file(number, fields.string(), lambda file: space_answer(number, os.fstatvfs(file.handle)))
+
+    # Lanes -----------------------------------------------------------------------------------------
+
+    def _kick(self, lane: Lane) -> None:
+        if not lane.busy:
+            lane.busy = True
+            self._desk.spawn(self._work(lane), "file")
+
+    async def _work(self, lane: Lane) -> None:
+        """Do the jobs of a lane until there are none, one trip while the answers of the last one go."""
+        desk = self._desk
+        last: tuple[list[Job], list[Answer]] | None = None
+        try:
+            while lane.jobs:
+                batch = lane.take()
+                slow = any(isinstance(job, Other) and job.slow for job in batch)
+                coming = sum(job.size for job in batch if isinstance(job, Write))
+                if last is not None and (coming or (desk.outlet.waiting > MOST_OUT and not slow)):
+                    await self._deliver(*last)  # what may have to wait lets nobody wait for an answer
+                    last = None
+                if any(isinstance(job, Read) for job in batch):
+                    await desk.outlet.room(MOST_OUT)
+                if coming:
+                    await desk.session.pace(coming, "in")
+                trip = desk.start(partial(lane.run, batch), slow=slow)
+                if last is not None:
+                    await self._deliver(*last)
+                last = batch, await asyncio.shield(trip)
+            if last is not None:
+                await self._deliver(*last)
+        finally:
+            lane.busy = False
+        if lane.jobs and not self._over:  # came while the last answers waited for their turn
+            self._kick(lane)
+
+    async def _deliver(self, batch: list[Job], answers: list[Answer]) -> None:
+        going = sum(len(answer[1]) for answer in answers if len(answer) > 1)
+        if going:
+            await self._desk.session.pace(going, "out")
+        for job, answer in zip(batch, answers, strict=True):
+            if isinstance(job, Other) and job.after is not None:
+                job.after()
+            self._desk.answer(answer, job.size if isinstance(job, Write) else 0)
+
+    # Open folders ----------------------------------------------------------------------------------
+
+    def _readdir(self, number: int, fields: Fields) -> None:
+        desk, folder = self._desk, self._handles.get(fields.string())
+        if not isinstance(folder, OpenFolder):
+            raise OSError(errno.EBADF, "no such handle")
+
+        def look() -> Answer:
+            entries = folder.read()
+            return packets.names(number, entries) if entries else packets.status(number, Status.EOF)
+
+        async def work() -> None:
+            async with folder.turn:
+                await desk.outlet.room(MOST_OUT)
+                try:
+                    answer = await desk.in_thread(look)
+                except OSError as error:
+                    answer = failure(number, error)
+            desk.answer(answer)
+
+        desk.spawn(work(), "folder")
+
+
+def _close_opened(opening: asyncio.Future[Any]) -> None:
+    if not opening.cancelled() and opening.exception() is None:
+        opening.result().close()
