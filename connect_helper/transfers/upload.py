@@ -15,6 +15,7 @@ from connect_helper.errors import (
     ContentError,
     LengthMismatch,
     SourceChanged,
+    SourceDenied,
     TargetError,
     TargetIsFolder,
     TransferError,
@@ -240,7 +241,11 @@ class Upload:
             return ours == await self._transport.digest(partial, "sha256", offset, expected=ours)
         last = ((max(0, offset - TAIL), min(TAIL, offset)),)
         ranges = sparse_ranges(offset) if decision is PartialDecision.COMPARE_SPARSE else last
-        return await self._same_samples(source, partial, ranges)
+        try:
+            return await self._same_samples(source, partial, ranges)
+        except SourceDenied:  # who may only send may not read either: the server compares, if it can
+            ours = await asyncio.to_thread(_digest, source, offset)
+            return ours == await self._transport.digest(partial, "sha256", offset, expected=ours)
 
     # Sending ---------------------------------------------------------------------------------------
 

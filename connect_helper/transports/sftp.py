@@ -22,6 +22,7 @@ from connect_helper.errors import (
     ContentError,
     DiskFull,
     LengthMismatch,
+    SourceError,
     TargetError,
     TargetIsFolder,
     TargetNotFolder,
@@ -219,6 +220,9 @@ class SftpTransport:
             return await asyncio.gather(*(file.read_whole(offset, length) for offset, length in ranges))
 
     async def digest(self, path: bytes, algorithm: str, length: int, *, expected: str) -> str:
+        by_server = await self._digest_by_server(path, algorithm, length)
+        if by_server:
+            return by_server
         by_program = await program_digest(self._all.first.connection, path, algorithm, length)
         if by_program and by_program == expected:
             return expected
@@ -229,6 +233,16 @@ class SftpTransport:
         nowhere = ReceiveItem(path, length, facts.mtime_ns, _Nowhere(), 0, hashes, lambda _count: None)
         await self.receive(nowhere)
         return hashes.digest()
+
+    async def _digest_by_server(self, path: bytes, algorithm: str, length: int) -> str:
+        """What a server says that offers the check-file extension; "" where it has no answer."""
+        if not length:  # which would mean "up to the end"
+            return ""
+        try:
+            return await self._call(lambda wire: wire.check_file(path, algorithm, length), "source", path)
+        except SourceError as error:
+            _log.debug("no digest by the server: %s", error.internal_message)
+            return ""
 
     # Moving bytes --------------------------------------------------------------------------------
 

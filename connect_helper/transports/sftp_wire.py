@@ -315,6 +315,25 @@ class SftpWire:
             raise asyncssh.SFTPBadMessage(str(error)) from None
         return Space(fields[1] * fields[4])
 
+    async def check_file(self, path: bytes, algorithm: str, length: int) -> str:
+        """Hex digest of the first `length` bytes of a file, computed by the server.
+
+        Source: draft-ietf-secsh-filexfer-extensions-00, section 3. The names of algorithms are hashlib's.
+        """
+        self._offers(b"check-file")
+        part = struct.pack(">QQI", 0, length, 0)
+        packet = await self._extended(
+            b"check-file-name", _string(path) + _string(algorithm.encode("ascii")) + part
+        )
+        try:
+            packet.get_string()  # the name of the extension again
+            used = packet.get_string()
+        except PacketDecodeError as error:
+            raise asyncssh.SFTPBadMessage(str(error)) from None
+        if used != algorithm.encode("ascii"):
+            raise asyncssh.SFTPFailure("a digest of another kind than asked for")
+        return packet.get_remaining_payload().hex()
+
     async def open_folder(self, path: bytes) -> bytes:
         return handle_of(await self.ask(OPENDIR, _string(path)))
 
