@@ -20,6 +20,8 @@ from connect_helper.server.http.digests import Hash
 from connect_helper.server.http.threads import until_done
 
 BATCH: Final = 512 * 1024  # bytes gathered for one write
+LARGEST_BATCH: Final = 4 * 1024 * 1024  # of a fast sender: a thread's turn is not free
+QUICK_S: Final = 0.05  # a batch that came so fast is followed by a larger one
 VECTORS: Final = 512  # pieces in one write; the system takes 1024
 SLOWEST_BYTES: Final = 4096  # what must come at least within one idle limit
 SYNC_EVERY: Final = 64 * 1024 * 1024  # bytes after which the disk is asked to confirm
@@ -101,6 +103,8 @@ class Receiver:
         self._idle_s = idle_s
         self._gathered: list[bytes] = []
         self._size = 0  # bytes gathered
+        self._batch = BATCH
+        self._batch_began = 0.0
         self._writing: asyncio.Future[None] | None = None
         self._reading: asyncio.Timeout | None = None
         self._wanted = False
@@ -152,7 +156,7 @@ class Receiver:
     async def _gather(self, piece: bytes, tell: Progress) -> None:
         self._gathered.append(piece)
         self._size += len(piece)
-        if self._size >= BATCH or len(self._gathered) >= VECTORS:
+        if self._size >= self._batch or len(self._gathered) >= VECTORS:
             await self._start_write()
             await tell(self._destination.offset, self._destination.synced)
 
@@ -167,6 +171,10 @@ class Receiver:
     async def _start_write(self) -> None:
         await self._written()
         pieces, self._gathered, self._size = self._gathered, [], 0
+        now = self._clock()
+        quick = now - self._batch_began < QUICK_S
+        self._batch = min(self._batch * 2, LARGEST_BATCH) if quick else BATCH
+        self._batch_began = now
         loop = asyncio.get_running_loop()
         self._writing = loop.run_in_executor(self._disk, self._destination.write, pieces)
 

@@ -20,9 +20,11 @@ from connect_helper.server.http.threads import until_done
 
 SMALLEST_STEP: Final = 256 * 1024  # bytes
 LARGEST_STEP: Final = 8 * 1024 * 1024
-BLOCK: Final = 512 * 1024  # bytes read ahead under encryption
-_FAST_S: Final = 0.25
-_SLOW_S: Final = 5.0
+SMALLEST_BLOCK: Final = 256 * 1024  # bytes read ahead under encryption
+LARGEST_BLOCK: Final = 2 * 1024 * 1024  # a thread's turn costs as much as encrypting some 100 KiB
+SLICE: Final = 512 * 1024  # bytes encrypted at once, while other clients wait
+_FAST_S: Final = 0.1
+_SLOW_S: Final = 1.0
 
 Pace = Callable[[int], Awaitable[None]]
 Unchanged = Callable[[], bool]
@@ -88,34 +90,42 @@ class Sender:
                 if sent != amount:
                     raise _Broken("the file became shorter")
                 start += sent
-                step = _next_step(step, loop.time() - began)
+                step = _next_step(step, loop.time() - began, SMALLEST_STEP, LARGEST_STEP)
 
     async def _encrypted(self, handle: int, start: int, length: int, unchanged: Unchanged) -> None:
         loop = asyncio.get_running_loop()
-        end = start + length
+        block, end = SMALLEST_BLOCK, start + length
         reading: asyncio.Future[bytes] | None = None
         try:
             while start < end:
                 if reading is None:
-                    reading = self._read(handle, start, end)
+                    reading = self._read(handle, start, min(start + block, end))
                 await until_done(reading)
                 data, reading = reading.result(), None
                 if not data:
                     raise _Broken("the file became shorter")
                 start += len(data)
                 if start < end:
-                    reading = self._read(handle, start, end)
+                    reading = self._read(handle, start, min(start + block, end))
                 else:
                     await self._check(unchanged)
-                await self._pace(len(data))
-                async with asyncio.timeout_at(loop.time() + self._idle_s):
-                    await self._response.write(data)
+                began = loop.time()
+                await self._write(data)
+                block = _next_step(block, loop.time() - began, SMALLEST_BLOCK, LARGEST_BLOCK)
         finally:
             if reading is not None:
                 await until_done(reading)  # it uses the descriptor, which the caller closes
 
+    async def _write(self, data: bytes) -> None:
+        view = memoryview(data)
+        for at in range(0, len(view), SLICE):
+            piece = view[at : at + SLICE]
+            await self._pace(len(piece))
+            async with asyncio.timeout(self._idle_s):
+                await self._response.write(piece)
+
     def _read(self, handle: int, start: int, end: int) -> asyncio.Future[bytes]:
-        step = partial(os.pread, handle, min(BLOCK, end - start), start)
+        step = partial(os.pread, handle, end - start, start)
         return asyncio.get_running_loop().run_in_executor(self._disk, step)
 
     async def _check(self, unchanged: Unchanged) -> None:
@@ -127,7 +137,8 @@ class _Broken(Exception):
     """The bytes to send are not what was promised."""
 
 
-def _next_step(step: int, took_s: float) -> int:
+def _next_step(step: int, took_s: float, smallest: int, largest: int) -> int:
+    """Larger after a quick step, smaller after a slow one: little is held for those who take little."""
     if took_s < _FAST_S:
-        return min(step * 2, LARGEST_STEP)
-    return max(step // 2, SMALLEST_STEP) if took_s > _SLOW_S else step
+        return min(step * 2, largest)
+    return max(step // 2, smallest) if took_s > _SLOW_S else step

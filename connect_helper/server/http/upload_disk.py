@@ -119,8 +119,6 @@ def remove_partial(docroot: Docroot, record: UploadRecord) -> None:
 
 
 def sweep_one(open_docroot: Callable[[str], Docroot | None], record: UploadRecord) -> None:
-    if record.done:
-        return
     docroot = open_docroot(record.account)
     if docroot is None:
         return

@@ -58,6 +58,7 @@ from connect_helper.storage.docroot import Docroot
 P = ParamSpec("P")
 R = TypeVar("R")
 DEFERRED_LIMIT: Final = 1 << 40  # bytes of an upload whose length was never said
+DONE_KEPT_S: Final = 3600.0  # how long a client may ask whether its last bytes arrived
 NOTE_EVERY_S: Final = 1.0  # how often a running upload's offset is noted
 DIGESTS_KEPT: Final = 4096  # running digests of uploads between two requests
 _STEP: Final = 64 * 1024 * 1024  # bytes hashed between two looks at whether we are still wanted
@@ -327,7 +328,8 @@ class Uploads:
                 await self.forget(caller, record)
                 raise problem_of(error) or denied() from None
             file.finished(record.length or 0, digest)
-        record = replace(record, done=True, digest=digest, synced=record.offset)
+        kept_until = min(record.expires_at, self._clock() + DONE_KEPT_S)
+        record = replace(record, done=True, digest=digest, synced=record.offset, expires_at=kept_until)
         await self.note(record)
         return record
 
@@ -355,14 +357,18 @@ class Uploads:
         `open_docroot` gives the docroot of an account, None when there is none of that name; it blocks.
         """
         removed = 0
-        for record in await self._listed(self._records.expired, self._clock()):
-            if self._locks.held(record.id):
-                continue
-            async with self._locks.hold(record.id):
-                await self.on_disk(sweep_one, open_docroot, record)
-                await self._listed(self._records.remove, [record.id])
+        while over := [
+            record
+            for record in await self._listed(self._records.expired, self._clock())
+            if not self._locks.held(record.id)
+        ]:
+            for record in over:
                 self._digests.pop(record.id, None)
-                removed += 1
+                if not record.done:
+                    async with self._locks.hold(record.id):
+                        await self.on_disk(sweep_one, open_docroot, record)
+            await self._listed(self._records.remove, [record.id for record in over])
+            removed += len(over)
         return removed
 
     # Threads -------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import os
@@ -11,6 +12,7 @@ from urllib.parse import quote
 import aiohttp
 import pytest
 
+from connect_helper.server.http.uploads import UploadLimits
 from tests.support.http_far_end import FarEnd, far_end
 from tests.support.tls import tls_pair
 
@@ -150,3 +152,22 @@ async def test_what_is_no_file(server: FarEnd, receiver: aiohttp.ClientSession) 
         async with receiver.get(f"{FILES}/out/{name}") as answer:
             assert answer.status == status, name
             assert (await answer.json())["error"]["user_message"]
+
+
+@pytest.mark.parametrize("encrypted", [False, True])
+async def test_a_client_that_takes_nothing_is_let_go(tmp_path: Path, encrypted: bool) -> None:
+    server_tls, client_tls = tls_pair(tmp_path) if encrypted else (None, None)
+    limits = UploadLimits(idle_s=0.2)
+    async with far_end(tmp_path, tls=server_tls, limits=limits) as server:
+        with (server.docroot / "x").open("wb") as file:
+            file.truncate(200_000_000)
+        scheme, host, port = server.url.replace("//", "").split(":")
+        reader, writer = await asyncio.open_connection(host, int(port), ssl=client_tls, limit=1000)
+        token = server.token("receive")
+        writer.write(f"GET {FILES}/x HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\n\r\n".encode())
+        assert (await reader.readline()).startswith(b"HTTP/1.1 200")
+        async with asyncio.timeout(10):
+            while server.sessions.listing():  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+        writer.transport.abort()
+        assert scheme == ("https" if encrypted else "http")

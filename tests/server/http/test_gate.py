@@ -14,7 +14,7 @@ from pydantic import SecretStr
 from connect_helper.server.http import serving
 from connect_helper.server.http.serving import ConnectionLimits
 from connect_helper.server.passwords import hash_password
-from tests.support.http_far_end import TUS, FarEnd, far_end, junk_token
+from tests.support.http_far_end import TUS, FarEnd, far_end, junk_token, metadata
 
 ROUTES = [
     ("OPTIONS", "/fallback/v1/uploads"),
@@ -183,6 +183,17 @@ async def test_requests_of_doubtful_form_are_refused_and_not_quoted_in_the_log(
     assert answer.split(b" ", 2)[1] == b"400"
     assert "s3cret" not in caplog.text
     assert "Traceback" not in caplog.text
+
+
+async def test_a_length_said_later_has_its_bounds(server: FarEnd) -> None:
+    authorization = f"Authorization: Bearer {server.token('send')}"
+    async with server.client(server.token("send")) as sender:
+        headers = {**TUS, "Upload-Defer-Length": "1", "Upload-Metadata": metadata(path="x")}
+        async with sender.post("/fallback/v1/uploads", headers=headers) as answer:
+            upload = answer.headers["Location"]
+    lines = [f"PATCH {upload} HTTP/1.1", "Host: a", authorization, "Tus-Resumable: 1.0.0", "Upload-Offset: 0"]
+    lines += ["Content-Type: application/offset+octet-stream", f"Content-Length: {2**41}", "", ""]
+    assert (await raw(server, "\r\n".join(lines).encode())).startswith(b"HTTP/1.1 413")
 
 
 async def test_ten_thousand_junk_tokens_disturb_nobody(server: FarEnd) -> None:
