@@ -2,41 +2,30 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from collections.abc import AsyncIterator
-from pathlib import Path
 
+import aiohttp
 import pytest
-from aiohttp.test_utils import TestClient, TestServer
 
 from tests.support.node import PASSWORD, Node
-
-FOLDER = Path(__file__).parents[3] / "examples" / "token-service"
-found = importlib.util.spec_from_file_location("token_service", FOLDER / "serve.py")
-assert found is not None
-assert found.loader is not None
-example = importlib.util.module_from_spec(found)
-sys.modules[found.name] = example  # dataclasses look their module up
-found.loader.exec_module(example)
+from tests.support.token_service import token_service
 
 
 @pytest.fixture
-async def site(node: Node) -> AsyncIterator[TestClient]:  # type: ignore[type-arg]
+async def site(node: Node) -> AsyncIterator[aiohttp.ClientSession]:
     public = node.files / "public"
     public.mkdir()
     (public / "film.mov").write_bytes(b"12345")
     (node.files / "private").touch()
-    service = example.Service(example.Node(node.base, "ann", PASSWORD))
-    async with TestClient(TestServer(service.app())) as client:
+    async with token_service(node.base, "ann", PASSWORD) as origin, aiohttp.ClientSession(origin) as client:
         yield client
 
 
-def asked_by(site: TestClient, origin: str | None = None) -> dict[str, str]:  # type: ignore[type-arg]
-    return {"Origin": origin or str(site.make_url("/")).rstrip("/")}
+def asked_by(site: aiohttp.ClientSession, origin: str | None = None) -> dict[str, str]:
+    return {"Origin": origin or str(site._base_url).rstrip("/")}
 
 
-async def test_the_page_gets_a_token_for_one_file(node: Node, site: TestClient) -> None:  # type: ignore[type-arg]
+async def test_the_page_gets_a_token_for_one_file(node: Node, site: aiohttp.ClientSession) -> None:
     files = await (await site.get("/files")).json()
     assert files == [{"path": "/public/film.mov", "size": 5}]
     answer = await site.post("/download-token", json={"path": files[0]["path"]}, headers=asked_by(site))
@@ -49,7 +38,7 @@ async def test_the_page_gets_a_token_for_one_file(node: Node, site: TestClient) 
     assert PASSWORD not in str(spec)
 
 
-async def test_what_is_not_the_visitor_s_is_refused(site: TestClient) -> None:  # type: ignore[type-arg]
+async def test_what_is_not_the_visitor_s_is_refused(site: aiohttp.ClientSession) -> None:
     for path, status in (
         ("/private", 403),
         ("/public/../private", 403),
@@ -62,12 +51,12 @@ async def test_what_is_not_the_visitor_s_is_refused(site: TestClient) -> None:  
         assert "token" not in await answer.text()
 
 
-async def test_other_sites_get_nothing(site: TestClient) -> None:  # type: ignore[type-arg]
+async def test_other_sites_get_nothing(site: aiohttp.ClientSession) -> None:
     for headers in ({}, asked_by(site, "https://evil.example"), asked_by(site, "null")):
         answer = await site.post("/download-token", json={"path": "/public/film.mov"}, headers=headers)
         assert answer.status == 403
 
 
-async def test_the_page_and_its_script_are_served(site: TestClient) -> None:  # type: ignore[type-arg]
+async def test_the_page_and_its_script_are_served(site: aiohttp.ClientSession) -> None:
     assert 'src="connect.js"' in await (await site.get("/")).text()
     assert "AW4" in await (await site.get("/connect.js")).text()

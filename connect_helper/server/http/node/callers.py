@@ -5,7 +5,6 @@ Tokens are refused here: one that opens two files must not get its holder anothe
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import binascii
 from collections.abc import Callable
@@ -21,6 +20,7 @@ from connect_helper.server.accounts import Account
 from connect_helper.server.admission import Admission, LoginRefused
 from connect_helper.server.http.node.faults import fault, fault_of
 from connect_helper.server.http.problems import Problem
+from connect_helper.server.http.threads import in_thread
 from connect_helper.server.tokens import TokenRefused, looks_like_token
 from connect_helper.storage.docroot import Docroot
 
@@ -56,7 +56,7 @@ class Caller:
                 return work(docroot, self.access, *args, **kwargs)
 
         try:
-            return await asyncio.get_running_loop().run_in_executor(self.disk, run)
+            return await in_thread(self.disk, run)
         except (OSError, ConnectHelperError) as error:
             raise fault_of(error) from error
 
