@@ -1,0 +1,181 @@
+"""A server that stops, is killed, is knocked at, or has clients that do nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from pathlib import Path
+
+import asyncssh
+import pytest
+
+from tests.support.command import finish, start
+from tests.support.sftp_server import USER, FarEnd, far_end
+from tests.support.sshd import free_port
+
+
+async def test_a_stop_lets_a_transfer_end_and_sends_the_idle_away(end: FarEnd) -> None:
+    async with end.client() as busy, end.client() as idle:
+        await idle.stat("/")
+        file = await busy.open("film", "wb")
+        await file.write(b"first ")
+        stopping = asyncio.create_task(end.server.stop(30))
+        with pytest.raises((asyncssh.Error, OSError)):
+            await _until_let_go(idle)
+        with pytest.raises(OSError, match=r"."):
+            async with end.client():
+                pass
+        assert not stopping.done()
+        await file.write(b"second")
+        await file.close()
+        await asyncio.wait_for(stopping, 30)
+    assert (end.root / "film").read_bytes() == b"first second"
+
+
+async def _until_let_go(client: asyncssh.SFTPClient) -> None:
+    while True:
+        await client.stat("/")
+        await asyncio.sleep(0.02)
+
+
+async def test_a_stop_waits_no_longer_than_it_may(end: FarEnd) -> None:
+    async with end.client() as client:
+        file = await client.open("film", "wb")
+        await file.write(b"part")
+        await asyncio.wait_for(end.server.stop(0.2), 10)
+        with pytest.raises((asyncssh.Error, OSError)):
+            await file.write(b"more")
+    assert (end.root / "film").read_bytes() == b"part"
+
+
+async def test_a_client_that_asks_nothing_is_let_go(tmp_path: Path) -> None:
+    async with far_end(tmp_path, idle_seconds=0.4) as end, end.client() as client:
+        for _ in range(4):  # longer than the limit altogether, but never idle
+            await asyncio.sleep(0.15)
+            await client.stat("/")
+        assert end.sessions.listing()
+        async with asyncio.timeout(20):
+            while end.sessions.listing():  # noqa: ASYNC110 - the server's own clock
+                await asyncio.sleep(0.02)
+
+
+async def test_half_open_connections_leave_room_for_others(tmp_path: Path) -> None:
+    async with far_end(tmp_path, logins_under_way_per_address=3, login_seconds=0.5) as end:
+        silent = [socket.create_connection(("127.0.0.1", end.port)) for _ in range(8)]
+        try:
+            async with asyncio.timeout(30):
+                while True:  # until the silent ones have used up their time
+                    try:
+                        async with end.client() as client:
+                            await client.stat("/")
+                        break
+                    except (asyncssh.Error, OSError):
+                        await asyncio.sleep(0.05)
+        finally:
+            for connection in silent:
+                connection.close()
+    assert b"connections_refused" in end.metrics.text()
+
+
+async def test_nothing_but_sftp_is_served(end: FarEnd) -> None:
+    known = asyncssh.import_known_hosts(f"[127.0.0.1]:{end.port} {end.host_key.export_public_key().decode()}")
+    async with asyncssh.connect(
+        "127.0.0.1", end.port, username=USER, known_hosts=known, config=None, client_keys=[end.key]
+    ) as connection:
+        for refused in (
+            connection.create_process("id"),
+            connection.create_process(term_type="xterm"),
+            connection.create_process(subsystem="other"),
+            connection.open_connection("127.0.0.1", end.port),
+        ):
+            with pytest.raises(asyncssh.ChannelOpenError):
+                await refused
+        with pytest.raises(asyncssh.ChannelListenError):
+            await connection.forward_remote_port("127.0.0.1", 0, "127.0.0.1", end.port)
+
+
+@pytest.mark.parametrize(
+    "weak",
+    [
+        {"kex_algs": ["diffie-hellman-group14-sha1"]},
+        {"encryption_algs": ["aes128-cbc"]},
+        {"encryption_algs": ["aes128-ctr"], "mac_algs": ["hmac-sha1"]},
+        {"encryption_algs": ["aes128-ctr"], "mac_algs": ["hmac-sha2-256-etm@openssh.com"]},
+    ],
+)
+async def test_weak_algorithms_are_refused(end: FarEnd, weak: dict[str, list[str]]) -> None:
+    """SEC-25."""
+    with pytest.raises((asyncssh.KeyExchangeFailed, asyncssh.ConnectionLost)):
+        async with end.client(**weak):
+            pass
+
+
+CONFIGURATION = """
+[server]
+state = "state"
+[ssh]
+address = "127.0.0.1"
+port = {port}
+host_keys = ["host_key"]
+[https]
+enabled = false
+[[user]]
+name = "{user}"
+docroot = "{root}"
+authorized_keys = ["{key}"]
+"""
+
+
+async def test_a_killed_server_loses_nothing_and_the_upload_goes_on(tmp_path: Path) -> None:
+    """REL-8: kill -9 in the middle, start again; the same command brings the whole file."""
+    port, root = free_port(), tmp_path / "root"
+    root.mkdir()
+    key = asyncssh.generate_private_key("ssh-ed25519")
+    key.write_private_key(tmp_path / "id")
+    host_key = asyncssh.generate_private_key("ssh-ed25519")
+    host_key.write_private_key(tmp_path / "host_key")
+    line = key.export_public_key().decode().strip()
+    configuration = tmp_path / "server.toml"
+    configuration.write_text(CONFIGURATION.format(port=port, user=USER, root=root, key=line))
+    configuration.chmod(0o600)
+    film, content = tmp_path / "film", os.urandom(30_000_000)
+    film.write_bytes(content)
+    send = (
+        *("send", "-i", tmp_path / "id", "--host-key", host_key.get_fingerprint(), "--rate", "150M"),
+        *(film, f"ssh://{USER}@127.0.0.1:{port}/"),
+    )
+    partial = root / "film.partial"
+    server = await _serving(tmp_path, configuration, port)
+    try:
+        sending = asyncio.create_task(finish(await start(tmp_path / "home", *send)))
+        async with asyncio.timeout(100):
+            while not partial.exists() or partial.stat().st_size < 10_000_000:  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+        server.kill()
+        await server.communicate()
+        first = await sending
+        kept = partial.stat().st_size
+        assert not (root / "film").exists()
+        server = await _serving(tmp_path, configuration, port)
+        second = await finish(await start(tmp_path / "home", *send))
+    finally:
+        server.terminate()
+        await server.communicate()
+    assert (first.code, second.code) == (3, 0), first.err + second.err
+    assert kept >= 10_000_000
+    assert (root / "film").read_bytes() == content
+    assert [path.name for path in root.iterdir()] == ["film"]
+
+
+async def _serving(folder: Path, configuration: Path, port: int) -> asyncio.subprocess.Process:
+    server = await start(folder / "home", "server", "run", "--config", configuration)
+    async with asyncio.timeout(100):
+        while not _answers(port):  # noqa: ASYNC110 - another process
+            await asyncio.sleep(0.05)
+    return server
+
+
+def _answers(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
