@@ -23,6 +23,7 @@ from connect_helper.server.admission import Admission
 from connect_helper.server.http.node import bodies, changing, looking
 from connect_helper.server.http.node.callers import Caller, identify
 from connect_helper.server.http.node.faults import fault_of
+from connect_helper.server.http.node.listings import Listings
 from connect_helper.server.http.node.operations import TransferDesk
 from connect_helper.server.http.node.settings import NodeSettings
 from connect_helper.server.http.node.setup import Desk, refused_sync
@@ -46,6 +47,7 @@ class NodeApi:
         self._disk = disk_threads()
         self.sessions = sessions
         self._transfers = TransferDesk(sessions)
+        self._listings = Listings()
 
     def close(self) -> None:
         """End the threads for the disk."""
@@ -95,7 +97,9 @@ class NodeApi:
 
     async def _browse(self, request: web.Request, caller: Caller) -> web.Response:
         asked = await bodies.read(request, bodies.Browse)
-        return web.json_response(await caller.on_disk(looking.browse, asked, **self._limits()))
+        return web.json_response(
+            await caller.on_disk(looking.browse, asked, self._listings, **self._limits())
+        )
 
     async def _search(self, request: web.Request, caller: Caller) -> web.Response:
         asked = await bodies.read(request, bodies.Browse)

@@ -36,18 +36,30 @@ class Page:
     total: int = 0
 
 
-def cut(found: Iterable[Found], asked: Browse, count: int) -> Page:
-    """Order what was found and keep `count` entries after `asked.skip`; holds no more than it must."""
+def cut(
+    found: Iterable[Found], asked: Browse, count: int, longest: int = 0
+) -> tuple[Page, tuple[bytes, ...]]:
+    """Order what was found and keep `count` entries after `asked.skip`; holds no more than it must.
+
+    With it come the names of all entries in order, if there are no more than `longest`, else none.
+    """
     page = Page()
+    key = order(asked.sort, asked.case_sensitive)
+    all_names: list[tuple[Any, bytes]] = []
 
     def counted() -> Iterator[Found]:
         for one in found:
             page.total += 1
+            if page.total <= longest:
+                all_names.append((key(one), one.path[-1]))
+            elif all_names:
+                all_names.clear()
             yield one
 
-    first = heapq.nsmallest(asked.skip + count, counted(), key=order(asked.sort, asked.case_sensitive))
+    first = heapq.nsmallest(asked.skip + count, counted(), key=key)
     page.entries = first[asked.skip :]
-    return page
+    # Ties in the order are settled by path, so the names are never compared themselves.
+    return page, tuple(name for _, name in sorted(all_names))
 
 
 def order(sort: str, case_sensitive: bool) -> Callable[[Found], Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Any, Final
 
 from connect_helper.errors import UnsafePath
@@ -13,6 +13,7 @@ from connect_helper.server.http.node.bodies import Browse, OnePath
 from connect_helper.server.http.node.entries import entry, kind_of
 from connect_helper.server.http.node.faults import NO_PATH, each, fault, malformed
 from connect_helper.server.http.node.listing import Found, Page, cut, matcher
+from connect_helper.server.http.node.listings import LONGEST, Listings
 from connect_helper.storage.docpath import DocPath, parse
 from connect_helper.storage.docroot import Docroot
 
@@ -21,7 +22,7 @@ _DEEPEST: Final = 100  # folders in each other that a search enters
 
 
 def browse(
-    docroot: Docroot, access: Access, asked: Browse, *, max_count: int, limit_s: float
+    docroot: Docroot, access: Access, asked: Browse, listings: Listings, *, max_count: int, limit_s: float
 ) -> dict[str, Any]:
     """{"self", "items", "item_count", "total_count", "parameters"} of one folder. Raises Problem."""
     _may_browse(access)
@@ -29,10 +30,37 @@ def browse(
     count = min(asked.count, max_count)
     page = Page()
     if kind_of(facts) == "directory":
-        passes = matcher(asked.filters, case_sensitive=asked.case_sensitive)
-        inside = _inside(docroot, path, 1, _deadline(limit_s))
-        page = cut((one for one in inside if passes(one)), asked, count)
+        key = _key(access, path, facts, asked)
+        page = _kept_page(docroot, path, listings.get(key), asked.skip, count) or Page()
+        if not page.total:
+            passes = matcher(asked.filters, case_sensitive=asked.case_sensitive)
+            inside = _inside(docroot, path, 1, _deadline(limit_s))
+            page, names = cut((one for one in inside if passes(one)), asked, count, LONGEST)
+            if page.total > asked.skip + count and names:
+                listings.put(key, names)
     return {"self": entry(docroot, access, path, facts), **_listed(docroot, access, page, asked, count)}
+
+
+def _key(access: Access, path: DocPath, facts: os.stat_result, asked: Browse) -> Hashable:
+    """All that the order of a folder's entries depends on."""
+    changed = (facts.st_dev, facts.st_ino, facts.st_mtime_ns, facts.st_ctime_ns)
+    wish = asked.model_copy(update={"skip": 0, "count": 0, "path": ""}).model_dump_json()
+    return access.account.name, path, changed, wish
+
+
+def _kept_page(
+    docroot: Docroot, path: DocPath, names: tuple[bytes, ...] | None, skip: int, count: int
+) -> Page | None:
+    """A page out of a listing made before; None when there is none, or an entry of the page has gone."""
+    if names is None:
+        return None
+    page = Page(total=len(names))
+    try:
+        for name in names[skip : skip + count]:
+            page.entries.append(Found((*path, name), docroot.lstat((*path, name))))
+    except OSError:
+        return None
+    return page
 
 
 def search(
@@ -48,7 +76,7 @@ def search(
         least = asked.filters.depth_min or 1
         most = min(asked.filters.depth_max or _DEEPEST, _DEEPEST)
         everything = _below(docroot, path, most, _deadline(limit_s))
-        page = cut((one for one in everything if one.depth >= least and passes(one)), asked, count)
+        page, _ = cut((one for one in everything if one.depth >= least and passes(one)), asked, count)
     answer = _listed(docroot, access, page, asked, count)
     depths = {"depth_min": asked.filters.depth_min, "depth_max": asked.filters.depth_max}
     given = {name: depth for name, depth in depths.items() if depth is not None}
