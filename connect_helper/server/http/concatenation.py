@@ -14,6 +14,7 @@ from typing import Final
 
 from connect_helper.server.http.callers import Caller
 from connect_helper.server.http.problems import Problem, bad_request
+from connect_helper.server.http.upload_disk import split, upload_target
 from connect_helper.server.http.upload_records import UploadRecord
 from connect_helper.server.http.uploads import Creation, Uploads
 from connect_helper.storage.docpath import DocPath
@@ -23,7 +24,12 @@ STEP: Final = 32 * 1024 * 1024  # bytes between two looks at whether the request
 
 
 async def concatenate(uploads: Uploads, caller: Caller, wish: Creation) -> UploadRecord:
-    """Make one file of `wish.parts`, in that order. Raises Problem; the parts are kept then."""
+    """Make one file of `wish.parts`, in that order. Raises Problem; the parts are kept then.
+
+    Joining may outlast a client's patience: asked once more for what is done already, it says so.
+    """
+    if (done := await _done_before(uploads, caller, wish)) is not None:
+        return done
     async with AsyncExitStack() as held:
         parts: list[UploadRecord] = []
         for part_id in sorted(wish.parts):  # one order for all, or two requests could wait for each other
@@ -41,8 +47,17 @@ async def concatenate(uploads: Uploads, caller: Caller, wish: Creation) -> Uploa
             raise
 
 
+async def _done_before(uploads: Uploads, caller: Caller, wish: Creation) -> UploadRecord | None:
+    first = await uploads.find(caller, wish.parts[0])
+    if first.kind != "partial" or not first.done:
+        return None
+    whole = await uploads.find(caller, first.parts[0])
+    target = upload_target(caller, wish.metadata.path, "final")
+    return whole if whole.parts == wish.parts and split(whole.path) == target else None
+
+
 def _complete_length(record: UploadRecord) -> int:
-    if record.kind != "partial":
+    if record.kind != "partial" or record.done:
         raise bad_request("An upload named in Upload-Concat is no partial one.")
     if record.length is None or record.offset != record.length:
         raise Problem(409, "part_unfinished", "A part of the file has not been sent whole yet.")
@@ -74,8 +89,8 @@ async def _join(
         raise
     for part in parts[1:]:
         await uploads.forget(caller, part)
-    # Its file carries the final name now.
-    await uploads.note(replace(parts[0], done=True))
+    # Its file carries the final name now; the record leads those who ask again to the whole.
+    await uploads.note(replace(parts[0], done=True, parts=(finished.id,), expires_at=finished.expires_at))
     return finished
 
 

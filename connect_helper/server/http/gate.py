@@ -103,6 +103,7 @@ def _route(request: web.Request) -> str:
 async def dress(request: web.Request, response: web.StreamResponse) -> None:
     """Add the headers that every answer carries; a signal handler of the application."""
     headers = response.headers
+    headers["Server"] = "connect-helper"
     headers["X-Content-Type-Options"] = "nosniff"
     headers["Content-Security-Policy"] = "default-src 'none'; sandbox; frame-ancestors 'none'"
     headers["Referrer-Policy"] = "no-referrer"
@@ -110,7 +111,8 @@ async def dress(request: web.Request, response: web.StreamResponse) -> None:
     if not request.path.startswith(f"{FALLBACK}/"):
         return
     headers["Access-Control-Allow-Origin"] = "*"
-    headers["Access-Control-Expose-Headers"] = _EXPOSED
+    if hdrs.ORIGIN in request.headers:
+        headers["Access-Control-Expose-Headers"] = _EXPOSED
     headers["Cross-Origin-Resource-Policy"] = "cross-origin"
     if request.path.startswith(UPLOADS):
         headers["Tus-Resumable"] = TUS_VERSION

@@ -161,10 +161,10 @@ class Uploads:
     @asynccontextmanager
     async def held(self, caller: Caller, upload_id: str) -> AsyncIterator[tuple[UploadRecord, Hold]]:
         """Work on one upload alone. Raises Problem: 404 when it is not the caller's, 423 when in use."""
-        await self._find(caller, upload_id)  # a stranger must not even disturb
+        await self.find(caller, upload_id)  # a stranger must not even disturb
         try:
             async with self._locks.hold(upload_id) as hold:
-                yield await self._find(caller, upload_id), hold
+                yield await self.find(caller, upload_id), hold
         except Busy:
             raise Problem(
                 423,
@@ -173,7 +173,8 @@ class Uploads:
                 headers={"Retry-After": "1"},
             ) from None
 
-    async def _find(self, caller: Caller, upload_id: str) -> UploadRecord:
+    async def find(self, caller: Caller, upload_id: str) -> UploadRecord:
+        """An upload as it is now, whoever works on it. Raises Problem (404)."""
         record = await self._listed(self._records.get, upload_id)
         if record is None or record.account != caller.account or record.expires_at < self._clock():
             raise no_such_upload()

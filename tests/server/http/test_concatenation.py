@@ -129,6 +129,18 @@ async def test_only_own_parts_can_be_joined(
     assert not (server.docroot / "in/film").exists()
 
 
+async def test_asked_again_it_says_what_is_done(server: FarEnd, sender: aiohttp.ClientSession) -> None:
+    parts = [await begin(sender, "film", 2, PARTIAL) for _ in range(2)]
+    for part in parts:
+        await send(sender, part, 0, b"ab")
+    first, again = await join(sender, parts), await join(sender, parts)
+    assert (first.status, again.status) == (201, 201)
+    assert again.headers["Location"] == first.headers["Location"]
+    assert again.headers["Repr-Digest"] == first.headers["Repr-Digest"]
+    assert (await join(sender, parts, path="other")).status == 404  # the second part has been used up
+    assert server.names() == ["in/", "in/film"]
+
+
 async def test_two_requests_join_the_same_parts_once(server: FarEnd, sender: aiohttp.ClientSession) -> None:
     parts = [await begin(sender, "film", 2, PARTIAL) for _ in range(2)]
     for part in parts:
