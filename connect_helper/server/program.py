@@ -210,7 +210,16 @@ class _Server:
             self._node = NodeApi(self._admission, self.sessions, self._node_settings())
             routes += self._node.routes()
         described = [NODE_OPERATIONS] if config.node.enabled else []
-        return build_app(parts, more_routes=routes, descriptions=described)
+        app = build_app(parts, more_routes=routes, descriptions=described)
+        app.on_response_prepare.append(self._count_answer)
+        return app
+
+    async def _count_answer(self, request: web.Request, response: web.StreamResponse) -> None:
+        self.metrics.request(request.method, response.status)
+        # The route's template, never the path or the query: those hold names, and may hold secrets.
+        resource = request.match_info.route.resource
+        template = None if resource is None else resource.canonical
+        _log.debug("http %s %s: %d", request.method, template, response.status)
 
     def _open_docroot(self, name: str) -> Docroot | None:
         account = self._accounts.get(name)

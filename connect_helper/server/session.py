@@ -21,7 +21,7 @@ from connect_helper.spec.names import display
 from connect_helper.storage.docpath import DocPath
 
 _log = logging.getLogger(__name__)
-_FILES: Final = 1000  # finished files kept per session
+_FILES: Final = 200  # finished files kept per session, also after its end; the transfer log has all
 _SAMPLES: Final = 360  # an hour, one each ten seconds
 
 

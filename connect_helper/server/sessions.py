@@ -155,7 +155,7 @@ class Sessions:
         return tuple(report for report, _files in self._ended)
 
     def with_files(self) -> Iterator[tuple[SessionReport, tuple[FileReport, ...]]]:
-        """Sessions ended and open, oldest first, each with its finished files, the last thousand."""
+        """Sessions ended and open, oldest first, each with the last of its finished files."""
         yield from tuple(self._ended)
         for session in tuple(self._open.values()):
             yield session.report(), tuple(session.finished)
@@ -165,7 +165,7 @@ class Sessions:
         return self._open.get(session_id)
 
     def ended(self, session_id: str) -> tuple[SessionReport, tuple[FileReport, ...]] | None:
-        """A session of the history with its last thousand files."""
+        """A session of the history with the last of its files."""
         return next((entry for entry in self._ended if entry[0].id == session_id), None)
 
     def accounts_changed(self, find: Callable[[str], Account | None]) -> int:

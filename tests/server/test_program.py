@@ -111,7 +111,9 @@ async def test_operators_see_sessions_and_figures_and_end_them(tmp_path: Path) -
             async with client.put(f"{path}/rate", json=wrong) as response:
                 assert response.status == 400
         async with client.get(f"{http(server)}/metrics") as response:
-            assert b'connect_helper_sessions{protocol="sftp"} 1.0' in await response.read()
+            figures = await response.read()
+        assert b'connect_helper_sessions{protocol="sftp"} 1.0' in figures
+        assert b'connect_helper_http_requests_total{method="PUT",status="400"} 5.0' in figures
         async with client.post(f"{path}/cancel") as response:
             assert response.status == 204
         async with asyncio.timeout(10):
@@ -240,6 +242,28 @@ async def _start(folder: Path, *users: Any, **sections: Any) -> None:
             pass
     except BaseExceptionGroup as group:
         raise group.exceptions[0] from None
+
+
+async def test_names_tokens_and_passwords_stay_out_of_the_log(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, "connect_helper")
+    async with far_server(tmp_path / "server", user("ann", tmp_path / "a")) as server:
+        text = TokenAuthority(TOKEN_KEY).issue(claims("ann", now=time.time()))
+        places = ("fallback/v1/files/canary-name?canary=query", "canary-path", "info?canary=query")
+        secrets = (
+            f"Bearer {text}",
+            f"Bearer CHT1_canary{'x' * 60}",
+            basic("ann", "canary-word")["Authorization"],
+        )
+        async with aiohttp.ClientSession() as client:
+            for place in places:
+                for secret in secrets:
+                    async with client.get(f"{http(server)}/{place}", headers={"Authorization": secret}):
+                        pass
+    assert "http GET /fallback/v1/files/" in caplog.text
+    for canary in ("canary", text, PASSWORD, TOKEN_KEY):
+        assert canary not in caplog.text
 
 
 async def test_the_control_socket_is_for_the_servers_own_account(tmp_path: Path) -> None:
