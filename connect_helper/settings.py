@@ -110,6 +110,12 @@ class Preferences(BaseModel):
     existing_files: Literal["replace", "ask", "keep_both"] = Field(
         "replace", description="What a download does when a file of that name exists."
     )
+    free_space_mib: int | None = Field(
+        None,
+        ge=0,
+        le=1_000_000_000,
+        description="MiB that downloads leave free on a disk; None: one percent of it, at least 500.",
+    )
     retry: bool = Field(True, description="Try again by itself after a lost connection.")
     retry_attempts: int = Field(10, ge=1, le=100, description="Tries without progress before giving up.")
     reported_version: str = Field(

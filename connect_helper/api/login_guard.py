@@ -23,6 +23,10 @@ log = logging.getLogger(__name__)
 
 _NOT_LOGGED_IN: Final = (Status.QUEUED, Status.INITIATING)
 _RETRY_AFTER_S: Final = 2
+_STOPPED: Final = (
+    "It was stopped before it logged in: other transfers of this page gave this server wrong logins too"
+    " often. Start it again later, with a login that works."
+)
 
 Target = tuple[str, str]  # origin and host
 
@@ -108,6 +112,6 @@ async def _stop_untried(manager: TransferManager, failed: Transfer) -> None:
                 continue
             log.info("transfer %s is stopped: too many wrong logins of %s", other.id, other.owner.origin)
             try:
-                await manager.stop(other.id)
+                await manager.stop(other.id, because=_STOPPED)
             except ConnectHelperError as error:  # removed meanwhile, or the list cannot be written
                 log.warning("transfer %s could not be stopped: %s", other.id, error.code)

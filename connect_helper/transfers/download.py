@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from connect_helper.errors import (
     AlreadyExists,
@@ -19,6 +21,7 @@ from connect_helper.errors import (
     SourceMissing,
     TargetError,
     TargetIsFolder,
+    TransferError,
 )
 from connect_helper.spec.names import display
 from connect_helper.spec.overwrite import (
@@ -31,6 +34,7 @@ from connect_helper.spec.overwrite import (
 )
 from connect_helper.spec.sampling import sparse_ranges
 from connect_helper.spec.saving import saved_name, saves_first
+from connect_helper.transfers.blocking import acquired, to_the_end
 from connect_helper.transfers.job import (
     SAVED,
     TAIL,
@@ -41,13 +45,17 @@ from connect_helper.transfers.job import (
     saving_stamp,
     stamps,
 )
-from connect_helper.transfers.ledger import mark
+from connect_helper.transfers.ledger import begun, mark
+from connect_helper.transfers.leftovers import forget_one
 from connect_helper.transfers.report import Outcome, Tracker
 from connect_helper.transfers.unfinished import Unfinished, record_maker
 from connect_helper.transports.age import HEAD_LIMIT, Seal, Sealed, unseal_in_place
 from connect_helper.transports.base import RECORD_BLOCK, BlockHashes, Facts, ReceiveItem
+from connect_helper.transports.free_space import Spare
 from connect_helper.transports.local_target import FileId, PartialFile, TargetFolder, open_target_folder
 from connect_helper.transports.resume import Record, SourceId, proven
+
+_log = logging.getLogger(__name__)
 
 
 class Download:
@@ -68,7 +76,10 @@ class Download:
 
     async def run(self) -> Outcome:
         """Fetch the file. Raises TransferError; the partial file and its record stay for another try."""
-        folder = await asyncio.to_thread(open_target_folder, self._job.granted, self._job.names[:-1])
+        spare = Spare(self._work.plan.keep_free)
+        folder = await acquired(
+            lambda: open_target_folder(self._job.granted, self._job.names[:-1], spare), TargetFolder.close
+        )
         try:
             try:
                 outcome = await self._try(folder, self._job.facts, resume=True)
@@ -84,7 +95,7 @@ class Download:
                 outcome = await self._try(folder, facts, resume=False)
             return replace(outcome, seen=self._fetched)
         finally:
-            await asyncio.to_thread(self._leave, folder)
+            await to_the_end(self._leave, folder)
 
     def _leave(self, folder: TargetFolder) -> None:
         folder.close()
@@ -98,9 +109,11 @@ class Download:
         self._size = source.size if self._seal is None else self._seal.plain_size(source.size)
         there = await self._existing(folder)
         if there is not None and self._finished_before(source, there):
+            await asyncio.to_thread(self._forget)
             return Outcome("done", "size")
         decision = Decision.WRITE if there is None else await self._decide(folder, source, there)
         if decision is Decision.SKIP:
+            await asyncio.to_thread(self._forget)
             return Outcome("skipped")
         self._saves = self._policies.existing == "replace" and saves_first(
             wanted=self._policies.save_first,
@@ -112,7 +125,13 @@ class Download:
         try:
             return await self._receive(folder, source, partial, offset, hashes)
         finally:
-            await asyncio.to_thread(partial.close)
+            await to_the_end(partial.close)
+
+    def _forget(self) -> None:
+        plan = self._work.plan
+        forget_one(
+            Path(plan.resume_folder), self._work.record_key(os.fsencode(self._job.path)), plan.transfer_id
+        )
 
     async def _open_seal(self) -> Seal:
         vault = self._work.vault
@@ -181,7 +200,7 @@ class Download:
     ) -> tuple[PartialFile, int, BlockHashes]:
         """The partial file to write, where to begin, and the hashes of what is before that."""
         record = await asyncio.to_thread(self._earlier)
-        partial = await asyncio.to_thread(self._reopen, folder, record) if record is not None else None
+        partial = await acquired(lambda: self._reopen(folder, record), _close)
         hashes, offset = BlockHashes(digest_algorithm(self._policies)), 0
         try:
             if record is not None and partial is not None and resume:
@@ -190,12 +209,13 @@ class Download:
                     hashes = BlockHashes(digest_algorithm(self._policies))
             await asyncio.to_thread(folder.need_space, source.size - offset)
             if partial is None:
-                partial = await asyncio.to_thread(folder.create_partial, self._name)
+                partial = await acquired(lambda: self._create(folder), PartialFile.close)
             else:
                 await asyncio.to_thread(partial.truncate, offset)
+            partial.expected = source.size
         except BaseException:
             if partial is not None:
-                await asyncio.to_thread(partial.close)
+                await to_the_end(partial.close)
             raise
         return partial, offset, hashes
 
@@ -204,7 +224,23 @@ class Download:
         key = self._slot.take()
         return None if self._policies.resume == "none" else self._work.records.load(key)
 
-    def _reopen(self, folder: TargetFolder, record: Record) -> PartialFile | None:
+    def _create(self, folder: TargetFolder) -> PartialFile:
+        """A new partial file, or the one that an earlier session made and was killed over. Blocks."""
+        ledger = self._work.ledger
+        adopted = (
+            folder.adopt_partial(
+                self._name, lambda path, found: ledger.knows(begun(path, found.device, found.inode))
+            )
+            if self._slot.alone
+            else None
+        )
+        partial = adopted or folder.create_partial(self._name)
+        ledger.add(begun(partial.path, partial.identity.device, partial.identity.inode))
+        return partial
+
+    def _reopen(self, folder: TargetFolder, record: Record | None) -> PartialFile | None:
+        if record is None:
+            return None
         path, _, name = os.fsencode(record.partial).rpartition(b"/")
         if record.direction != "receive" or path != folder.path.rstrip(b"/"):
             return None
@@ -247,24 +283,30 @@ class Download:
             self._work.checkpoints.add(unfinished)
         try:
             await self._transport.receive(item)
-            await asyncio.to_thread(partial.sync)
+            await asyncio.to_thread(unfinished.sync)
             outcome = await self._verify(source, partial, item)
             if self._seal is not None:
                 await asyncio.to_thread(self._unseal, partial, source, self._seal)
-            await asyncio.to_thread(self._publish, folder, partial, source)
+            await to_the_end(self._finish, folder, partial, source, unfinished)
         except BaseException as error:
             # Also on cancelling: that is how a stop comes, and the point of the record.
-            await asyncio.to_thread(self._give_up, folder, partial, unfinished, error)
+            await to_the_end(self._give_up, folder, partial, unfinished, error)
             raise
         finally:
             self._work.checkpoints.remove(unfinished)
-        await asyncio.to_thread(unfinished.drop)
-        await asyncio.to_thread(self._work.ledger.add, self._mark(source))
         return outcome
+
+    def _finish(
+        self, folder: TargetFolder, partial: PartialFile, source: Facts, unfinished: Unfinished
+    ) -> None:
+        """Everything from the final name on, which no cancellation may divide. Blocks."""
+        self._publish(folder, partial, source)
+        unfinished.drop()
+        self._work.ledger.add(self._mark(source))
 
     def _unseal(self, partial: PartialFile, source: Facts, seal: Seal) -> None:
         """Decrypt what has arrived; from here on nobody can go on from it, as its hashes show. Blocks."""
-        partial.truncate(unseal_in_place(partial.read, partial.write, source.size, seal))
+        partial.truncate(unseal_in_place(partial.read, partial.overwrite, source.size, seal))
         partial.sync()
 
     def _mark(self, source: Facts) -> bytes:
@@ -274,8 +316,11 @@ class Download:
         self, folder: TargetFolder, partial: PartialFile, unfinished: Unfinished, error: BaseException
     ) -> None:
         if self._policies.resume == "none" or isinstance(error, AlreadyExists | CannotDecrypt):
-            folder.remove_partial(partial)  # nobody would ever go on from it
             unfinished.drop()
+            try:
+                folder.remove_partial(partial)  # nobody would ever go on from it
+            except TransferError as failure:
+                _log.info("%s stays: %s", display(partial.path), failure.internal_message)
         else:
             unfinished.keep()
 
@@ -310,6 +355,7 @@ class Download:
         times = stamps(self._policies, atime_ns=source.atime_ns, mtime_ns=source.mtime_ns)
         if times is not None:
             partial.set_times(*times)
+        partial.close()  # an error of closing is one of writing, so it comes before the name (REL-11)
         if self._policies.existing == "keep_both":
             name = folder.publish_numbered(partial, self._name)
         else:
@@ -328,6 +374,11 @@ class Download:
                 continue
             return
         raise AlreadyExists(f"{display(folder.path_of(self._name))}: too many saved files of that name.")
+
+
+def _close(partial: PartialFile | None) -> None:
+    if partial is not None:
+        partial.close()
 
 
 def _parts(length: int) -> Iterator[tuple[int, int]]:

@@ -49,6 +49,7 @@ class Entry:
     changing: asyncio.Lock = field(default_factory=asyncio.Lock)  # one request for a change at a time
     moving: bool = False  # a move is on its way to disk
     wish: Wish = Wish.NONE
+    because: str = ""  # with Wish.STOP: what the user is told, where it was not their wish
     wake: asyncio.Event = field(default_factory=asyncio.Event)  # ends a wait for another try
     suspect: bool = False  # the machine slept: the connection is not to be trusted
     stop_by: float | None = None  # monotonic; the worker has that long to stop

@@ -30,6 +30,14 @@ def gone(path: bytes) -> bytes:
     return hashlib.blake2b(b"gone " + path, digest_size=MARK).digest()
 
 
+def begun(partial: bytes, device: int = 0, inode: int = 0) -> bytes:
+    """The mark of a partial file this transfer made; device and inode are 0 on the far side.
+
+    Whoever is killed leaves no record of one that is young: by its mark the next session knows its own.
+    """
+    return hashlib.blake2b(b"begun %d %d " % (device, inode) + partial, digest_size=MARK).digest()
+
+
 def mirrored() -> bytes:
     """The mark of a destination from which everything surplus was deleted: that happens once."""
     return hashlib.blake2b(b"mirrored", digest_size=MARK).digest()
@@ -77,6 +85,10 @@ class Ledger:
             os.write(self._handle, one)
         except OSError as error:
             _log.warning("a finished file cannot be noted: %s", error)
+
+    def discard(self) -> None:
+        """Forget the transfer. Raises OSError."""
+        self._path.unlink(missing_ok=True)
 
     def close(self, *, completed: bool) -> None:
         """End it; a completed transfer needs none any more."""

@@ -1,39 +1,83 @@
 """Partial files nobody will go on with: gone with their transfer, or when they were left too long (REL-20).
 
-Only local ones that are still ours by device and inode; what lies on a server stays, for nobody is logged
-in there. All functions block: run them in a thread.
+Here are the local ones that are still ours by device and inode, and the records of all; those on a server
+take a session, see `remote_leftovers`. All functions block: run them in a thread.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+from connect_helper.transfers.ledger import Ledger
 from connect_helper.transports.resume import SUFFIX, Record, RecordStore
 
 logger = logging.getLogger(__name__)
 
 
-def forget(folder: Path, transfer_id: str) -> int:
-    """Remove the records of a removed transfer and its local partial files; tell how many records went."""
-    store = RecordStore(folder)
+def forget(folder: Path, transfer_id: str, *, also_sent: bool = True) -> int:
+    """Remove the records of a removed transfer and its local partial files; tell how many records went.
+
+    Without `also_sent` those of files on a server stay: they are needed to remove these.
+    """
     gone = 0
-    for path in sorted(folder.glob("*" + SUFFIX)):
-        record = store.load(path.stem)
-        if record is None or record.transfer_id != transfer_id:
+    for key, record in left(folder, transfer_id):
+        if record.direction == "send" and not also_sent:
             continue
-        lock = store.lock(path.stem)
-        if not lock.take():
-            continue  # another transfer to the same target goes on from it
-        try:
+        with held(folder, key) as ours:
+            if not ours:
+                continue  # another transfer to the same target goes on from it
             if record.direction == "receive":
                 _remove(record)
-            store.remove(path.stem)
-        finally:
-            lock.release()
+            RecordStore(folder).remove(key)
         gone += 1
+    Ledger(folder, transfer_id).discard()
     return gone
+
+
+def forget_one(folder: Path, key: str, transfer_id: str) -> None:
+    """Remove what a transfer noted of a file that turned out to be in place already.
+
+    It was killed, or its line was cut, after the file got its name and before the record went.
+    """
+    store = RecordStore(folder)
+    record = store.load(key) if store.has(key) else None
+    if record is None or record.transfer_id != transfer_id:
+        return
+    with held(folder, key) as ours:
+        if ours and record.direction == "receive":
+            _remove(record)
+        if ours:
+            store.remove(key)
+
+
+def left(folder: Path, transfer_id: str) -> Iterator[tuple[str, Record]]:
+    """What a transfer left unfinished: each record with its key."""
+    store = RecordStore(folder)
+    for path in sorted(folder.glob("*" + SUFFIX)):
+        record = store.load(path.stem)
+        if record is not None and record.transfer_id == transfer_id:
+            yield path.stem, record
+
+
+def sent(folder: Path, transfer_id: str) -> list[tuple[str, Record]]:
+    """What a transfer left unfinished on its server."""
+    return [(key, record) for key, record in left(folder, transfer_id) if record.direction == "send"]
+
+
+@contextmanager
+def held(folder: Path, key: str) -> Iterator[bool]:
+    """Keep everybody else away from the partial file of a record; False when somebody works on it."""
+    lock = RecordStore(folder).lock(key)
+    if not lock.take():
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        lock.release()
 
 
 def sweep(folders: Iterable[Path]) -> None:

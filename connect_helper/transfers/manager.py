@@ -18,17 +18,19 @@ from typing import Any, Final, TypeVar
 
 from connect_helper.errors import ConnectHelperError, NotFound, Unavailable, WrongState
 from connect_helper.settings import Folders, PreferencesStore
+from connect_helper.spec.names import display
 from connect_helper.transfers.arrivals import arrived, with_tags
 from connect_helper.transfers.clock import Clock
 from connect_helper.transfers.entry import Entry, Listed, Wish
 from connect_helper.transfers.file_reports import STATES, FilePage, FileReports
 from connect_helper.transfers.journal import Journal
-from connect_helper.transfers.leftovers import forget, sweep
+from connect_helper.transfers.leftovers import forget, sent, sweep
 from connect_helper.transfers.listing import TransferList
 from connect_helper.transfers.messages import FileReport
 from connect_helper.transfers.plan import Login, SessionPlan
 from connect_helper.transfers.queueing import Queue
 from connect_helper.transfers.records import has_secret, without_secrets
+from connect_helper.transfers.remote_leftovers import Cleaner
 from connect_helper.transfers.requests import Questions, StartRequest
 from connect_helper.transfers.runner import Runner, ask_to_stop, distrust
 from connect_helper.transfers.state import ACTIVE, FINAL, Move, Status, next_status
@@ -44,6 +46,7 @@ SLEEP_CHECK_S: Final = 2.0
 SHELVE_S: Final = 2.0  # how often it is looked whether memory holds too many finished transfers
 CLEARED_AT_ONCE: Final = 100
 SLEEP_JUMP_S: Final = 5.0  # the wall clock went so much further than the monotonic one: the machine slept
+TOLD: Final = 5  # names of files in a sentence
 INTERRUPTED: Final = "interrupted"
 SIGN_IN_AGAIN: Final = "The helper was restarted; sign in again to go on."
 
@@ -74,11 +77,12 @@ class TransferManager:
         self._reports = FileReports(folders.state)
         self._list = TransferList(self._journal, self._reports, self._clock)
         self._pool = WorkerPool(folder=folders.state, command=worker_command)
+        self._cleaner = Cleaner(self._pool)
         self._throttle = Throttle(preferences)
         self._admitting: dict[tuple[Owner, str], asyncio.Future[Transfer]] = {}
         self._closing = False
         self._group = asyncio.TaskGroup()
-        self._chores: list[asyncio.Task[None]] = []  # they run until the program ends
+        self._chores: set[asyncio.Task[None]] = set()  # they end with the program at the latest
         self._reports_to_forget: asyncio.Queue[int] = asyncio.Queue()
         self.journal_set_aside: Path | None = None  # tell the user: a damaged list was put there
         runner = Runner(
@@ -108,11 +112,9 @@ class TransferManager:
         await self._list.load(loaded)
         await self._pool.__aenter__()
         await self._group.__aenter__()
-        self._chores = [
-            self._spawn(self._watch_for_sleep(), "sleep-watch"),
-            self._spawn(self._shelve_old(), "shelve"),
-            self._spawn(self._forget_reports(), "forget-reports"),
-        ]
+        self._chore(self._watch_for_sleep(), "sleep-watch")
+        self._chore(self._shelve_old(), "shelve")
+        self._chore(self._forget_reports(), "forget-reports")
         resume_folders = {Path(entry.plan.resume_folder) for entry in self._list.entries()}
         _ = self._spawn(asyncio.to_thread(sweep, resume_folders), "sweep")
         self._queue.add(*[entry for entry in self._list.entries() if await self._goes_on(entry)])
@@ -121,7 +123,7 @@ class TransferManager:
     async def __aexit__(self, kind: object, exception: BaseException | None, traceback: object) -> None:
         """End within 5 s: sessions stop and keep their partial files, the list is saved."""
         self._closing = True
-        for chore in self._chores:
+        for chore in list(self._chores):
             chore.cancel()
         self._queue.close()
         running = self._queue.running
@@ -281,13 +283,13 @@ class TransferManager:
             outcome.add_done_callback(lambda _: self._admitting.pop(key, None))
         return await asyncio.shield(outcome)
 
-    async def stop(self, transfer_id: str, *, owner: Owner | None = None) -> None:
+    async def stop(self, transfer_id: str, *, owner: Owner | None = None, because: str = "") -> None:
         """Stop; on return nothing moves any more and partial files are kept. An ended one stays as it is.
 
-        Raises NotFound.
+        `because` is a sentence for the user where it was not their wish. Raises NotFound.
         """
         entry = await self._list.reach(transfer_id, owner)
-        await asyncio.shield(self._owned(self._stop(entry), f"stop-{entry.transfer.id}"))
+        await asyncio.shield(self._owned(self._stop(entry, because), f"stop-{entry.transfer.id}"))
 
     async def resume(
         self,
@@ -357,28 +359,35 @@ class TransferManager:
             return wanted
         return str(uuid.uuid4())
 
-    async def _stop(self, entry: Entry) -> None:
+    async def _stop(self, entry: Entry, because: str) -> None:
         async with entry.changing:
-            await self._halt(entry)
+            await self._halt(entry, because)
 
-    async def _halt(self, entry: Entry) -> None:
+    async def _halt(self, entry: Entry, because: str = "") -> None:
         """Bring an entry to rest: out of the queue, or out of its runner's hands."""
+        entry.because = because
         if entry.runner is not None:
             ask_to_stop(entry, Wish.STOP, self._clock)
             await asyncio.wait([entry.runner])
         elif entry.transfer.status not in FINAL:
             self._queue.withdraw(entry)
-            await self._list.move(entry, Move.STOP, end_time=self._clock.wall())
+            await self._list.move(entry, Move.STOP, error_desc=because, end_time=self._clock.wall())
 
     async def _remove(self, entry: Entry) -> None:
         async with entry.changing:
             if entry.transfer.status is Status.REMOVED:
                 return
             await self._halt(entry)
-            entry.login = None
-            await self._list.move(entry, Move.REMOVE)
+            login, entry.login = entry.login, None
+            folder, name = Path(entry.plan.resume_folder), entry.plan.transfer_id
+            on_server = [display(record.partial) for _, record in await asyncio.to_thread(sent, folder, name)]
+            stays = f"Unfinished files stay on the server: {', '.join(on_server[:TOLD])}" if on_server else ""
+            note = entry.transfer.note if login or not stays else stays
+            await self._list.move(entry, Move.REMOVE, note=note)
             self._reports_to_forget.put_nowait(entry.position)
-            await asyncio.to_thread(forget, Path(entry.plan.resume_folder), entry.transfer.id)
+            await asyncio.to_thread(forget, folder, name, also_sent=login is None)
+            if login is not None and on_server:
+                self._chore(self._cleaner.clean(entry.plan, login), f"clean-{name}")
 
     async def _clear_completed(self) -> int:
         old = await self._list.remove_old(Status.COMPLETED)
@@ -471,6 +480,12 @@ class TransferManager:
                 await self._reports.remove(await self._reports_to_forget.get())
         except Unavailable as error:
             logger.error("files of removed transfers stay on disk: %s", error.internal_message)
+
+    def _chore(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        """Start work that is given up when the program ends."""
+        chore = self._spawn(work, name)
+        self._chores.add(chore)
+        chore.add_done_callback(self._chores.discard)
 
     def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         return self._group.create_task(work, name=name)

@@ -153,9 +153,11 @@ class SessionPlan(_Plain):
     rate_kbps: int | None = None  # kbit/s of 1000 bit; None: no limit
     connections: int | None = None  # exactly so many to the server; None: as many as help
     divide_from: int | None = None  # bytes; smaller files stay on one connection; 0: all; None: as it helps
+    keep_free: int | None = None  # bytes that stay free on the disk received to; None: by rule (`free_space`)
     afterwards: Afterwards = Afterwards()
     protect: Protect | None = None
     hidden_key: str = ""  # hex, random for each transfer that hides names; "": names stay
+    clean_only: bool = False  # transfer nothing: remove what an unfinished upload left on the server
     resume_folder: str  # where resume records of partial files are kept, 0700
 
 

@@ -185,9 +185,21 @@ def transfer_from(facts: dict[str, Any]) -> Transfer:
     )
 
 
+def as_today(plan: dict[str, Any]) -> dict[str, Any]:
+    """The JSON of a plan as this version spells it; fields that are new since have their defaults.
+
+    Earlier versions had `follow_links` where `links` is now. Raises KeyError, TypeError, AttributeError.
+    """
+    policies = dict(plan.get("policies", {}))
+    follows = policies.pop("follow_links", None)
+    if follows is not None:
+        policies.setdefault("links", "follow" if follows else "skip")
+    return {**plan, "policies": policies}
+
+
 def from_row(position: int, facts: str, figures: str, asked: str, keeping: str) -> Record:
     """Read a row. Raises ValueError, TypeError or KeyError."""
     transfer = transfer_from(json.loads(facts) | json.loads(figures) | json.loads(asked))
     kept = json.loads(keeping)
-    plan = SessionPlan.model_validate(kept["plan"])
+    plan = SessionPlan.model_validate(as_today(kept["plan"]))
     return Record(transfer, position, plan, bool(kept["needs_login"]), kept["retry_for_s"])

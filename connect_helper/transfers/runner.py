@@ -28,6 +28,7 @@ from connect_helper.transfers.retry import RetryRules, Tries, after_loss
 from connect_helper.transfers.state import Move, Status
 from connect_helper.transfers.throttle import Throttle
 from connect_helper.transfers.workers import Worker, WorkerLost, WorkerPool
+from connect_helper.transports.free_space import MIB
 
 logger = logging.getLogger(__name__)
 
@@ -135,7 +136,7 @@ class Runner:
             case Wish.NONE:
                 return False
             case Wish.STOP:
-                await self._finish(entry, Move.STOP, _NO_ERROR)
+                await self._finish(entry, Move.STOP, {**_NO_ERROR, "error_desc": entry.because})
             case Wish.REQUEUE:
                 if entry.transfer.status is not Status.WILL_RETRY:  # its wait was just over
                     await self._list.move(entry, Move.LOST)
@@ -183,7 +184,9 @@ class Runner:
     async def _talk(self, entry: Entry, worker: Worker, rate_kbps: int | None) -> Ended:
         """Run the session with the secrets in its plan. Raises WorkerLost."""
         login = entry.login or Login(user=entry.transfer.user)
-        plan = entry.plan.model_copy(update={"login": login, "rate_kbps": rate_kbps})
+        spare = self._preferences.current.free_space_mib
+        keep_free = None if spare is None else spare * MIB
+        plan = entry.plan.model_copy(update={"login": login, "rate_kbps": rate_kbps, "keep_free": keep_free})
         watch = _Watch(entry, self._list, self._questions, self._clock)
         entry.worker = worker  # from here on it may be told to stop; the conversation writes first
         try:

@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import logging
 import os
-from contextlib import aclosing
+from contextlib import aclosing, closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -19,6 +19,7 @@ from typing import Final
 from connect_helper.errors import BadPassphrase, ConnectionLost, LinkSkipped, SpecialFile, TransferError
 from connect_helper.spec.names import display
 from connect_helper.transfers.aftermath import Aftermath
+from connect_helper.transfers.blocking import to_the_end
 from connect_helper.transfers.download import Download
 from connect_helper.transfers.job import (
     DownloadJob,
@@ -39,6 +40,7 @@ from connect_helper.transfers.links import copy_link
 from connect_helper.transfers.messages import Connected, Ended, Question
 from connect_helper.transfers.mirror import mirror
 from connect_helper.transfers.plan import SessionPlan
+from connect_helper.transfers.remote_leftovers import remove_unfinished
 from connect_helper.transfers.report import Channel, Outcome, Reporter, Tracker
 from connect_helper.transfers.scan import Scan
 from connect_helper.transfers.upload import Upload
@@ -121,6 +123,9 @@ class Session:
     async def _connected(self) -> None:
         async with self._transport() as transport:
             await self._channel.tell(Connected(address=transport.address))
+            if self._plan.clean_only:
+                await remove_unfinished(self._plan, transport)
+                return
             work = Work.of(self._plan, transport, self._reporter)
             async with asyncio.TaskGroup() as group:
                 helpers = [
@@ -129,7 +134,7 @@ class Session:
                 ]
                 whole = False
                 try:
-                    await asyncio.to_thread(work.ledger.open)
+                    await to_the_end(work.ledger.open)
                     await self._before(work)
                     await self._work(work)
                     await self._set_folder_times(work)
@@ -273,8 +278,7 @@ class Session:
             if isinstance(job, RemoteFolderJob):
                 await work.transport.make_folder(job.target)
             else:
-                folder = await asyncio.to_thread(open_target_folder, job.granted, job.names)
-                await asyncio.to_thread(folder.close)
+                await to_the_end(_make_local_folder, job)
         except TransferError as error:
             if ends_session(error):
                 raise
@@ -295,9 +299,7 @@ class Session:
             if isinstance(job, RemoteFolderJob):
                 await work.transport.set_times(job.target, *times)
             else:
-                folder = await asyncio.to_thread(open_target_folder, job.granted, job.names)
-                await asyncio.to_thread(folder.set_times, *times)
-                await asyncio.to_thread(folder.close)
+                await to_the_end(_set_local_times, job, *times)
 
     def _result(self) -> Ended:
         failed, files = self._reporter.failed, self._reporter.files
@@ -313,6 +315,15 @@ class Session:
             message=f"{failed} of {files} files failed. {first.user_message}",
             internal_message=f"{failed} of {files} files failed; first: {first.internal_message}",
         )
+
+
+def _make_local_folder(job: LocalFolderJob) -> None:
+    open_target_folder(job.granted, job.names).close()
+
+
+def _set_local_times(job: LocalFolderJob, atime_ns: int, mtime_ns: int) -> None:
+    with closing(open_target_folder(job.granted, job.names)) as folder:
+        folder.set_times(atime_ns, mtime_ns)
 
 
 async def run_session(plan: SessionPlan, channel: Channel) -> Ended:

@@ -38,6 +38,8 @@ class Unfinished:
         self._sync = sync
         self._lock = threading.Lock()
         self._closed = False
+        self._durable = Mark()  # up to here the disk has it for certain
+        self._sync_failed = False
         self._saved = -1
         self._saved_at = 0.0
 
@@ -50,7 +52,8 @@ class Unfinished:
     def save(self, *, durable: bool = True) -> None:
         """Write the record for what is done so far; with `durable`, bring that to the disk first.
 
-        A stop does without: whoever goes on hashes again what is really there.
+        A stop does without: whoever goes on hashes again what is really there. But once the disk failed,
+        memory may show what the disk does not have (REL-11): only what it took before that counts.
         """
         with self._lock:
             if self._closed:
@@ -59,15 +62,33 @@ class Unfinished:
             if durable and mark.offset <= 0:
                 return
             if durable:
-                self._sync()
+                self._sync_noting()
+                self._durable = mark
+            if self._sync_failed:
+                mark = self._durable
             self._store.save(self._key, self._make(mark))
             self._saved, self._saved_at = mark.offset, time.monotonic()
+
+    def sync(self) -> None:
+        """Bring the whole file to the disk. Raises what that raises."""
+        with self._lock:
+            self._sync_noting()
+
+    def _sync_noting(self) -> None:
+        try:
+            self._sync()
+        except (OSError, TransferError):
+            self._sync_failed = True
+            raise
 
     def drop(self) -> None:
         """The file is finished, or begins anew: no record is kept."""
         with self._lock:
             self._closed = True
-            self._store.remove(self._key)
+            try:
+                self._store.remove(self._key)
+            except OSError as error:  # the file is in order, and the record tells of one that is gone
+                _log.warning("a resume record cannot be removed: %s", error)
 
     def keep(self) -> None:
         """The file stays unfinished: write the last record and no more."""

@@ -7,6 +7,7 @@ import hashlib
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from connect_helper.errors import (
     AlreadyExists,
@@ -31,6 +32,7 @@ from connect_helper.spec.overwrite import (
 )
 from connect_helper.spec.sampling import sparse_ranges
 from connect_helper.spec.saving import saved_name, saves_first
+from connect_helper.transfers.blocking import acquired, to_the_end
 from connect_helper.transfers.job import (
     SAVED,
     TAIL,
@@ -42,7 +44,8 @@ from connect_helper.transfers.job import (
     saving_stamp,
     stamps,
 )
-from connect_helper.transfers.ledger import mark
+from connect_helper.transfers.ledger import begun, mark
+from connect_helper.transfers.leftovers import forget_one
 from connect_helper.transfers.report import Outcome, Tracker
 from connect_helper.transfers.sealing import SealedSource
 from connect_helper.transfers.unfinished import Unfinished, record_maker
@@ -99,7 +102,7 @@ class Upload:
         return plain if vault is None else SealedSource(plain, vault.new_seal(self._job.target, plain))
 
     async def _try(self, *, resume: bool) -> Outcome:
-        source = await asyncio.to_thread(self._open)
+        source = await acquired(self._open, SourceFile.close)
         self._sent = source.identity
         try:
             self._tracker.resize(source.size)
@@ -109,9 +112,11 @@ class Upload:
                 and there.size == source.size
                 and self._work.ledger.knows(self._mark(source))
             ):
+                await asyncio.to_thread(self._forget)
                 return Outcome("done", "size")
             decision = Decision.WRITE if there is None else await self._decide(source, there)
             if decision is Decision.SKIP:
+                await asyncio.to_thread(self._forget)
                 return Outcome("skipped")
             self._saves = saves_first(
                 wanted=self._policies.save_first,
@@ -123,11 +128,15 @@ class Upload:
                 await self._transport.make_folder(self._folder)
             return await self._send(source, fresh=there is None, resume=resume)
         finally:
-            await asyncio.to_thread(self._leave, source)
+            await to_the_end(self._leave, source)
 
     def _leave(self, source: SourceFile) -> None:
         source.close()
         self._slot.release()
+
+    def _forget(self) -> None:
+        plan = self._work.plan
+        forget_one(Path(plan.resume_folder), self._work.record_key(self._job.target), plan.transfer_id)
 
     # What is there ---------------------------------------------------------------------------------
 
@@ -197,10 +206,19 @@ class Upload:
         return None if self._policies.resume == "none" else self._work.records.load(key)
 
     async def _begin_new(self) -> _Begin:
-        """A name for a new partial file. One that exists belongs to somebody else and is left alone."""
+        """A name for a new partial file. One that exists belongs to somebody else and is left alone.
+
+        But for the one that an earlier session of this transfer made and was killed over.
+        """
+        ledger = self._work.ledger
+        first = self._beside(partial_name(self._name))
+        if self._slot.alone and ledger.knows(begun(first)):
+            return _Begin(first, 0, self._new_hashes(), exclusive=False)
         for number in range(PARTIALS):
             partial = self._beside(partial_name(numbered_name(self._name, number) if number else self._name))
             if await self._transport.facts(partial) is None:
+                if partial == first:
+                    await asyncio.to_thread(ledger.add, begun(partial))
                 return _Begin(partial, 0, self._new_hashes(), exclusive=True)
         raise self._too_many()
 
@@ -277,9 +295,12 @@ class Upload:
             raise
         finally:
             self._work.checkpoints.remove(unfinished)
-        await asyncio.to_thread(unfinished.drop)
-        await asyncio.to_thread(self._work.ledger.add, self._mark(source))
+        await to_the_end(self._finish, source, unfinished)
         return outcome
+
+    def _finish(self, source: SourceFile, unfinished: Unfinished) -> None:
+        unfinished.drop()
+        self._work.ledger.add(self._mark(source))
 
     async def _send_item(self, item: SendItem) -> None:
         try:
@@ -293,7 +314,7 @@ class Upload:
 
     async def _give_up(self, item: SendItem, unfinished: Unfinished, error: BaseException) -> None:
         if self._policies.resume != "none" and not isinstance(error, AlreadyExists):
-            await asyncio.to_thread(unfinished.keep)
+            await to_the_end(unfinished.keep)
         elif (
             isinstance(error, TransferError) and not isinstance(error, _NameTaken) and not ends_session(error)
         ):

@@ -12,18 +12,20 @@ import errno
 import os
 import stat
 import sys
+import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
-from connect_helper.errors import AlreadyExists, DiskFull, TargetIsFolder, TransferError
+from connect_helper.errors import AlreadyExists, TargetIsFolder, TransferError
 from connect_helper.spec.names import display, numbered_name, partial_name
 from connect_helper.transports.base import Facts, Publish
 from connect_helper.transports.error_map import local_error
+from connect_helper.transports.free_space import BY_RULE, Spare, check_space, disk_full, is_full
 from connect_helper.transports.local_files import Granted, open_below, open_granted
 
 NUMBERS: Final = 10_000  # tries for a free "name (1)"
+CHECKED: Final = 4 * 1024 * 1024  # bytes a file may grow before it is looked again what is free
 _VECTOR: Final = 512  # blocks in one write; the system allows 1024
 _RENAME_NOREPLACE: Final = 1  # linux/fs.h
 
@@ -43,9 +45,10 @@ class FileId:
 class TargetFolder:
     """An open folder to receive into. `path` is for messages and records only."""
 
-    def __init__(self, handle: int, path: bytes) -> None:
+    def __init__(self, handle: int, path: bytes, spare: Spare = BY_RULE) -> None:
         self._handle = handle
         self.path = path
+        self.spare = spare
 
     def close(self) -> None:
         if self._handle >= 0:
@@ -81,11 +84,8 @@ class TargetFolder:
             raise local_error(error, "target", self.path_of(name)) from error
 
     def need_space(self, amount: int) -> None:
-        """Raise DiskFull when the volume has less than `amount` bytes free for this user."""
-        space = os.fstatvfs(self._handle)
-        free = space.f_bavail * space.f_frsize
-        if free < amount:
-            raise _disk_full(self.path, amount, free)
+        """Raise DiskFull when `amount` bytes more would leave less free on the volume than is to stay."""
+        check_space(self._handle, self.path, amount, self.spare)
 
     def create_partial(self, name: bytes) -> PartialFile:
         """Make a new partial file for `name`. One that exists is not ours: the next number is taken."""
@@ -99,6 +99,18 @@ class TargetFolder:
                 raise local_error(error, "target", self.path_of(name)) from error
             return PartialFile(self, handle, partial)
         raise AlreadyExists(f"{display(self.path_of(name))}: too many unfinished files of that name.")
+
+    def adopt_partial(self, name: bytes, ours: Callable[[bytes, FileId], bool]) -> PartialFile | None:
+        """Open the partial file for `name` and empty it, if `ours` knows its path and identity."""
+        partial = partial_name(name)
+        try:
+            found = FileId.of(os.stat(partial, dir_fd=self._handle, follow_symlinks=False))
+        except OSError:
+            return None
+        adopted = self.reopen_partial(partial, found) if ours(self.path_of(partial), found) else None
+        if adopted is not None:
+            adopted.truncate(0)
+        return adopted
 
     def reopen_partial(self, partial: bytes, identity: FileId) -> PartialFile | None:
         """Open a partial file of an earlier run; None when it is gone or not the same file any more."""
@@ -151,10 +163,15 @@ class TargetFolder:
                 os.unlink(partial.name, dir_fd=self._handle)
         except FileNotFoundError:
             return
+        except OSError as error:
+            raise local_error(error, "target", partial.path) from error
 
     def set_times(self, atime_ns: int, mtime_ns: int) -> None:
-        """Set the folder's own times of access and modification."""
-        os.utime(self._handle, ns=(atime_ns, mtime_ns))
+        """Set the folder's own times of access and modification. Raises TargetError."""
+        try:
+            os.utime(self._handle, ns=(atime_ns, mtime_ns))
+        except OSError as error:
+            raise local_error(error, "target", self.path) from error
 
     def keep_as(self, name: bytes, saved: bytes) -> None:
         """Give a file another name of this folder. Raises AlreadyExists when that is taken."""
@@ -187,8 +204,8 @@ def move_fresh(folder: int, name: bytes, to: TargetFolder, target: bytes) -> Non
     _rename_fresh(folder, name, target, to._handle)
 
 
-def open_target_folder(granted: Granted, names: Sequence[bytes]) -> TargetFolder:
-    """Open the folder `names` below a granted one; missing ones are made.
+def open_target_folder(granted: Granted, names: Sequence[bytes], spare: Spare = BY_RULE) -> TargetFolder:
+    """Open the folder `names` below a granted one; missing ones are made. Files in it respect `spare`.
 
     Raises TargetMissing, TargetDenied, TargetNotFolder (a file or a link is in the way), SourceChanged
     when the granted folder itself is another one now.
@@ -204,7 +221,7 @@ def open_target_folder(granted: Granted, names: Sequence[bytes]) -> TargetFolder
     except OSError as error:
         os.close(current)
         raise local_error(error, "target", path) from error
-    return TargetFolder(current, path)
+    return TargetFolder(current, path, spare)
 
 
 def _enter(folder: int, name: bytes) -> int:
@@ -229,8 +246,12 @@ class PartialFile:
         self._folder = folder
         self._handle = handle
         self.name = name
-        self.identity = FileId.of(os.fstat(handle))
+        facts = os.fstat(handle)
+        self.identity = FileId.of(facts)
+        self.expected = 0  # bytes it is to hold, for the message when they do not fit
+        self._unchecked = 0  # bytes written since it was last looked what is free
         self._sync_failure: TransferError | None = None
+        self._closing = threading.Lock()  # syncing and closing come from different threads
 
     @property
     def path(self) -> bytes:
@@ -240,6 +261,19 @@ class PartialFile:
         return os.fstat(self._handle).st_size
 
     def write(self, offset: int, data: Sequence[bytes | memoryview]) -> None:
+        self._leave_some(sum(map(len, data)))
+        self.overwrite(offset, data)
+
+    def _leave_some(self, amount: int) -> None:
+        """Now and then, raise DiskFull when less is free on the volume than is to stay."""
+        self._unchecked += amount
+        if self._unchecked >= CHECKED:
+            self._unchecked = 0
+            missing = max(self.expected - self.size(), amount)
+            check_space(self._handle, self._folder.path, 0, self._folder.spare, missing=missing)
+
+    def overwrite(self, offset: int, data: Sequence[bytes | memoryview]) -> None:
+        """Write where the file has its place on the disk already."""
         todo = [memoryview(block) for block in data]
         try:
             while todo:
@@ -253,15 +287,18 @@ class PartialFile:
         """Bring what was written to the disk.
 
         Once it failed it fails for good: the system may call the next try a success although the data
-        is gone (REL-11).
+        is gone (REL-11). A closed file was brought there before.
         """
         if self._sync_failure is not None:
             raise self._sync_failure
-        try:
-            self._guard(os.fsync)
-        except TransferError as error:
-            self._sync_failure = error
-            raise
+        with self._closing:
+            if self._handle < 0:
+                return
+            try:
+                self._guard(os.fsync)
+            except TransferError as error:
+                self._sync_failure = error
+                raise
 
     def truncate(self, length: int) -> None:
         self._guard(lambda handle: os.ftruncate(handle, length))
@@ -284,7 +321,8 @@ class PartialFile:
 
     def close(self) -> None:
         """Close the file; an error of closing is an error of writing."""
-        handle, self._handle = self._handle, -1
+        with self._closing:
+            handle, self._handle = self._handle, -1
         if handle < 0:
             return
         try:
@@ -293,11 +331,13 @@ class PartialFile:
             raise self._error(error, 0) from error
 
     def _error(self, error: OSError, missing: int) -> TransferError:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            space = os.fstatvfs(self._handle) if self._handle >= 0 else None
-            free = space.f_bavail * space.f_frsize if space else 0
-            return _disk_full(self._folder.path, missing, free, reason=error)
-        return local_error(error, "target", self.path)
+        if not is_full(error):
+            return local_error(error, "target", self.path)
+        if self._handle < 0:
+            return disk_full(self._folder.path, missing, 0, reason=error)
+        volume = os.fstatvfs(self._handle)
+        missing = max(self.expected - self.size(), missing)
+        return disk_full(self._folder.path, missing, volume.f_bavail * volume.f_frsize, reason=error)
 
 
 def _pread(handle: int, offset: int, length: int) -> bytes:
@@ -319,26 +359,6 @@ def _after(blocks: list[memoryview], written: int) -> list[memoryview]:
             return [block[written:], *blocks[index + 1 :]]
         written -= len(block)
     return []
-
-
-def _disk_full(folder: bytes, needed: int, free: int, reason: OSError | None = None) -> DiskFull:
-    volume = _volume(folder)
-    if reason is not None and reason.errno != errno.ENOSPC:
-        words = f"A quota or size limit of the disk {display(volume)} is reached"
-    else:
-        words = f"The disk {display(volume)} is full: {needed:,} bytes are needed, {free:,} are free"
-    return DiskFull(f"{words}. Make room there and start again.", internal_message=f"{words} ({reason})")
-
-
-def _volume(folder: bytes) -> bytes:
-    """The place the file system that holds `folder` is mounted at."""
-    path = Path(os.fsdecode(folder))
-    try:
-        while not os.path.ismount(path) and path.parent != path:
-            path = path.parent
-    except OSError:
-        return folder
-    return os.fsencode(path)
 
 
 def _rename_fresh(folder: int, source: bytes, target: bytes, to: int | None = None) -> None:

@@ -179,6 +179,11 @@ class Slot:
             self.key = self.key or f"{self._base}-{secrets.token_hex(8)}"
             return self.key
 
+    @property
+    def alone(self) -> bool:
+        """Whether nobody else on this machine has a file of the same target under way."""
+        return self.key == self._base and self._lock is not None
+
     def release(self) -> None:
         """The file is no longer under way."""
         with self._mutex:

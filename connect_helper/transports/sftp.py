@@ -19,6 +19,7 @@ import asyncssh
 
 from connect_helper.errors import (
     AlreadyExists,
+    ConnectionLost,
     ContentError,
     DiskFull,
     LengthMismatch,
@@ -111,7 +112,13 @@ class SftpTransport:
             async with asyncio.timeout(OPEN_LIMIT_S):
                 return Lane(connection, await SftpWire.open(connection))
         except (asyncssh.Error, OSError, TimeoutError) as error:
+            lost = connection.is_closed()
             connection.abort()
+            if lost or isinstance(error, OSError):  # it says nothing about what the server can do
+                raise ConnectionLost(
+                    "The connection to the server broke; start the transfer again to go on.",
+                    internal_message=f"{type(error).__name__}: {error}",
+                ) from error
             raise TargetError(
                 f"{self._endpoint} lets this user log in but not transfer files (no SFTP).",
                 internal_message=f"{type(error).__name__}: {error}",
@@ -259,7 +266,7 @@ class SftpTransport:
             moving = Sending(self._all, self._limiter, item)
             try:
                 await moving.run(file.lane, file.handle, moving.opened, moving.closed)
-                await file.sync()
+                await _make_durable(file, item)
             except TargetError as error:
                 raise await self._full_or(error, item) from error
             finally:
@@ -528,6 +535,14 @@ class _RemoteFile:
         except TargetError as error:
             if not isinstance(error.__cause__, asyncssh.SFTPOpUnsupported):
                 raise
+
+
+async def _make_durable(file: _RemoteFile, item: SendItem) -> None:
+    try:
+        await file.sync()
+    except TargetError:
+        item.done = Mark()  # what the server shows from here on need not be on its disk (REL-11)
+        raise
 
 
 def _read_all(item: SendItem) -> bytes:

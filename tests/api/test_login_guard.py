@@ -123,6 +123,8 @@ async def test_sec_22_many_transfers_handed_in_at_once_are_stopped_when_the_trie
         # At most those under way when the fifth was refused, two beside it, got through.
         assert len(server.passwords) <= TRIES + 2
         assert {str(manager.get(one).status) for one in handed_in} == {"failed", "cancelled"}
+        stopped = [one for one in map(manager.get, handed_in) if one.status == "cancelled"]
+        assert all("wrong logins too often" in one.error_desc for one in stopped)
 
 
 async def test_transfers_that_work_use_nothing_up(face: Face, tmp_path: Path) -> None:

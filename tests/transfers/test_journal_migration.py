@@ -16,7 +16,7 @@ from connect_helper.transfers.messages import FileReport
 from connect_helper.transfers.records import without_secrets
 from connect_helper.transfers.state import Status
 from connect_helper.transfers.transfer import Owner
-from tests.support.managing import OWNER, manager, request
+from tests.support.managing import COMPLETES, OWNER, manager, reaches, request
 
 VERSION_1 = """
 CREATE TABLE counter (one INTEGER PRIMARY KEY CHECK (one = 1), ceiling INTEGER NOT NULL);
@@ -103,3 +103,26 @@ async def test_a_kill_in_the_middle_of_taking_over_does_it_once_more(folders: Fo
     async with manager(folders) as transfers:
         page = await transfers.files(await transfers.look("t0"), limit=10)
         assert page.reports == [report]
+
+
+@pytest.mark.parametrize(("follows", "links"), [(True, "follow"), (False, "skip")])
+async def test_a_plan_of_an_earlier_release_can_still_be_gone_on_with(
+    folders: Folders, follows: bool, links: str
+) -> None:
+    """Fields that are new since have their defaults; `follow_links` is `links` now."""
+    async with manager(folders) as transfers:
+        transfer = await transfers.submit(request(COMPLETES))
+        await reaches(transfer, Status.COMPLETED)
+    connection = sqlite3.connect(folders.state / "transfers.db")
+    ((keeping,),) = connection.execute("SELECT keeping FROM transfers").fetchall()
+    kept = json.loads(keeping)
+    plan = kept["plan"]
+    policies = {name: plan["policies"][name] for name in ("overwrite", "resume", "create_dir")}
+    old = {"transfer_id", "direction", "server", "login", "host_keys", "items", "resume_folder", "rate_kbps"}
+    kept["plan"] = {name: plan[name] for name in old} | {"policies": {**policies, "follow_links": follows}}
+    connection.execute("UPDATE transfers SET keeping = ?", (json.dumps(kept),))
+    connection.commit()
+    connection.close()
+    async with manager(folders) as transfers:
+        assert transfers.get(transfer.id).status is Status.COMPLETED
+        assert transfers.plan_of(transfer.id).policies.links == links

@@ -48,7 +48,7 @@ class Field {
     if (this.kind === "text") return h("input", { id, type: "text", autocomplete: "off", spellcheck: "false", maxlength: 4096 });
     const scale = this.kind === "rate" ? KBPS_PER_MBPS : 1;
     return h("input", {
-      id, type: "number", inputmode: "decimal", step: this.kind === "rate" ? "any" : 1, placeholder: this.facts.optional ? "no limit" : "",
+      id, type: "number", inputmode: "decimal", step: this.kind === "rate" ? "any" : 1, placeholder: this.#empty(),
       min: (this.facts.minimum ?? 0) / scale, max: (this.facts.maximum ?? 0) / scale,
     });
   }
@@ -64,6 +64,12 @@ class Field {
     const unit = this.kind === "rate" ? h("span", { class: "muted" }, "Mbit/s") : null;
     if (this.kind === "switch") this.element.append(h("div", { class: "field-line" }, control, label, this.#saved), this.#hint, this.#error);
     else this.element.append(h("div", { class: "field-line" }, label, this.#saved), h("div", { class: `field-control ${this.kind}` }, control, unit), this.#hint, this.#error);
+  }
+
+  /** @returns {string} what an empty control means */
+  #empty() {
+    if (!this.facts.optional) return "";
+    return this.kind === "rate" ? "no limit" : "automatic";
   }
 
   /** @returns {Value} what stands in the control, as the helper wants it */

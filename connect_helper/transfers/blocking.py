@@ -1,0 +1,46 @@
+"""Calls that block, run in threads, for what has to happen even when the task is cancelled.
+
+A cancelled `asyncio.to_thread` is given up: what waits for a thread never runs, and what runs has its result
+thrown away. Fine for reading, wrong for closing a file, releasing a lock, or opening one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar
+
+Args = ParamSpec("Args")
+Result = TypeVar("Result")
+
+
+async def to_the_end(call: Callable[Args, Result], *args: Args.args, **words: Args.kwargs) -> Result:
+    """Run it in a thread, whatever happens; a cancellation goes on afterwards."""
+    work = asyncio.ensure_future(asyncio.to_thread(call, *args, **words))
+    cancelled = await _outlast(work)
+    if cancelled is not None:
+        work.exception()  # an error gives way to the cancellation
+        raise cancelled
+    return work.result()
+
+
+async def acquired(opener: Callable[[], Result], closer: Callable[[Result], Any]) -> Result:
+    """Open something in a thread; cancelled meanwhile, what was opened is closed again."""
+    work = asyncio.ensure_future(asyncio.to_thread(opener))
+    cancelled = await _outlast(work)
+    if cancelled is None:
+        return work.result()
+    if work.exception() is None:
+        await to_the_end(closer, work.result())
+    raise cancelled
+
+
+async def _outlast(work: asyncio.Future[Any]) -> asyncio.CancelledError | None:
+    """Wait for work even when cancelled; tell of the cancellation."""
+    cancelled: asyncio.CancelledError | None = None
+    while not work.done():
+        try:
+            await asyncio.wait([work])
+        except asyncio.CancelledError as error:
+            cancelled = error
+    return cancelled

@@ -1,0 +1,93 @@
+"""Unfinished files on a server, removed when their transfer is (REL-20).
+
+A session with nothing else to do logs in once more. A file goes only when it ends, where the record says
+so, in the bytes this program sent: a name alone does not prove that it is still ours. So one of which the
+server had not confirmed anything yet stays.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import os
+from pathlib import Path
+from typing import Final
+
+from connect_helper.errors import TransferError
+from connect_helper.spec.names import display
+from connect_helper.transfers.conversation import Conversation
+from connect_helper.transfers.leftovers import forget, held, sent
+from connect_helper.transfers.messages import Event, Question
+from connect_helper.transfers.plan import Login, SessionPlan
+from connect_helper.transfers.workers import WorkerLost, WorkerPool
+from connect_helper.transports.base import RECORD_BLOCK, Transport
+from connect_helper.transports.resume import Record, RecordStore
+
+logger = logging.getLogger(__name__)
+
+LIMIT_S: Final = 60.0  # for all files of a transfer
+
+
+class Cleaner:
+    """The helper's side: finds a worker for it, and is content when it does not come about."""
+
+    def __init__(self, pool: WorkerPool) -> None:
+        self._pool = pool
+
+    async def clean(self, plan: SessionPlan, login: Login) -> None:
+        """Remove what the removed transfer of `plan` left on its server; forget it either way."""
+        cleaning = plan.model_copy(update={"login": login, "clean_only": True})
+        try:
+            async with asyncio.timeout(LIMIT_S), self._pool.worker() as worker:
+                loop = asyncio.get_running_loop()
+                ended = await Conversation(worker, _Nobody(), loop.time).run(cleaning)
+        except (WorkerLost, TimeoutError) as error:
+            logger.warning("transfer %s: unfinished files stay on the server: %s", plan.transfer_id, error)
+        else:
+            logger.info("transfer %s: cleaning up: %s", plan.transfer_id, ended.outcome)
+        await asyncio.to_thread(forget, Path(plan.resume_folder), plan.transfer_id)
+
+
+class _Nobody:
+    """Listens to a session nobody watches."""
+
+    stop_by: float | None = None
+
+    async def hear(self, event: Event | None) -> None:
+        pass
+
+    async def accept(self, question: Question) -> bool:
+        return False  # the user agreed to the server that the files went to, and to no other
+
+
+async def remove_unfinished(plan: SessionPlan, transport: Transport) -> None:
+    """The worker's side: remove each file that is still ours, and its record. Raises TransferError."""
+    folder = Path(plan.resume_folder)
+    for key, record in await asyncio.to_thread(sent, folder, plan.transfer_id):
+        with held(folder, key) as ours:
+            if not ours:
+                continue  # another transfer to the same target goes on from it
+            partial = os.fsencode(record.partial)
+            if await _is_ours(transport, partial, record):
+                await transport.remove(partial)
+            else:
+                logger.info("%s is not ours any more and stays", display(partial))
+            await asyncio.to_thread(RecordStore(folder).remove, key)
+
+
+async def _is_ours(transport: Transport, partial: bytes, record: Record) -> bool:
+    """Tell whether a remote file ends, where the record says so, in what was sent."""
+    try:
+        facts = await transport.facts(partial)
+        proof = record.proof
+        if facts is None or facts.kind != "file" or facts.size < proof.offset:
+            return False
+        if proof.offset == 0:
+            return facts.size == 0
+        begin = (proof.offset - 1) // RECORD_BLOCK * RECORD_BLOCK
+        (data,) = await transport.read_ranges(partial, ((begin, proof.offset - begin),))
+    except TransferError as error:
+        logger.info("%s: %s", display(partial), error.internal_message)
+        return False
+    return hashlib.sha256(data).hexdigest() == (proof.tail or proof.blocks[-1])
