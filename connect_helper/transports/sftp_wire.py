@@ -157,6 +157,7 @@ class SftpWire:
         for answer in pending.values():
             if not answer.done():
                 answer.set_exception(self._lost)
+                answer.exception()  # of requests sent together only the first failure is looked at
 
     def _packet(self, body: Data) -> None:
         kind = body[0]
