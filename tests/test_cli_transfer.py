@@ -338,7 +338,7 @@ async def test_a_locked_key_is_opened_with_its_passphrase(
 ) -> None:
     (tmp_path / "a").write_text("a")
     locked = asyncssh.import_private_key(sshd.client_key)
-    key.write_bytes(locked.export_private_key(passphrase="open sesame"))
+    key.write_bytes(locked.export_private_key(passphrase="open sesame", rounds=50))
     sending = ("send", tmp_path / "a", url(sshd, far), "-i", key, "--host-key", sshd.fingerprint)
     async with terminal(home, *sending) as shown:
         await shown.until(f"Passphrase of {key}: ")

@@ -441,7 +441,11 @@ async def test_a_protected_key_needs_its_passphrase(
     sshd: SshServer, far: Path, near: Path, resume: Path
 ) -> None:
     (near / "film").write_text("x")
-    key = asyncssh.import_private_key(sshd.client_key).export_private_key(passphrase="sesame").decode()
+    key = (
+        asyncssh.import_private_key(sshd.client_key)
+        .export_private_key(passphrase="sesame", rounds=50)
+        .decode()
+    )
     for passphrase, outcome in (("sesame", "completed"), ("wrong", "failed"), (None, "failed")):
         login = Login.model_validate(
             {"user": sshd.user, "private_key": key, "private_key_passphrase": passphrase}
