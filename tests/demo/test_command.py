@@ -13,7 +13,7 @@ import asyncssh
 from aiohttp import ClientSession
 
 COMMAND = Path(sys.executable).with_name("connect-helper")
-LIMIT_S = 30
+LIMIT_S = 60
 
 
 async def test_the_command_prints_addresses_that_answer_and_cleans_up(tmp_path: Path) -> None:

