@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -22,6 +21,7 @@ from connect_helper.errors import ConnectHelperError
 from connect_helper.server.access import Access
 from connect_helper.server.admission import Admission
 from connect_helper.server.cipher_choice import prefer
+from connect_helper.server.login_queue import Login, LoginQueue
 from connect_helper.server.sessions import Session, Sessions
 from connect_helper.server.sftp.channel import SftpChannel
 from connect_helper.server.sftp.desk import Workers
@@ -89,8 +89,8 @@ class _House:
     sessions: Sessions
     workers: Workers
     tasks: asyncio.TaskGroup
+    logins: LoginQueue
     open: set[SshConnection] = field(default_factory=set)
-    logins: Counter[str] = field(default_factory=Counter)  # under way, by address
     stopping: bool = False
 
 
@@ -130,7 +130,8 @@ async def ssh_server(
         ThreadPoolExecutor(SLOW_THREADS, "sftp-slow") as slow,
     ):
         async with asyncio.TaskGroup() as tasks:
-            house = _House(settings, admission, sessions, Workers(quick, slow), tasks)
+            logins = LoginQueue(settings.logins_under_way, settings.logins_under_way_per_address)
+            house = _House(settings, admission, sessions, Workers(quick, slow), tasks, logins)
             acceptor = await _listen(house)
             watch = tasks.create_task(_watch(house), name="ssh idle watch")
             server = SshServer(house, acceptor)
@@ -189,8 +190,9 @@ class SshConnection(asyncssh.SSHServer):
         self._house = house
         self._connection: asyncssh.SSHServerConnection
         self._address = ""
+        self._login = Login("", self._resume)
         self._logging_in = False
-        self._user = ""
+        self._paused: asyncio.Transport | None = None  # while it waits for its turn to log in
         self._access: Access | None = None
         self._closed = asyncio.Event()
         self._waiting: list[SftpChannel] | None = []  # begun before the docroot was open; None: it is
@@ -209,22 +211,32 @@ class SshConnection(asyncssh.SSHServer):
         self._connection = conn
         peer = conn.get_extra_info("peername")
         self._address = str(peer[0]) if peer else "local"
-        settings = house.settings
-        if (
-            house.stopping
-            or house.logins.total() >= settings.logins_under_way
-            or house.logins[self._address] >= settings.logins_under_way_per_address
-        ):
+        self._login = Login(self._address, self._resume)
+        place = "refused" if house.stopping else house.logins.enter(self._login)
+        if place == "refused":
             house.sessions.metrics.connection_refused("logins")
             conn.abort()
             return
+        if place == "wait" and not self._pause():
+            house.logins.leave(self._login)
+            conn.abort()
+            return
         self._logging_in = True
-        house.logins[self._address] += 1
         house.open.add(self)
 
-    def begin_auth(self, username: str) -> bool:
-        self._user = username
+    def _pause(self) -> bool:
+        """Read nothing of the client until it is its turn; False where the library does not let us."""
+        transport = getattr(self._connection, "_transport", None)
+        if not isinstance(transport, asyncio.Transport):
+            return False
+        transport.pause_reading()
+        self._paused = transport
         return True
+
+    def _resume(self) -> None:
+        if self._paused is not None and not self._paused.is_closing():
+            self._paused.resume_reading()
+        self._paused = None
 
     def password_auth_supported(self) -> bool:
         return True
@@ -257,9 +269,7 @@ class SshConnection(asyncssh.SSHServer):
     def _login_over(self) -> None:
         if self._logging_in:
             self._logging_in = False
-            self._house.logins[self._address] -= 1
-            if not self._house.logins[self._address]:
-                del self._house.logins[self._address]
+            self._house.logins.leave(self._login)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._login_over()

@@ -1,0 +1,80 @@
+"""How many connections may be logging in at once, altogether and from one address; the others wait. Pure.
+
+A hundred clients behind one address that come in the same moment all get in, a few at a time; half-open
+connections use up their own address's places and time, and nobody else's.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, Literal
+
+WAITING: Final = 2000
+WAITING_PER_ADDRESS: Final = 500
+
+Place = Literal["begin", "wait", "refused"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Login:
+    """One connection that has not proved who it is; `begin` is called when it had to wait and may begin."""
+
+    address: str
+    begin: Callable[[], None]
+
+
+class LoginQueue:
+    """`most` and `most_per_address` logins at once; a login enters once and leaves once."""
+
+    def __init__(self, most: int, most_per_address: int) -> None:
+        self._most = most
+        self._most_per_address = most_per_address
+        self._under_way: set[Login] = set()
+        self._waiting: dict[Login, None] = {}
+        self._by_address: Counter[str] = Counter()
+        self._waiting_by_address: Counter[str] = Counter()
+
+    def enter(self, login: Login) -> Place:
+        """Tell whether the login begins now, waits, or cannot even wait."""
+        if self._may_begin(login):
+            self._begin(login)
+            return "begin"
+        full = len(self._waiting) >= WAITING or self._waiting_by_address[login.address] >= WAITING_PER_ADDRESS
+        if full:
+            return "refused"
+        self._waiting[login] = None
+        self._waiting_by_address[login.address] += 1
+        return "wait"
+
+    def leave(self, login: Login) -> None:
+        """The login succeeded, failed or was given up; those that may begin now do."""
+        if login in self._under_way:
+            self._under_way.remove(login)
+            _less(self._by_address, login.address)
+        elif login in self._waiting:
+            self._no_longer_waiting(login)
+        for other in [one for one in self._waiting if self._may_begin(one)]:
+            if self._may_begin(other):
+                self._no_longer_waiting(other)
+                self._begin(other)
+                other.begin()
+
+    def _may_begin(self, login: Login) -> bool:
+        few = self._by_address[login.address] < self._most_per_address
+        return few and len(self._under_way) < self._most
+
+    def _begin(self, login: Login) -> None:
+        self._under_way.add(login)
+        self._by_address[login.address] += 1
+
+    def _no_longer_waiting(self, login: Login) -> None:
+        del self._waiting[login]
+        _less(self._waiting_by_address, login.address)
+
+
+def _less(counter: Counter[str], address: str) -> None:
+    counter[address] -= 1
+    if not counter[address]:
+        del counter[address]

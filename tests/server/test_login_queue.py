@@ -1,0 +1,49 @@
+"""Who logs in now, who waits, and that a place that becomes free is taken."""
+
+from __future__ import annotations
+
+from connect_helper.server.login_queue import WAITING_PER_ADDRESS, Login, LoginQueue
+
+
+def logins(address: str, count: int, begun: list[Login]) -> list[Login]:
+    made: list[Login] = []
+    for number in range(count):
+        made.append(Login(address, lambda number=number: begun.append(made[number])))
+    return made
+
+
+def test_one_address_has_its_places_and_the_rest_of_its_logins_wait() -> None:
+    queue, begun = LoginQueue(10, 2), list[Login]()
+    mine, others = logins("a", 4, begun), logins("b", 1, begun)
+    assert [queue.enter(one) for one in mine] == ["begin", "begin", "wait", "wait"]
+    assert queue.enter(others[0]) == "begin"
+    queue.leave(mine[0])
+    assert begun == [mine[2]]
+    queue.leave(mine[3])  # gave up while it waited
+    queue.leave(mine[1])
+    assert begun == [mine[2]]
+
+
+def test_all_together_have_a_limit_too_and_the_first_to_wait_is_the_first_to_begin() -> None:
+    queue, begun = LoginQueue(3, 2), list[Login]()
+    some, more = logins("a", 3, begun), logins("b", 3, begun)
+    assert [queue.enter(one) for one in (*some, *more)] == ["begin", "begin", "wait", "begin", "wait", "wait"]
+    queue.leave(some[0])
+    queue.leave(more[0])
+    assert begun == [some[2], more[1]]
+
+
+def test_a_flood_is_refused() -> None:
+    queue, begun = LoginQueue(5, 1), list[Login]()
+    places = [queue.enter(one) for one in logins("a", WAITING_PER_ADDRESS + 3, begun)]
+    assert places.count("refused") == 2
+    assert queue.enter(logins("b", 1, begun)[0]) == "begin"
+
+
+def test_leaving_twice_changes_nothing() -> None:
+    queue, begun = LoginQueue(1, 1), list[Login]()
+    first, second, third = logins("a", 3, begun)
+    assert [queue.enter(one) for one in (first, second, third)] == ["begin", "wait", "wait"]
+    queue.leave(first)
+    queue.leave(first)
+    assert begun == [second]
