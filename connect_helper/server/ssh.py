@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import resource
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -64,6 +65,7 @@ KEEPALIVE_S: Final = 30.0
 WATCH_S: Final = 2.0
 THREADS: Final = 48
 SLOW_THREADS: Final = 4
+FILES: Final = 65_536  # open at once
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,6 +127,7 @@ async def ssh_server(
     settings: SshSettings, admission: Admission, sessions: Sessions
 ) -> AsyncIterator[SshServer]:
     """Listen as long as the context lasts. Raises OSError, asyncssh.KeyImportError."""
+    _allow_many_files()
     with (
         ThreadPoolExecutor(THREADS, "sftp") as quick,
         ThreadPoolExecutor(SLOW_THREADS, "sftp-slow") as slow,
@@ -140,6 +143,15 @@ async def ssh_server(
             finally:
                 watch.cancel()
                 await server.stop(0)
+
+
+def _allow_many_files() -> None:
+    """Each session needs a handful of descriptors; the usual soft limit of 1024 is soon used up."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = FILES if hard == resource.RLIM_INFINITY else min(FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 async def _listen(house: _House) -> asyncssh.SSHAcceptor:
