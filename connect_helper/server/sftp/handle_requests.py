@@ -7,19 +7,21 @@ import errno
 import os
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 from connect_helper.server.sftp import packets
 from connect_helper.server.sftp.desk import MOST_OUT, Desk, done, space_answer
 from connect_helper.server.sftp.failures import failure
 from connect_helper.server.sftp.files import OpenFile, errno_error, set_open_attrs
 from connect_helper.server.sftp.folders import OpenFolder
-from connect_helper.server.sftp.lane import Answer, Job, Lane, Other, Read, Write
+from connect_helper.server.sftp.lane import BATCH_BYTES, Answer, Job, Lane, Other, Read, Write
 from connect_helper.server.sftp.order import Order
 from connect_helper.server.sftp.packets import Fields, Request, Status
 from connect_helper.storage.docpath import DocPath, parse
 
 MOST_HANDLES: Final = 1000
+SMALLEST_TRIP: Final = 64 * 1024  # bytes
+WAYS: Final[tuple[Literal["in", "out"], ...]] = ("in", "out")
 _O = TypeVar("_O", OpenFile, OpenFolder)
 Act = Callable[[int, Fields], None]
 
@@ -215,7 +217,7 @@ class HandleRequests:
         last: tuple[list[Job], list[Answer]] | None = None
         try:
             while lane.jobs:
-                batch = lane.take()
+                batch = lane.take(self._trip_bytes())
                 slow = any(isinstance(job, Other) and job.slow for job in batch)
                 coming = sum(job.size for job in batch if isinstance(job, Write))
                 if last is not None and (coming or (desk.outlet.waiting > MOST_OUT and not slow)):
@@ -235,6 +237,11 @@ class HandleRequests:
             lane.busy = False
         if lane.jobs and not self._over:  # came while the last answers waited for their turn
             self._kick(lane)
+
+    def _trip_bytes(self) -> int:
+        """A session whose rate is limited moves a tenth of a second's bytes at a time, not a burst."""
+        rates = [rate for way in WAYS if (rate := self._desk.session.rate(way)) is not None]
+        return max(SMALLEST_TRIP, min(BATCH_BYTES, min(rates) * 1000 // 80)) if rates else BATCH_BYTES
 
     async def _deliver(self, batch: list[Job], answers: list[Answer]) -> None:
         going = sum(len(answer[1]) for answer in answers if len(answer) > 1)

@@ -73,11 +73,11 @@ class Lane:
         self.closing = False  # a CLOSE has come; nothing more is taken
         self._keep_free = keep_free
 
-    def take(self) -> list[Job]:
-        """The jobs of the next trip."""
+    def take(self, most: int = BATCH_BYTES) -> list[Job]:
+        """The jobs of the next trip: at least one, and no further one once they bring `most` bytes."""
         batch: list[Job] = []
         size = 0
-        while self.jobs and len(batch) < BATCH_JOBS and size < BATCH_BYTES:
+        while self.jobs and len(batch) < BATCH_JOBS and size < most:
             job = self.jobs[0]
             if isinstance(job, Other) and job.slow:
                 return batch or [self.jobs.popleft()]

@@ -6,6 +6,8 @@ import asyncio
 import hashlib
 import os
 import struct
+import time
+from pathlib import Path
 
 import asyncssh
 import pytest
@@ -13,7 +15,7 @@ import pytest
 from connect_helper.server.sftp import packets
 from connect_helper.server.sftp.packets import FLAG_CREAT, FLAG_READ, FLAG_TRUNC, FLAG_WRITE, Status
 from tests.support.sftp_raw import NO_ATTRS, RawClient, raw_client, text
-from tests.support.sftp_server import FarEnd
+from tests.support.sftp_server import FarEnd, far_end
 
 CONTENT = os.urandom(300_000)
 NEW = FLAG_WRITE | FLAG_CREAT | FLAG_TRUNC
@@ -279,3 +281,26 @@ async def test_who_does_not_read_answers_is_not_read_for(end: FarEnd) -> None:
         client.reader.channel.resume_reading()  # type: ignore[attr-defined]
         for number in numbers[:30]:
             assert len(await client.data(number)) == 1_000_000
+
+
+async def test_a_disk_is_not_filled_up(tmp_path: Path) -> None:
+    """REL-10: the part that stays free is told as any full disk is."""
+    async with far_end(tmp_path, keep_free=1.01) as end:
+        ran = await end.sftp(f"put {end.key_file} film")
+        assert ran.code != 0
+        async with raw_client(end) as client:
+            handle = await opened(client, b"new", NEW)
+            _kind, body = await client.answer(client.write(handle, 0, b"12345"))
+            assert b"No space left on device" in body
+    assert (end.root / "new").stat().st_size == 0
+
+
+async def test_a_rate_cap_holds_both_ways(end: FarEnd) -> None:
+    end.change(upload_cap_kbps=64_000, download_cap_kbps=64_000)  # 8 MB/s
+    began = time.monotonic()
+    async with end.client() as client:
+        async with client.open("film", "wb") as file:
+            await file.write(bytes(4_000_000))
+        async with client.open("film", "rb") as file:
+            assert len(await file.read()) == 4_000_000
+    assert time.monotonic() - began > 0.5
