@@ -254,16 +254,18 @@ class Upload:
         self, source: SourceFile, partial: bytes, offset: int, decision: PartialDecision
     ) -> bool:
         if decision is PartialDecision.COMPARE_FULL:
-            await self._transport.truncate(partial, offset)
-            ours = await asyncio.to_thread(_digest, source, offset)
-            return ours == await self._transport.digest(partial, "sha256", offset, expected=ours)
+            return await self._same_whole(source, partial, offset)
         last = ((max(0, offset - TAIL), min(TAIL, offset)),)
         ranges = sparse_ranges(offset) if decision is PartialDecision.COMPARE_SPARSE else last
         try:
             return await self._same_samples(source, partial, ranges)
         except SourceDenied:  # who may only send may not read either: the server compares, if it can
-            ours = await asyncio.to_thread(_digest, source, offset)
-            return ours == await self._transport.digest(partial, "sha256", offset, expected=ours)
+            return await self._same_whole(source, partial, offset)
+
+    async def _same_whole(self, source: SourceFile, partial: bytes, offset: int) -> bool:
+        await self._transport.truncate(partial, offset)
+        ours = await asyncio.to_thread(_digest, source, offset)
+        return ours == await self._transport.digest(partial, "sha256", offset, expected=ours)
 
     # Sending ---------------------------------------------------------------------------------------
 

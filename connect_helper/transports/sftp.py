@@ -227,7 +227,7 @@ class SftpTransport:
             return await asyncio.gather(*(file.read_whole(offset, length) for offset, length in ranges))
 
     async def digest(self, path: bytes, algorithm: str, length: int, *, expected: str) -> str:
-        by_server = await self._digest_by_server(path, algorithm, length)
+        by_server = await self._digest_by_server(path, algorithm)
         if by_server:
             return by_server
         by_program = await program_digest(self._all.first.connection, path, algorithm, length)
@@ -241,12 +241,10 @@ class SftpTransport:
         await self.receive(nowhere)
         return hashes.digest()
 
-    async def _digest_by_server(self, path: bytes, algorithm: str, length: int) -> str:
+    async def _digest_by_server(self, path: bytes, algorithm: str) -> str:
         """What a server says that offers the check-file extension; "" where it has no answer."""
-        if not length:  # which would mean "up to the end"
-            return ""
         try:
-            return await self._call(lambda wire: wire.check_file(path, algorithm, length), "source", path)
+            return await self._call(lambda wire: wire.check_file(path, algorithm), "source", path)
         except SourceError as error:
             _log.debug("no digest by the server: %s", error.internal_message)
             return ""

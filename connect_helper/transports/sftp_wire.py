@@ -316,13 +316,13 @@ class SftpWire:
             raise asyncssh.SFTPBadMessage(str(error)) from None
         return Space(fields[1] * fields[4])
 
-    async def check_file(self, path: bytes, algorithm: str, length: int) -> str:
-        """Hex digest of the first `length` bytes of a file, computed by the server.
+    async def check_file(self, path: bytes, algorithm: str) -> str:
+        """Hex digest of a whole file, computed by the server.
 
         Source: draft-ietf-secsh-filexfer-extensions-00, section 3. The names of algorithms are hashlib's.
         """
         self._offers(b"check-file")
-        part = struct.pack(">QQI", 0, length, 0)
+        part = struct.pack(">QQI", 0, 0, 0)  # from the first byte to the last, in one digest
         packet = await self._extended(
             b"check-file-name", _string(path) + _string(algorithm.encode("ascii")) + part
         )
