@@ -34,6 +34,7 @@ class HandleRequests:
         self._desk = desk
         self._handles: dict[bytes, Lane | OpenFolder] = {}
         self._last = 0
+        self._under_way = 0  # openings that have no handle yet
         self._over = False
         self.by_kind: dict[int, Act] = {
             packets.OPEN: self._open,
@@ -85,8 +86,10 @@ class HandleRequests:
 
     def _opening(self, number: int, path: DocPath, open_it: Callable[[], _O], *, changes: bool) -> None:
         desk = self._desk
-        if len(self._handles) >= MOST_HANDLES:
+        # Those on their way count too: hundreds of requests may be under way at once.
+        if len(self._handles) + self._under_way >= MOST_HANDLES:
             raise errno_error(errno.EMFILE)
+        self._under_way += 1
         turn, before = desk.order.enter([path], changes=changes)
 
         async def work() -> None:
@@ -99,6 +102,7 @@ class HandleRequests:
                     return
                 desk.answer(packets.answer(packets.HANDLE, number, packets.string(handle)))
             finally:
+                self._under_way -= 1
                 desk.order.leave(turn)
 
         desk.spawn(work(), "open")
