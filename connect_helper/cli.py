@@ -3,17 +3,56 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from importlib import import_module
+from typing import Annotated, Any, Final
 
 import typer
+from typer.core import TyperGroup
 
 from connect_helper import __version__
-from connect_helper.commands.demo import demo
-from connect_helper.commands.helper import open_window, run, status, stop
-from connect_helper.commands.transfer import receive, send
+
+_TRANSFER_SERVER: Final = {
+    "server": "connect_helper.commands.server:server",
+    "token": "connect_helper.commands.token:token",
+}
+COMMANDS: Final = {
+    "run": "connect_helper.commands.helper:run",
+    "open": "connect_helper.commands.helper:open_window",
+    "status": "connect_helper.commands.helper:status",
+    "stop": "connect_helper.commands.helper:stop",
+    "send": "connect_helper.commands.transfer:send",
+    "receive": "connect_helper.commands.transfer:receive",
+    "demo": "connect_helper.commands.demo:demo",
+    # The transfer server stands on what POSIX systems have.
+    **({} if sys.platform == "win32" else _TRANSFER_SERVER),
+}
+"""Each command's place: module and name of a function, or of a group of commands."""
+
+
+class CommandsAtNeed(TyperGroup):
+    """Imports a command when it is asked for: the helper starts without what the server is made of."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Name all commands, in the order in which help shows them."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:  # the types are private to typer
+        """Return the command of that name, or None."""
+        place = COMMANDS.get(cmd_name)
+        if place is None:
+            return None
+        module, _, name = place.partition(":")
+        found = getattr(import_module(module), name)
+        if isinstance(found, typer.Typer):
+            return typer.main.get_group(found)
+        alone = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+        alone.command(cmd_name)(found)
+        return typer.main.get_command(alone)
+
 
 app = typer.Typer(
     name="connect-helper",
+    cls=CommandsAtNeed,
     help="Lets web pages move big files between this computer and a server.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -29,21 +68,6 @@ def root(
     if version:
         typer.echo(f"connect-helper {__version__}")
         raise typer.Exit
-
-
-app.command()(run)
-app.command("open")(open_window)
-app.command()(status)
-app.command()(stop)
-app.command()(send)
-app.command()(receive)
-app.command()(demo)
-if sys.platform != "win32":  # the transfer server stands on what POSIX systems have
-    from connect_helper.commands.server import server
-    from connect_helper.commands.token import token
-
-    app.add_typer(server)
-    app.add_typer(token)
 
 
 def main() -> None:
