@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import stat
 from contextlib import aclosing, closing
 from dataclasses import replace
 from pathlib import Path
@@ -62,6 +63,7 @@ LARGE: Final = 16 * 1024 * 1024  # bytes; of files this large
 LARGE_IN_FLIGHT: Final = 2  # so many at a time, for each fills the line alone
 QUEUE: Final = 512  # jobs the scan may be ahead
 IDLE_LIMIT_S: Final = 60.0  # without an answer the server owes
+LOOKED_AT: Final = 100  # items, for a guess at how much there is to send
 BRIEFLY_S: Final = 2.0  # what counting ahead may take when nobody asked for it
 SOME_FAILED: Final = 27  # error code of a transfer of which only files failed
 
@@ -121,7 +123,10 @@ class Session:
         return self._result()
 
     async def _connected(self) -> None:
-        async with self._transport() as transport:
+        way = self._transport()
+        if self._plan.direction == "send":  # so that connections are begun while the first logs in
+            way.expect(await asyncio.to_thread(_at_hand, self._plan))
+        async with way as transport:
             await self._channel.tell(Connected(address=transport.address))
             if self._plan.clean_only:
                 await remove_unfinished(self._plan, transport)
@@ -220,6 +225,7 @@ class Session:
                     self._aftermath.walked(job)
                 else:
                     self._reporter.found(_size(job))
+                    work.transport.expect(_size(job))
                 if isinstance(job, UploadJob | DownloadJob) and job.again:
                     self._again.append(job)
                 else:
@@ -340,6 +346,17 @@ async def sweep_records(folder: Path) -> None:
     else:
         if removed:
             _log.info("%s old unfinished files forgotten", removed)
+
+
+def _at_hand(plan: SessionPlan) -> int:
+    """Bytes of the files named in a plan, without those in folders; a guess. Blocks."""
+    size = 0
+    for item in plan.items[:LOOKED_AT]:
+        if item.kind == "upload":
+            with contextlib.suppress(OSError):
+                facts = Path(item.source_path).lstat()
+                size += facts.st_size if stat.S_ISREG(facts.st_mode) else 0
+    return size
 
 
 async def _one(work: Work, job: FileJob | LinkJob, tracker: Tracker) -> Outcome:

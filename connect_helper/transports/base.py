@@ -211,6 +211,13 @@ class Transport(Protocol):
         """Seconds since the far side last answered anything; 0 when it owes no answer."""
         ...
 
+    def expect(self, size: int, files: int = 1) -> None:
+        """Hear of so many bytes more in so many files that will be moved.
+
+        Before it is open, of what will be moved all told, as a guess.
+        """
+        ...
+
     async def __aenter__(self) -> Transport: ...
 
     async def __aexit__(

@@ -29,11 +29,14 @@ LARGEST_BLOCK: Final = 256 * 1024
 UNKNOWN_LIMIT: Final = 32 * 1024  # what every server has to take (draft 02, section 3)
 MOST: Final = 40  # connections this program opens by itself
 AT_ONCE: Final = 8  # logins at a time: a stock server turns some away from ten on
-FIRST: Final = 12
+FIRST: Final = 16
 UNKNOWN_S: Final = 60.0
 SHORT_S: Final = 0.008  # answers this quick: one connection fills the line
+TABLE_S: Final = 0.001  # a line this short ends in the same room
+BUSY_S: Final = 0.06  # how late a busy machine may answer
 PER_LANE: Final = 1024 * 1024  # bytes to move that are worth a connection
 OWED_PER_LANE: Final = 64  # requests of small files under way that are worth a connection
+FILES_PER_LANE: Final = 500  # files to move that are worth a connection
 SLOW: Final = 3_000_000  # bytes/s of one connection; below, more of them may help
 GAIN: Final = 1.1  # times the sum has to grow for the next step
 WAITING: Final = 512 * 1024  # bytes that may wait for the server's window
@@ -57,7 +60,7 @@ class Lane:
         self.on_way = 0  # bytes
         self.moved = 0  # bytes, all told
         self.users = 0  # files that use it at the moment
-        self.round_trip_s = wire.round_trip_s or UNKNOWN_S  # quickest answer
+        self.round_trip_s = UNKNOWN_S  # quickest answer
         self._owed = 0
         self._heard_at = time.monotonic()
         wire.on_answer = self._heard
@@ -104,31 +107,69 @@ class Lane:
         self.connection.abort()
 
 
+Opener = Callable[[Callable[[], None]], Awaitable[Lane]]
+"""Makes a further connection; calls what it is given once it is logged in."""
+
+
 class Lanes:
-    """All connections of a session. `run` has to run beside the work and ends when cancelled."""
+    """All connections of a session. `run` has to run beside the work and ends when cancelled.
+
+    Further ones may be on their way before the first, which is made elsewhere, can be used: `admit` it then.
+    """
 
     def __init__(
         self,
-        first: Lane,
-        opener: Callable[[], Awaitable[Lane]],
+        opener: Opener,
         fixed: int | None,
         limit: Callable[[], float | None],
+        round_trip_s: float,
         divide_from: int | None = None,
     ) -> None:
-        self.first = first
-        self.all = [first]
-        self.changed = asyncio.Event()  # another connection is there
+        self.all: list[Lane] = []
         self.bytes_left = 0  # of the files under way
         self._opener = opener
         self._fixed = fixed
         self._limit = limit  # the rate limit in bytes/s
         self._divide_from = divide_from
+        self._round_trip_s = round_trip_s  # until the first connection has measured it
+        self._first: Lane | None = None
+        self._news = asyncio.Event()  # a reason to look before it is time
+        self._hint = 0  # bytes to move, guessed before anything was looked at
+        self._expected = 0  # bytes to move, all told, as far as known
+        self._expected_files = 0
         self._target = fixed or 1
         self._most = fixed or MOST
         self._step_at = 0.0
         self._best = 0.0
         self._rate = _Rate()
         self._starting = 0
+        self._logging_in = 0
+
+    def admit(self, first: Lane) -> None:
+        """The connection everything else hangs on is ready."""
+        self._first = first
+        self.all.insert(0, first)
+
+    @property
+    def first(self) -> Lane:
+        if self._first is None:
+            raise RuntimeError("there is no connection yet")
+        return self._first
+
+    def hint(self, size: int) -> None:
+        """About so many bytes will have to be moved, all told."""
+        self._hint = self._shared(size)
+        self._news.set()
+
+    def expect(self, size: int, files: int) -> None:
+        """So many bytes more, in so many files, will have to be moved."""
+        self._expected += self._shared(size)
+        self._expected_files += files
+        self._news.set()
+
+    def _shared(self, size: int) -> int:
+        """How much of a file counts: a large one that stays on one connection calls for no other."""
+        return size if size < SHARED_FROM or self.divides(size) else 0
 
     def divides(self, size: int) -> bool:
         """Tell whether several connections move a file together."""
@@ -140,14 +181,14 @@ class Lanes:
 
     def lost(self, lane: Lane) -> None:
         """A connection broke; the first one takes the session with it."""
-        if lane is not self.first and lane in self.all:
+        if lane is not self._first and lane in self.all:
             self.all.remove(lane)
             self._most = max(1, len(self.all))
             lane.abort()
 
     @property
     def silent_s(self) -> float:
-        return max(lane.silent_s for lane in self.all)
+        return max((lane.silent_s for lane in self.all), default=0.0)
 
     def abort(self) -> None:
         for lane in self.all:
@@ -157,34 +198,69 @@ class Lanes:
         """Open connections as they help, until cancelled."""
         async with asyncio.TaskGroup() as group:
             while True:
+                self._news.clear()
                 self._aim(time.monotonic())
-                wanted = min(self._target, self._most) - len(self.all) - self._starting
-                for _ in range(min(wanted, AT_ONCE - self._starting)):
+                there = max(1, len(self.all)) + self._starting
+                wanted = min(self._target, self._most) - there
+                for _ in range(min(wanted, AT_ONCE - self._logging_in)):
                     self._starting += 1
+                    self._logging_in += 1
                     group.create_task(self._start(), name="connection")
-                await asyncio.sleep(LOOK_S)
+                await self._any_news()
+
+    async def _any_news(self) -> None:
+        try:
+            async with asyncio.timeout(LOOK_S):
+                await self._news.wait()
+        except TimeoutError:
+            return
 
     async def _start(self) -> None:
+        login = _Login(self._logged_in)
         try:
-            lane = await self._opener()
+            lane = await self._opener(login.over)
         except TransferError as error:
             _log.info("no further connection: %s", error.internal_message)
-            self._most = max(len(self.all), min(self._most, len(self.all) + self._starting - 1))
+            self._most = max(len(self.all), 1, min(self._most, len(self.all) + self._starting - 1))
         else:
             self.all.append(lane)
-            self.changed.set()
         finally:
+            login.over()
             self._starting -= 1
+
+    def _logged_in(self) -> None:
+        """The next one may begin: servers count the logins under way."""
+        self._logging_in -= 1
+        self._news.set()
+
+    def _useful(self) -> int:
+        """How many connections what is left to do is worth."""
+        owed = sum(lane.wire.owed for lane in self.all)
+        moved = sum(lane.moved for lane in self.all)
+        left = max(self.bytes_left, max(self._hint, self._expected) - moved)
+        files = self._expected_files if moved < self._expected else 0
+        return max(left // PER_LANE, owed // OWED_PER_LANE, files // FILES_PER_LANE)
+
+    def _is_near(self) -> bool:
+        """Tell whether one connection fills the line.
+
+        A busy machine at the other end of the table answers late too, so what the system saw of the line
+        counts; but where something near by only passes the connection on, answers take really long.
+        """
+        first = self._first
+        answer_s = first.round_trip_s if first is not None else UNKNOWN_S
+        if answer_s == UNKNOWN_S:
+            return self._round_trip_s < SHORT_S
+        return answer_s < SHORT_S or (self._round_trip_s < TABLE_S and answer_s < BUSY_S)
 
     def _aim(self, now: float) -> None:
         rate = self._rate.of(sum(lane.moved for lane in self.all), now)
-        if self._fixed is not None or self.first.round_trip_s < SHORT_S:
+        if self._fixed is not None or self._is_near():
             return
-        owed = sum(lane.wire.owed for lane in self.all)
-        useful = max(self.bytes_left // PER_LANE, owed // OWED_PER_LANE)
+        useful = self._useful()
         if self._target == 1:
             if useful > 1:
-                self._target, self._step_at = int(min(FIRST, useful, self._most)), now
+                self._target, self._step_at = min(FIRST, useful, self._most), now
                 self._best = rate
             return
         if len(self.all) < min(self._target, self._most) or now - self._step_at < STEP_S:
@@ -195,8 +271,20 @@ class Lanes:
         slow = rate / len(self.all) < SLOW and (limit is None or rate < 0.9 * limit)
         if slow and rate > GAIN * self._best and useful > self._target:
             self._best = rate
-            self._target = int(min(2 * self._target, useful, self._most))
+            self._target = min(2 * self._target, useful, self._most)
         self._step_at = now
+
+
+class _Login:
+    """Tells once that one login is over."""
+
+    def __init__(self, tell: Callable[[], None]) -> None:
+        self._tell: Callable[[], None] | None = tell
+
+    def over(self) -> None:
+        tell, self._tell = self._tell, None
+        if tell is not None:
+            tell()
 
 
 class _Rate:

@@ -79,8 +79,13 @@ class Pipe(Protocol):
 class _Session(asyncssh.SSHClientSession[bytes]):
     """Hands what the library delivers to the receiver."""
 
-    def __init__(self, receiver: Receiver) -> None:
+    def __init__(self, receiver: Receiver, greeting: bytes) -> None:
         self._receiver = receiver
+        self._greeting = greeting
+
+    def connection_made(self, chan: asyncssh.SSHClientChannel[bytes]) -> None:
+        if self._greeting:  # behind the request for the subsystem, which the library is about to make
+            asyncio.get_running_loop().call_soon(chan.write, self._greeting)
 
     def data_received(self, data: Data, datatype: int | None) -> None:
         if datatype is None:  # what a server writes to its error stream is no SFTP
@@ -115,14 +120,20 @@ async def open_pipe(
     subsystem: str,
     window: int,
     packet: int,
+    greeting: bytes = b"",
     lean: bool = True,
 ) -> Pipe:
     """Open a channel for `subsystem`. Raises asyncssh.Error, OSError.
 
+    `greeting` is sent without waiting for the subsystem to be there; the server has to read in order.
     `window` and `packet` are bytes the server may send before we confirm, and in one packet.
     """
     channel, _session = await connection.create_session(
-        lambda: _Session(receiver), subsystem=subsystem, encoding=None, window=window, max_pktsize=packet
+        lambda: _Session(receiver, greeting),
+        subsystem=subsystem,
+        encoding=None,
+        window=window,
+        max_pktsize=packet,
     )
     typed = cast("asyncssh.SSHClientChannel[bytes]", channel)
     if lean and fits(connection, channel):

@@ -45,8 +45,9 @@ from connect_helper.transports.base import (
 )
 from connect_helper.transports.error_map import Side
 from connect_helper.transports.host_keys import AskHostKey, KnownKeys
-from connect_helper.transports.lanes import LARGEST_BLOCK, UNKNOWN_S, Lane, Lanes
+from connect_helper.transports.lanes import LARGEST_BLOCK, Lane, Lanes
 from connect_helper.transports.pipe import Data
+from connect_helper.transports.quick_login import Method
 from connect_helper.transports.rate import SLICE_S, UNLIMITED_BLOCK
 from connect_helper.transports.sftp_digest import program_digest
 from connect_helper.transports.sftp_scan import facts_of, scan
@@ -91,6 +92,8 @@ class SftpTransport:
         self._folder_turn = asyncio.Lock()
         self._lanes: Lanes | None = None
         self._opening: asyncio.Task[None] | None = None
+        self._hint = 0  # bytes to move, as far as known before there is a connection
+        self._method: Method | None = None  # that the server took
 
     # The connections -----------------------------------------------------------------------------
 
@@ -100,12 +103,24 @@ class SftpTransport:
         # Further connections go to the same address and must show the same key: nobody is asked again.
         self._endpoint = replace(self._endpoint, addresses=(connected.address,))
         self._known = KnownKeys(trusted=(connected.key,), revoked=self._known.revoked)
-        first = await self._lane(connected.connection)
-        if first.round_trip_s >= UNKNOWN_S:
-            await first.call(first.wire.real_path(b"."), "source", b".")  # how long an answer takes
-        self._lanes = Lanes(first, self._further, self._connections, self._limit, self._divide_from)
-        self._opening = asyncio.create_task(self._lanes.run(), name="connections")
+        self._method = connected.method
+        self._lanes = lanes = Lanes(
+            self._further, self._connections, self._limit, connected.round_trip_s, self._divide_from
+        )
+        lanes.hint(self._hint)
+        self._opening = asyncio.create_task(lanes.run(), name="connections")
+        try:
+            lanes.admit(await self._lane(connected.connection))
+        except BaseException as error:
+            await self.__aexit__(type(error), error, None)
+            raise
         return self
+
+    def expect(self, size: int, files: int = 1) -> None:
+        if self._lanes is not None:
+            self._lanes.expect(size, files)
+        else:
+            self._hint += size
 
     async def _lane(self, connection: asyncssh.SSHClientConnection) -> Lane:
         try:
@@ -127,8 +142,9 @@ class SftpTransport:
             connection.abort()
             raise
 
-    async def _further(self) -> Lane:
-        connected = await connect(self._endpoint, self._credentials, self._known, _never)
+    async def _further(self, logged_in: Callable[[], None]) -> Lane:
+        connected = await connect(self._endpoint, self._credentials, self._known, _never, self._method)
+        logged_in()
         return await self._lane(connected.connection)
 
     def _limit(self) -> float | None:
@@ -327,9 +343,10 @@ class SftpTransport:
                     await moving.close()
                 raise
             await moving.close()
-            if await file.read(item.size, 1):
+            attrs, more = await file.last(file.wire.look_behind(file.handle, item.size))
+            facts = facts_of(attrs)
+            if more or (facts.size, facts.mtime_ns) != (item.size, item.mtime_ns):
                 raise changed(item)
-            await unchanged(file.lane, file.handle, item)
 
     async def _receive_at_once(self, lane: Lane, item: ReceiveItem) -> bool:
         """A small file, with everything behind the opening on its way together.
@@ -371,10 +388,12 @@ class SftpTransport:
             except asyncio.CancelledError:
                 raise  # the connection is about to go; waiting for an answer would only hold up the stop
             except BaseException:
-                await _close_quietly(lane, file.handle, path)
+                if file.is_open:
+                    await _close_quietly(lane, file.handle, path)
                 raise
             else:
-                await file.call(lane.wire.close(file.handle))
+                if file.is_open:
+                    await file.call(lane.wire.close(file.handle))
         finally:
             lane.users -= 1
 
@@ -492,7 +511,7 @@ async def _close_quietly(lane: Lane, handle: bytes, path: bytes) -> None:
         _log.info("closing %s: %s", display(path), error)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _RemoteFile:
     """An open file of the server; errors are ours."""
 
@@ -500,6 +519,7 @@ class _RemoteFile:
     handle: bytes
     path: bytes
     side: Side
+    is_open: bool = True
 
     @property
     def wire(self) -> SftpWire:
@@ -507,6 +527,11 @@ class _RemoteFile:
 
     async def call(self, call: Awaitable[_T]) -> _T:
         return await self.lane.call(call, self.side, self.path)
+
+    async def last(self, call: Awaitable[_T]) -> _T:
+        """As `call`, for what closes the file."""
+        self.is_open = False
+        return await self.call(call)
 
     async def read(self, offset: int, length: int) -> Data:
         """Up to `length` bytes; none at the end of the file."""

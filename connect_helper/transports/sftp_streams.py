@@ -34,7 +34,7 @@ _log = logging.getLogger(__name__)
 
 DISK_BLOCK: Final = 2 * 1024 * 1024  # bytes read from or written to the disk at once
 DISK_WAIT_S: Final = 0.2  # what arrived is written after this long, however little it is
-SPREAD: Final = 32 * 1024 * 1024  # bytes between what is certain and what is asked for
+SPREAD: Final = 64 * 1024 * 1024  # bytes between what is certain and what is asked for
 LATE_S: Final = 0.6  # a block everything waits for is moved once more after this long
 LATE_ROUND_TRIPS: Final = 4
 LATE_LOOK: Final = 64  # blocks looked at

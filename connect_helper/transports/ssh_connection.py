@@ -12,6 +12,8 @@ import base64
 import errno
 import logging
 import socket
+import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -39,11 +41,14 @@ from connect_helper.transports.host_keys import (
     key_type,
     refusal,
 )
+from connect_helper.transports.quick_login import Method, quicken
 
 _log = logging.getLogger(__name__)
 
 CONNECT_LIMIT_S: Final = 30.0  # all addresses together
 LOGIN_LIMIT_S: Final = 30.0
+TCP_INFO_RTT: Final = 68  # where Linux has tcpi_rtt in its struct tcp_info, in microseconds
+TCP_INFO_SIZE: Final = 72
 KEEPALIVE_S: Final = 15
 KEEPALIVE_COUNT: Final = 3
 
@@ -109,11 +114,16 @@ def key_line(key: asyncssh.SSHKey) -> str:
 class _Client(asyncssh.SSHClient):
     """Judges the host key and gives the password once, in whichever way the server asks for it."""
 
-    def __init__(self, known: KnownKeys, password: str | None) -> None:
+    def __init__(self, known: KnownKeys, password: str | None, method: Method | None) -> None:
         self._known = known
         self._password = password
+        self._first_method = method
+        self.method: Method = "publickey"  # tried last
         self.line = ""
         self.verdict: Verdict | None = None
+
+    def connection_made(self, conn: asyncssh.SSHClientConnection) -> None:
+        quicken(conn, self._first_method)
 
     def validate_host_public_key(self, host: str, addr: str, port: int, key: asyncssh.SSHKey) -> bool:
         self.line = key_line(key)
@@ -123,6 +133,7 @@ class _Client(asyncssh.SSHClient):
     def password_auth_requested(self) -> str | None:
         # Once only: a second try with the same password would count towards a lock-out.
         password, self._password = self._password, None
+        self.method = "password"
         return password
 
     def kbdint_auth_requested(self) -> str | None:
@@ -135,6 +146,7 @@ class _Client(asyncssh.SSHClient):
             return []
         if len(prompts) == 1 and not prompts[0][1] and "password" in prompts[0][0].lower():
             password = self.password_auth_requested()
+            self.method = "keyboard-interactive"
             return None if password is None else [password]
         return None
 
@@ -146,12 +158,18 @@ class Connected:
     connection: asyncssh.SSHClientConnection
     address: str
     key: str  # the host key it showed: "ssh-ed25519 AAAA..."
+    method: Method  # of the login
+    round_trip_s: float  # seconds until the server took the connection
 
 
 async def connect(
-    endpoint: Endpoint, credentials: Credentials, known: KnownKeys, ask: AskHostKey
+    endpoint: Endpoint,
+    credentials: Credentials,
+    known: KnownKeys,
+    ask: AskHostKey,
+    method: Method | None = None,
 ) -> Connected:
-    """Connect and log in.
+    """Connect and log in, first with `method` where it is known which one the server wants.
 
     Raises ConnectRefused, ConnectTimedOut, ConnectError, ConnectionLost, WeakAlgorithms, AuthFailed,
     HostKeyUnknown, HostKeyChanged, HostKeyMismatch. In the last three nothing but the key exchange
@@ -160,13 +178,15 @@ async def connect(
     keys = _client_keys(credentials)
     without: set[str] = set()
     mismatch: TransferError | None = None
+    if keys is not None and method is None:
+        method = "publickey"  # what would be tried first anyway
     while True:
-        sock, address = await _open_socket(endpoint)
-        client = _Client(known, credentials.password)
+        sock, address, round_trip_s = await _open_socket(endpoint)
+        client = _Client(known, credentials.password, method)
         offered = algorithms_to_offer(known, without=frozenset(without))
         try:
             connection = await _login(endpoint, sock, client, credentials.user, keys, offered)
-            return Connected(connection, address, client.line)
+            return Connected(connection, address, client.line, client.method, round_trip_s)
         except asyncssh.HostKeyNotVerifiable as error:
             if client.verdict is None:
                 raise HostKeyUnknown(
@@ -215,7 +235,8 @@ def _client_keys(credentials: Credentials) -> list[asyncssh.SSHKey] | None:
         ) from None
 
 
-async def _open_socket(endpoint: Endpoint) -> tuple[socket.socket, str]:
+async def _open_socket(endpoint: Endpoint) -> tuple[socket.socket, str, float]:
+    """A connected socket, the address it goes to, and the seconds that took."""
     if not endpoint.addresses:
         raise HostNotFound(f"No address is known for {endpoint.host}; check the name.")
     loop = asyncio.get_running_loop()
@@ -226,6 +247,7 @@ async def _open_socket(endpoint: Endpoint) -> tuple[socket.socket, str]:
         sock = socket.socket(family, socket.SOCK_STREAM)
         try:
             sock.setblocking(False)
+            began = time.monotonic()
             async with asyncio.timeout(share_s):
                 await loop.sock_connect(sock, (address, endpoint.port))
         except (OSError, TimeoutError) as error:
@@ -236,8 +258,19 @@ async def _open_socket(endpoint: Endpoint) -> tuple[socket.socket, str]:
             sock.close()
             raise
         else:
-            return sock, address
+            return sock, address, _round_trip_s(sock) or time.monotonic() - began
     raise failure
+
+
+def _round_trip_s(sock: socket.socket) -> float:
+    """What the system measured, however late this program comes to look; 0 where it does not tell."""
+    try:
+        facts = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, TCP_INFO_SIZE)
+    except (AttributeError, OSError):
+        return 0.0
+    if sys.platform != "linux" or len(facts) < TCP_INFO_SIZE:
+        return 0.0
+    return int.from_bytes(facts[TCP_INFO_RTT:TCP_INFO_SIZE], sys.byteorder) / 1e6
 
 
 async def _login(

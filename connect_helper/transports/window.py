@@ -13,11 +13,12 @@ KIB: Final = 1024
 SMALLEST: Final = 256 * KIB
 LARGEST: Final = 16 * 1024 * KIB
 FIRST: Final = 512 * KIB
-SMALLEST_BLOCK: Final = 16 * KIB
-BLOCKS: Final = 64  # requests on their way when the window is full
+SMALLEST_BLOCK: Final = 32 * KIB
+BLOCKS: Final = 8  # requests on their way when the window is full, at least
+BLOCK_S: Final = 0.05  # seconds one block may take: smaller ones cost more work, larger ones show late
 SECONDS: Final = 0.5  # of the measured rate are on their way, at least
 ROUND_TRIPS: Final = 4  # of them too: twice is what it takes to see that more would come
-PERIOD_S: Final = 0.25
+PERIOD_S: Final = 0.1  # or a round trip
 
 
 class Window:
@@ -41,7 +42,7 @@ class Window:
         """Note that `amount` bytes arrived or were confirmed."""
         self._answered += amount
         elapsed = self._clock() - self._since
-        if elapsed >= PERIOD_S:
+        if elapsed >= max(PERIOD_S, min(self.round_trip_s, SECONDS)):
             self.rate = self._answered / elapsed
             wanted = int(self.rate * max(SECONDS, ROUND_TRIPS * self.round_trip_s))
             # Down only step by step: what was measured while the line got going is little.
@@ -51,4 +52,5 @@ class Window:
 
     def block(self, limit: int) -> int:
         """Size of the next block, at most `limit` (what the rate limiter wants)."""
-        return max(1, min(max(self.size // BLOCKS, SMALLEST_BLOCK), self._largest_block, limit))
+        wanted = min(int(self.rate * BLOCK_S), self.size // BLOCKS)
+        return max(1, min(max(wanted, SMALLEST_BLOCK), self._largest_block, limit))

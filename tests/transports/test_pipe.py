@@ -56,7 +56,7 @@ def way_of(transport: SftpTransport) -> object:
 
 
 async def test_keys_are_exchanged_anew_when_we_are_the_one_to_ask(sshd: SshServer) -> None:
-    async with open_transport(sshd) as transport:
+    async with open_transport(sshd, connections=1) as transport:
         connection: Any = transport._all.first.connection
         exchanges: list[int] = []
         begin = connection._send_kexinit

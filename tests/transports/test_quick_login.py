@@ -1,0 +1,79 @@
+"""Logging in with as few requests as there can be, and the library's own way where that does not fit."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+
+import asyncssh
+import pytest
+
+from connect_helper.errors import AuthFailed
+from connect_helper.transports import quick_login
+from connect_helper.transports.host_keys import KnownKeys
+from connect_helper.transports.ssh_connection import Connected, Credentials, Endpoint, connect
+from tests.support.sshd import PasswordServer, SshServer
+from tests.support.transports import open_transport
+
+LIMIT_S = 30
+
+
+async def never(_key: str, _fingerprint: str) -> bool:
+    raise AssertionError("the key is known")
+
+
+async def log_in(server: SshServer, key: str) -> Connected:
+    endpoint = Endpoint("h.example", server.port, ("127.0.0.1",))
+    login = Credentials(server.user, private_key=key)
+    connected = await connect(endpoint, login, KnownKeys(trusted=(server.host_key_line,)), never)
+    connected.connection.close()
+    await connected.connection.wait_closed()
+    return connected
+
+
+def methods(server: SshServer) -> list[str]:
+    """The login requests the server saw."""
+    log = (server.folder / "sshd.log").read_text()
+    return re.findall(r"userauth-request for user \S+ service ssh-connection method (\S+)", log)
+
+
+async def test_a_key_logs_in_with_one_request() -> None:
+    with SshServer(extra="LogLevel DEBUG1\n") as server:
+        connected = await log_in(server, server.client_key)
+        assert methods(server) == ["publickey"]
+        assert connected.method == "publickey"
+        assert 0 < connected.round_trip_s < 1
+
+
+async def test_an_rsa_key_signs_with_what_the_server_takes() -> None:
+    key = asyncssh.generate_private_key("ssh-rsa", key_size=2048)
+    with SshServer(extra="LogLevel DEBUG1\n") as server:
+        with (server.folder / "authorized_keys").open("ab") as keys:
+            keys.write(key.export_public_key())
+        await log_in(server, key.export_private_key().decode())
+        assert methods(server) == ["publickey"]
+
+
+async def test_a_key_that_does_not_fit_is_refused_once() -> None:
+    key = asyncssh.generate_private_key("ssh-ed25519")
+    with SshServer(extra="LogLevel DEBUG1\n") as server:
+        with pytest.raises(AuthFailed):
+            await log_in(server, key.export_private_key().decode())
+        assert methods(server) == ["publickey"]
+
+
+async def test_a_library_of_another_make_goes_its_own_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(quick_login, "_NEEDED", ("_renamed_in_a_later_version",))
+    with SshServer(extra="LogLevel DEBUG1\n") as server:
+        await log_in(server, server.client_key)
+        assert methods(server) == ["none", "publickey", "publickey"]
+
+
+@pytest.mark.parametrize("keyboard_only", [False, True])
+async def test_a_further_connection_takes_the_method_that_worked(keyboard_only: bool) -> None:
+    async with PasswordServer(keyboard_only=keyboard_only) as server:
+        async with open_transport(server, connections=2) as transport, asyncio.timeout(LIMIT_S):
+            while transport.connections < 2:  # noqa: ASYNC110 - the transport tells nobody
+                await asyncio.sleep(0.02)
+            assert transport._method == ("keyboard-interactive" if keyboard_only else "password")
+        assert server.passwords == [server.password] * 2
