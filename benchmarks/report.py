@@ -35,7 +35,8 @@ def value(figure: dict[str, Any]) -> float:
 def shown(figure: dict[str, Any]) -> str:
     if figure["error"]:
         return "did not finish"
-    return f"{figure['files_s']:,.0f} files/s" if figure["files_s"] else f"{figure['mbit_s']:,.0f} Mbit/s"
+    speed = f"{figure['files_s']:,.0f} files/s" if figure["files_s"] else f"{figure['mbit_s']:,.0f} Mbit/s"
+    return f"below {speed}" if figure.get("stopped") else speed
 
 
 def groups(figures: Figures) -> list[tuple[Row, str, Figures]]:
@@ -63,7 +64,7 @@ def table(figures: Figures) -> list[str]:
                 f"**{OURS}**" if ours else one["mover"],
                 shown(one),
                 ratio,
-                f"{one['cpu_s_per_gb']:.1f}",
+                "" if one.get("stopped") else f"{one['cpu_s_per_gb']:.1f}",
                 row.to_reach if ours else "",
             )
             lines.append("| " + " | ".join(cells) + " |")
@@ -99,8 +100,9 @@ def page(result: dict[str, Any]) -> str:
     runs = max((one["runs"] for one in result["figures"]), default=0)
     facts = [
         f"Measured with `python -m benchmarks.speed`, medians of {runs} run(s), on {seen['cores']} cores of",
-        f"{seen['cpu']}, {seen['system']}, Python {seen['python']}, TCP {seen['tcp']}, load at the end",
-        f"{seen['load']}. Peers: {seen['peers']}.",
+        f"{seen['cpu']}, {seen['system']}, Python {seen['python']}, TCP {seen['tcp']} on the lines, load",
+        f"at the end {seen['load']}. A peer clearly slower than another ran once, and was stopped where",
+        f'it took too long: "below" is what it cannot have reached. Peers: {seen["peers"]}.',
     ]
     picture_line = "![Bars of the speeds in the table below](speed.svg)"
     how = "How to repeat it: [benchmarks/README.md](../benchmarks/README.md)."

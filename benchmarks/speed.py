@@ -5,6 +5,9 @@
 Every mover runs as a process of its own against the same stock sshd over the same line, in turn, `--runs`
 times; the figures are medians. Time goes from the start of the process to its end, so starting, logging in
 and opening connections are part of it. After each run the copy is compared byte by byte.
+
+Waiting for slow peers would take hours: one that has not finished after `--peer-limit` seconds is stopped,
+its figure is what it cannot have reached, and one clearly slower than another peer runs once.
 """
 
 from __future__ import annotations
@@ -14,22 +17,27 @@ import json
 import os
 import platform
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from benchmarks.links import Conditions, Link, Loopback, NetemLink, ProgramLink
 from benchmarks.movers import Command, Direction, Job, connect_helper, installed, version_of
 from tests.support.sshd import SshServer
 
+Mover = Callable[[Job], Command]
+
 MIB = 1024 * 1024
 OURS = "connect-helper"
-LIMIT_S = 900.0
+LIMIT_S = 300.0  # for us
+CLEARLY = 0.9  # times the speed of the best peer: below it a peer is not measured again
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +49,7 @@ class Row:
     size: int
     line: Conditions | None
     to_reach: str
+    peers: tuple[str, ...] = ()
 
     @property
     def total(self) -> int:
@@ -52,12 +61,19 @@ class Row:
 
 
 ROWS = (
-    Row("loopback", 1, 2048 * MIB, None, "1.0 x the best peer"),
-    Row("gigabit", 1, 256 * MIB, Conditions(100, 1000, 0), "600 Mbit/s, 3 x the best peer"),
-    Row("long", 1, 128 * MIB, Conditions(100, 200, 0), "170 Mbit/s"),
-    Row("lossy", 1, 64 * MIB, Conditions(100, 200, 0.1), "100 Mbit/s"),
-    Row("bad", 1, 32 * MIB, Conditions(100, 200, 1), "50 Mbit/s"),
-    Row("small", 2000, 4096, Conditions(50, 200, 0), "1,000 files/s"),
+    Row("loopback", 1, 2048 * MIB, None, "1.0 x the best peer", ("sftp", "rsync", "rclone", "lftp")),
+    Row(
+        "gigabit",
+        1,
+        256 * MIB,
+        Conditions(100, 1000, 0),
+        "600 Mbit/s, 3 x the best peer",
+        ("sftp", "rclone", "lftp"),
+    ),
+    Row("long", 1, 128 * MIB, Conditions(100, 200, 0), "170 Mbit/s", ("sftp", "rclone")),
+    Row("lossy", 1, 64 * MIB, Conditions(100, 200, 0.1), "100 Mbit/s", ("sftp", "lftp")),
+    Row("bad", 1, 32 * MIB, Conditions(100, 200, 1), "50 Mbit/s", ("sftp", "lftp")),
+    Row("small", 2000, 4096, Conditions(50, 200, 0), "1,000 files/s", ("sftp", "rsync", "rclone", "lftp")),
 )
 
 
@@ -71,7 +87,10 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """Medians of one mover in one direction of one row; `error` says why there are none."""
+    """Medians of one mover in one direction of one row; `error` says why there are none.
+
+    `stopped`: it had not finished after `seconds`, and the speeds are what it cannot have reached.
+    """
 
     row: str
     direction: Direction
@@ -84,6 +103,7 @@ class Figure:
     cpu_s_per_gb: float = 0.0
     runs: int = 0
     error: str = ""
+    stopped: bool = False
 
 
 class Server:
@@ -143,14 +163,20 @@ def remove(path: Path) -> None:
         path.unlink()
 
 
-def run_once(command: Command, link: Link) -> Run:
-    """Run a mover to its end. Raises RuntimeError with what it said when it fails."""
+def run_once(command: Command, link: Link, limit_s: float) -> Run:
+    """Run a mover to its end. Raises RuntimeError with what it said when it fails, TimeoutExpired."""
     with tempfile.TemporaryFile() as said:
         began, before = time.perf_counter(), os.times()
-        done = subprocess.run(
-            link.client(command.words), input=command.text.encode(), stdout=said, stderr=said,
-            timeout=LIMIT_S, check=False,
+        done = subprocess.Popen(
+            link.client(command.words), stdin=subprocess.PIPE, stdout=said, stderr=said,
+            start_new_session=True,
         )  # fmt: skip
+        try:
+            done.communicate(command.text.encode(), timeout=limit_s)
+        except BaseException:
+            os.killpg(done.pid, signal.SIGKILL)  # with what it started itself
+            done.wait()
+            raise
         seconds, after = time.perf_counter() - began, os.times()
         said.seek(0)
         text = said.read().decode(errors="replace")
@@ -162,41 +188,67 @@ def run_once(command: Command, link: Link) -> Run:
     return Run(seconds, cpu)
 
 
-def measure(row: Row, directions: list[Direction], runs: int, link: Link, folder: Path) -> list[Figure]:
-    """All movers on one row, in turn."""
-    found: list[Figure] = []
-    movers = {OURS: connect_helper, **installed()}
-    with link, Server(link) as server:
-        source = make_source(row, folder)
-        for direction in directions:
-            seen: dict[str, list[Run]] = {name: [] for name in movers}
-            errors: dict[str, str] = {}
-            for number in range(runs):
-                for name, make in movers.items():
-                    if name in errors:
-                        continue
-                    target, scratch = folder / "target", folder / f"scratch-{name}-{direction}-{number}"
-                    remove(target)
-                    scratch.mkdir()
-                    job = Job(
-                        direction, source, target, row.many, server.address, server.port, server.user,
-                        server.key, server.host_key, scratch,
-                    )  # fmt: skip
-                    try:
-                        run = run_once(make(job), link)
-                    except (RuntimeError, subprocess.TimeoutExpired) as error:
-                        errors[name] = str(error)
-                        continue
-                    if not same(source, target):
-                        errors[name] = "the copy differs"
-                        continue
-                    seen[name].append(run)
-                    print(f"{row.name} {direction} {name}: {run.seconds:.2f} s", file=sys.stderr, flush=True)
-            found += [figure(row, direction, name, seen[name], errors.get(name, "")) for name in movers]
-    return found
+class Bench:
+    """All movers of one row over one open line."""
+
+    def __init__(self, row: Row, link: Link, server: Server, folder: Path, peer_limit_s: float) -> None:
+        self._row, self._link, self._server, self._folder = row, link, server, folder
+        self._peer_limit_s = peer_limit_s
+        self._source = make_source(row, folder)
+        self._count = 0
+
+    def measure(self, direction: Direction, movers: dict[str, Mover], runs: int) -> list[Figure]:
+        """Every mover in turn, `runs` times, without those that another run would tell nothing about."""
+        seen: dict[str, list[Run]] = {name: [] for name in movers}
+        errors: dict[str, str] = {}
+        stopped: set[str] = set()
+        for _ in range(runs):
+            for name in movers:
+                if name in errors or name in stopped or clearly_slower(name, seen):
+                    continue
+                try:
+                    run = self._once(direction, name, movers[name])
+                except subprocess.TimeoutExpired as late:
+                    stopped.add(name)
+                    run = Run(late.timeout, 0.0)
+                except RuntimeError as error:
+                    errors[name] = str(error)
+                    continue
+                seen[name].append(run)
+                end = "stopped after" if name in stopped else ""
+                print(
+                    self._row.name, direction, name, end, f"{run.seconds:.2f} s", file=sys.stderr, flush=True
+                )
+        return [
+            figure(self._row, direction, name, seen[name], errors.get(name, ""), name in stopped)
+            for name in movers
+        ]
+
+    def _once(self, direction: Direction, name: str, make: Mover) -> Run:
+        self._count += 1
+        target, scratch = self._folder / "target", self._folder / f"scratch-{self._count}"
+        remove(target)
+        scratch.mkdir()
+        server = self._server
+        job = Job(
+            direction, self._source, target, self._row.many, server.address, server.port, server.user,
+            server.key, server.host_key, scratch,
+        )  # fmt: skip
+        run = run_once(make(job), self._link, LIMIT_S if name == OURS else self._peer_limit_s)
+        if not same(self._source, target):
+            raise RuntimeError("the copy differs")
+        return run
 
 
-def figure(row: Row, direction: Direction, name: str, runs: list[Run], error: str) -> Figure:
+def clearly_slower(name: str, seen: dict[str, list[Run]]) -> bool:
+    """Tell whether a peer's first run leaves no doubt that another one is quicker."""
+    if name == OURS or not seen[name]:
+        return False
+    best = min(run.seconds for peer, runs in seen.items() if peer != OURS for run in runs)
+    return seen[name][0].seconds * CLEARLY > best
+
+
+def figure(row: Row, direction: Direction, name: str, runs: list[Run], error: str, stopped: bool) -> Figure:
     if error or not runs:
         return Figure(row.name, direction, name, row.files, row.size, error=error or "never ran")
     seconds = statistics.median(run.seconds for run in runs)
@@ -212,19 +264,30 @@ def figure(row: Row, direction: Direction, name: str, runs: list[Run], error: st
         files_s=round(row.files / seconds, 1) if row.many else 0.0,
         cpu_s_per_gb=round(cpu / (row.total / 1e9), 2),
         runs=len(runs),
+        stopped=stopped,
     )
 
 
-def machine() -> dict[str, str]:
+CONTROL = Path("/proc/sys/net/ipv4/tcp_congestion_control")
+
+
+def control_of(link: Link) -> str:
+    """How TCP shares the line, at the client's end of it."""
+    if not CONTROL.exists():
+        return "unknown"
+    said = subprocess.run(link.client(["cat", str(CONTROL)]), capture_output=True, text=True, check=False)
+    return said.stdout.strip()
+
+
+def machine(controls: set[str]) -> dict[str, str]:
     """What the figures were measured on."""
-    control = Path("/proc/sys/net/ipv4/tcp_congestion_control")
     cpus = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
     return {
         "cpu": cpus[0].partition(":")[2].strip() if cpus else platform.processor(),
         "cores": str(len(os.sched_getaffinity(0))),
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
-        "tcp": control.read_text().strip() if control.exists() else "unknown",
+        "tcp": ", ".join(sorted(controls)),
         "load": f"{os.getloadavg()[0]:.1f}",
         "peers": "; ".join(version_of(name) for name in installed()),
     }
@@ -241,6 +304,10 @@ def main() -> None:
     parser.add_argument("--rows", nargs="+", choices=[row.name for row in ROWS], default=None)
     parser.add_argument("--directions", nargs="+", choices=["up", "down"], default=["up", "down"])
     parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--movers", nargs="+", default=None, help="only these, not all of a row's")
+    parser.add_argument(
+        "--peer-limit", type=float, default=30.0, help="seconds a peer may take (default: 30)"
+    )
     parser.add_argument("--scale", type=float, default=1.0, help="part of each row's size or number of files")
     parser.add_argument("--link-command", default="", help="a program that makes the line (see README.md)")
     parser.add_argument("--link-address", default="10.77.0.2", help="the server's address on that line")
@@ -248,20 +315,38 @@ def main() -> None:
     parser.add_argument("--json", type=Path, default=None)
     chosen = parser.parse_args()
     figures: list[Figure] = []
+    controls: set[str] = set()
+    text = ""
     for row in ROWS:
         if chosen.rows is not None and row.name not in chosen.rows:
             continue
-        files = max(2, int(row.files * chosen.scale)) if row.many else 1
-        size = row.size if row.many else max(1, int(row.size * chosen.scale / MIB)) * MIB
-        row = Row(row.name, files, size, row.line, row.to_reach)
-        with tempfile.TemporaryDirectory(dir=chosen.folder, prefix="bench-") as folder:
-            link = link_for(row, chosen.link_command, chosen.link_address)
-            figures += measure(row, chosen.directions, chosen.runs, link, Path(folder))
-    result = {"machine": machine(), "scale": chosen.scale, "figures": [asdict(one) for one in figures]}
-    text = json.dumps(result, indent=1)
-    if chosen.json is not None:
-        chosen.json.write_text(text + "\n")
+        row = scaled(row, chosen.scale)
+        movers = {
+            OURS: connect_helper,
+            **{name: installed()[name] for name in row.peers if name in installed()},
+        }
+        if chosen.movers is not None:
+            movers = {name: make for name, make in movers.items() if name in chosen.movers}
+        link = link_for(row, chosen.link_command, chosen.link_address)
+        with tempfile.TemporaryDirectory(dir=chosen.folder, prefix="bench-") as folder, link:
+            if row.line is not None:
+                controls.add(control_of(link))
+            with Server(link) as server:
+                bench = Bench(row, link, server, Path(folder), chosen.peer_limit)
+                for direction in chosen.directions:
+                    figures += bench.measure(direction, movers, chosen.runs)
+        result = {"machine": machine(controls), "scale": chosen.scale}
+        text = json.dumps({**result, "figures": [asdict(one) for one in figures]}, indent=1)
+        if chosen.json is not None:  # after each row: what is measured is not lost
+            chosen.json.write_text(text + "\n")
     print(text)
+
+
+def scaled(row: Row, scale: float) -> Row:
+    """A part of a row's work."""
+    if row.many:
+        return replace(row, files=max(2, int(row.files * scale)))
+    return replace(row, size=max(1, int(row.size * scale / MIB)) * MIB)
 
 
 if __name__ == "__main__":
