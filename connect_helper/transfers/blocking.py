@@ -16,7 +16,16 @@ Result = TypeVar("Result")
 
 async def to_the_end(call: Callable[Args, Result], *args: Args.args, **words: Args.kwargs) -> Result:
     """Run it in a thread, whatever happens; a cancellation goes on afterwards."""
-    work = asyncio.ensure_future(asyncio.to_thread(call, *args, **words))
+    return await finished(asyncio.ensure_future(asyncio.to_thread(call, *args, **words)))
+
+
+async def acquired(opener: Callable[[], Result], closer: Callable[[Result], Any]) -> Result:
+    """Open something in a thread; cancelled meanwhile, what was opened is closed again."""
+    return await handed_over(asyncio.ensure_future(asyncio.to_thread(opener)), closer)
+
+
+async def finished(work: asyncio.Future[Result]) -> Result:
+    """Await work that has begun, whatever happens; a cancellation goes on afterwards."""
     cancelled = await _outlast(work)
     if cancelled is not None:
         work.exception()  # an error gives way to the cancellation
@@ -24,9 +33,8 @@ async def to_the_end(call: Callable[Args, Result], *args: Args.args, **words: Ar
     return work.result()
 
 
-async def acquired(opener: Callable[[], Result], closer: Callable[[Result], Any]) -> Result:
-    """Open something in a thread; cancelled meanwhile, what was opened is closed again."""
-    work = asyncio.ensure_future(asyncio.to_thread(opener))
+async def handed_over(work: asyncio.Future[Result], closer: Callable[[Result], Any]) -> Result:
+    """As `acquired`, for an opening that has begun."""
     cancelled = await _outlast(work)
     if cancelled is None:
         return work.result()

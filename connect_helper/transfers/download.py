@@ -7,6 +7,7 @@ import hashlib
 import logging
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -34,7 +35,7 @@ from connect_helper.spec.overwrite import (
 )
 from connect_helper.spec.sampling import sparse_ranges
 from connect_helper.spec.saving import saved_name, saves_first
-from connect_helper.transfers.blocking import acquired, to_the_end
+from connect_helper.transfers.blocking import acquired, finished, handed_over, to_the_end
 from connect_helper.transfers.job import (
     SAVED,
     TAIL,
@@ -57,6 +58,8 @@ from connect_helper.transports.resume import Record, SourceId, proven
 
 _log = logging.getLogger(__name__)
 
+SMALL = 64 * 1024  # bytes; a file up to this size is written and published in one go
+
 
 class Download:
     """One file on its way from the server."""
@@ -73,13 +76,13 @@ class Download:
         self._size = job.facts.size  # of what the target is to hold
         self._saves = False  # the file under the final name is kept under another one
         self._fetched = job.facts  # what the server said last
+        self._left = False  # the folder is closed again
+        self._ready: PartialFile | None = None  # of a small file, made on arrival
+        self._clean = False  # no earlier run left a record
 
     async def run(self) -> Outcome:
         """Fetch the file. Raises TransferError; the partial file and its record stay for another try."""
-        spare = Spare(self._work.plan.keep_free)
-        folder = await acquired(
-            lambda: open_target_folder(self._job.granted, self._job.names[:-1], spare), TargetFolder.close
-        )
+        folder = await handed_over(self._work.trips.start(self._arrive), self._leave)
         try:
             try:
                 outcome = await self._try(folder, self._job.facts, resume=True)
@@ -95,9 +98,36 @@ class Download:
                 outcome = await self._try(folder, facts, resume=False)
             return replace(outcome, seen=self._fetched)
         finally:
-            await to_the_end(self._leave, folder)
+            if not self._left:
+                await finished(self._work.trips.start(lambda: self._leave(folder)))
+
+    def _arrive(self) -> TargetFolder:
+        """The open folder, and for a small file that is new its partial file too. Blocks."""
+        spare = Spare(self._work.plan.keep_free)
+        folder = open_target_folder(self._job.granted, self._job.names[:-1], spare)
+        try:
+            if self._is_small and folder.facts(self._name) is None:
+                self._clean = not self._work.records.has(self._slot.take())
+                if self._clean:
+                    folder.need_space(self._job.facts.size)
+                    self._ready = self._create(folder)
+        except BaseException:
+            self._leave(folder)
+            raise
+        return folder
+
+    @property
+    def _is_small(self) -> bool:
+        """Tell whether the file is worth no more than two trips to the disk."""
+        by_size = not digest_algorithm(self._policies)
+        return self._job.facts.size <= SMALL and not self._job.sealed and by_size
 
     def _leave(self, folder: TargetFolder) -> None:
+        self._left = True
+        if self._ready is not None:  # cancelled before anything was fetched
+            with suppress(TransferError):
+                folder.remove_partial(self._ready)
+            self._ready.close()
         folder.close()
         self._slot.release()
 
@@ -107,6 +137,11 @@ class Download:
         # Before anything is fetched: a wrong passphrase is told at once and leaves nothing behind.
         self._seal = await self._open_seal() if self._job.sealed else None
         self._size = source.size if self._seal is None else self._seal.plain_size(source.size)
+        if self._ready is not None:
+            partial, self._ready = self._ready, None
+            partial.expected = source.size
+            hashes = BlockHashes(digest_algorithm(self._policies))
+            return await self._receive_into(folder, source, partial, 0, hashes)
         there = await self._existing(folder)
         if there is not None and self._finished_before(source, there):
             await asyncio.to_thread(self._forget)
@@ -122,10 +157,16 @@ class Download:
             target=None if there is None else FileFacts(there.size, there.mtime_ns),
         )
         partial, offset, hashes = await self._begin(folder, source, resume=resume)
+        return await self._receive_into(folder, source, partial, offset, hashes)
+
+    async def _receive_into(
+        self, folder: TargetFolder, source: Facts, partial: PartialFile, offset: int, hashes: BlockHashes
+    ) -> Outcome:
         try:
             return await self._receive(folder, source, partial, offset, hashes)
         finally:
-            await to_the_end(partial.close)
+            if partial.is_open:
+                await to_the_end(partial.close)
 
     def _forget(self) -> None:
         plan = self._work.plan
@@ -278,11 +319,19 @@ class Download:
         item = ReceiveItem(
             self._job.source, source.size, source.mtime_ns, partial, offset, hashes, self._tracker.advance
         )
+        item.writes_itself = self._is_small and not offset
         unfinished = self._unfinished(source, partial, item)
         if self._policies.resume != "none":
             self._work.checkpoints.add(unfinished)
         try:
             await self._transport.receive(item)
+            if item.content is not None:
+                await finished(
+                    self._work.trips.start(
+                        lambda: self._finish_small(folder, partial, source, item, unfinished)
+                    )
+                )
+                return Outcome("done", "size")
             await asyncio.to_thread(unfinished.sync)
             outcome = await self._verify(source, partial, item)
             if self._seal is not None:
@@ -303,6 +352,22 @@ class Download:
         self._publish(folder, partial, source)
         unfinished.drop()
         self._work.ledger.add(self._mark(source))
+
+    def _finish_small(
+        self,
+        folder: TargetFolder,
+        partial: PartialFile,
+        source: Facts,
+        item: ReceiveItem,
+        unfinished: Unfinished,
+    ) -> None:
+        """All that is left to do for a file that fits into memory, in one trip to the disk. Blocks."""
+        if item.content:
+            partial.write(0, [item.content])
+        unfinished.sync()
+        self._check_size(partial, source)
+        self._finish(folder, partial, source, unfinished)
+        self._leave(folder)
 
     def _unseal(self, partial: PartialFile, source: Facts, seal: Seal) -> None:
         """Decrypt what has arrived; from here on nobody can go on from it, as its hashes show. Blocks."""
@@ -334,15 +399,19 @@ class Download:
             hashes=item.hashes,
             sends=False,
         )
-        return Unfinished(self._work.records, self._slot.key, make, lambda: item.done, partial.sync)
+        noted, self._clean = not self._clean, False  # giving up notes it
+        return Unfinished(
+            self._work.records,
+            self._slot.key,
+            make,
+            lambda: item.done,
+            partial.sync,
+            noted=noted,
+        )
 
     async def _verify(self, source: Facts, partial: PartialFile, item: ReceiveItem) -> Outcome:
         """Compare what was written with what the server has, before anything gets its final name."""
-        size = await asyncio.to_thread(partial.size)
-        if size != source.size:
-            raise LengthMismatch(
-                f"{display(self._job.source)} did not arrive whole: {size} of {source.size} bytes."
-            )
+        await asyncio.to_thread(self._check_size, partial, source)
         ours = item.hashes.digest()
         if not ours:
             return Outcome("done", "size")
@@ -350,6 +419,13 @@ class Download:
         if await self._transport.digest(self._job.source, algorithm, source.size, expected=ours) != ours:
             raise ChecksumMismatch(f"{display(self._job.source)} arrived damaged; fetch it again.")
         return Outcome("done", "digest", digest_label(self._policies, ours))
+
+    def _check_size(self, partial: PartialFile, source: Facts) -> None:
+        size = partial.size()
+        if size != source.size:
+            raise LengthMismatch(
+                f"{display(self._job.source)} did not arrive whole: {size} of {source.size} bytes."
+            )
 
     def _publish(self, folder: TargetFolder, partial: PartialFile, source: Facts) -> None:
         times = stamps(self._policies, atime_ns=source.atime_ns, mtime_ns=source.mtime_ns)

@@ -16,6 +16,7 @@ from connect_helper.transfers.ledger import Ledger
 from connect_helper.transfers.plan import LocalRef, Policies, SessionPlan
 from connect_helper.transfers.report import Reporter
 from connect_helper.transfers.sealing import Vault
+from connect_helper.transfers.trips import Trips
 from connect_helper.transfers.unfinished import Checkpoints
 from connect_helper.transports.base import Facts, Transport
 from connect_helper.transports.local_files import Granted
@@ -136,13 +137,17 @@ class Work:
     checkpoints: Checkpoints
     records: RecordStore
     ledger: Ledger
+    trips: Trips
     vault: Vault | None = None
 
     @classmethod
     def of(cls, plan: SessionPlan, transport: Transport, reporter: Reporter) -> Work:
         folder = Path(plan.resume_folder)
         ledger = Ledger(folder, plan.transfer_id)
-        return cls(plan, transport, reporter, Checkpoints(), RecordStore(folder), ledger, Vault.of(plan))
+        # Arriving files are synced, which takes the disk its time.
+        trips = Trips(2 if plan.direction == "send" else 4)
+        records = RecordStore(folder)
+        return cls(plan, transport, reporter, Checkpoints(), records, ledger, trips, Vault.of(plan))
 
     @property
     def policies(self) -> Policies:

@@ -83,6 +83,7 @@ class SealedSource(SourceFile):
         self.path = plain.path
         self.identity = plain.identity
         self.atime_ns = plain.atime_ns
+        self.held = None
 
     @property
     def plain(self) -> SourceFile:

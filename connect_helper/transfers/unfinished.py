@@ -30,12 +30,15 @@ class Unfinished:
         make: Callable[[Mark], Record],
         done: Callable[[], Mark],
         sync: Callable[[], None],
+        *,
+        noted: bool = True,
     ) -> None:
         self._store = store
         self._key = key
         self._make = make
         self._done = done
         self._sync = sync
+        self._noted = noted  # there may be a record
         self._lock = threading.Lock()
         self._closed = False
         self._durable = Mark()  # up to here the disk has it for certain
@@ -66,6 +69,7 @@ class Unfinished:
                 self._durable = mark
             if self._sync_failed:
                 mark = self._durable
+            self._noted = True
             self._store.save(self._key, self._make(mark))
             self._saved, self._saved_at = mark.offset, time.monotonic()
 
@@ -85,6 +89,8 @@ class Unfinished:
         """The file is finished, or begins anew: no record is kept."""
         with self._lock:
             self._closed = True
+            if not self._noted:
+                return
             try:
                 self._store.remove(self._key)
             except OSError as error:  # the file is in order, and the record tells of one that is gone

@@ -32,7 +32,7 @@ from connect_helper.spec.overwrite import (
 )
 from connect_helper.spec.sampling import sparse_ranges
 from connect_helper.spec.saving import saved_name, saves_first
-from connect_helper.transfers.blocking import acquired, to_the_end
+from connect_helper.transfers.blocking import acquired, finished, handed_over, to_the_end
 from connect_helper.transfers.job import (
     SAVED,
     TAIL,
@@ -56,6 +56,7 @@ from connect_helper.transports.resume import Record, SourceId, proven
 
 _log = logging.getLogger(__name__)
 
+HELD = 64 * 1024  # bytes; a file up to this size is read as it is opened
 PARTIALS = 100  # other people's partial files of one name before giving up
 
 
@@ -86,11 +87,12 @@ class Upload:
         self._slot = work.records.slot(work.record_key(job.target))
         self._saves = False  # the file under the final name is kept under another one
         self._sent: Identity | None = None  # what was opened last
+        self._left = False  # what was opened last is closed again
 
     async def run(self) -> Outcome:
         """Send the file. Raises TransferError; the partial file and its record stay for another try."""
         try:
-            outcome = await self._try(resume=True)
+            outcome = await self._quickly() or await self._try(resume=True)
         except (SourceChanged, ContentError):
             # Once more from the start: the source may have been in the middle of being saved.
             outcome = await self._try(resume=False)
@@ -101,9 +103,66 @@ class Upload:
         vault = self._work.vault
         return plain if vault is None else SealedSource(plain, vault.new_seal(self._job.target, plain))
 
+    async def _quickly(self) -> Outcome | None:
+        """Send a small file to a free place, with two trips to the disk. None: it takes more care."""
+        if self._job.size > HELD or self._work.vault is not None:
+            return None
+        first = self._beside(partial_name(self._name))
+        looks = (self._transport.facts(self._job.target), self._transport.facts(first))
+        for found in await asyncio.gather(*looks, return_exceptions=True):
+            if isinstance(found, BaseException):
+                raise found
+            if found is not None:
+                return None
+        if self._folder:
+            await self._transport.make_folder(self._folder)
+        source = await handed_over(self._work.trips.start(self._open_new), self._let_go)
+        if source is None:
+            return None
+        self._sent = source.identity
+        self._left = False
+        try:
+            self._tracker.resize(source.size)
+            begin = _Begin(first, 0, self._new_hashes(), exclusive=True)
+            return await self._send_from(source, begin, fresh=True, noted=False)
+        except _NameTaken:
+            return None
+        finally:
+            if not self._left:
+                await finished(self._work.trips.start(lambda: self._leave(source)))
+
+    def _open_new(self) -> SourceFile | None:
+        """The source, read and closed, the right to its target taken; None where there is more to look at.
+
+        Blocks.
+        """
+        source = open_source(self._job.granted, self._job.real, quiet=self._policies.quiet_reading)
+        try:
+            if source.size <= HELD and self._takes_new():
+                source.read_at_once()
+                return source
+        except BaseException:
+            self._leave(source)
+            raise
+        self._leave(source)
+        return None
+
+    def _takes_new(self) -> bool:
+        """Take the right to the target, if no earlier run left anything of it. Blocks."""
+        ledger, mine = self._work.ledger, begun(self._beside(partial_name(self._name)))
+        if self._work.records.has(self._slot.take()) or ledger.knows(mine):
+            return False
+        ledger.add(mine)
+        return True
+
+    def _let_go(self, source: SourceFile | None) -> None:
+        if source is not None:
+            self._leave(source)
+
     async def _try(self, *, resume: bool) -> Outcome:
         source = await acquired(self._open, SourceFile.close)
         self._sent = source.identity
+        self._left = False
         try:
             self._tracker.resize(source.size)
             there = await self._existing()
@@ -128,9 +187,11 @@ class Upload:
                 await self._transport.make_folder(self._folder)
             return await self._send(source, fresh=there is None, resume=resume)
         finally:
-            await to_the_end(self._leave, source)
+            if not self._left:
+                await to_the_end(self._leave, source)
 
     def _leave(self, source: SourceFile) -> None:
+        self._left = True
         source.close()
         self._slot.release()
 
@@ -280,11 +341,15 @@ class Upload:
 
     async def _send_as(self, source: SourceFile, *, fresh: bool, resume: bool) -> Outcome:
         begin = await self._begin(source, resume=resume)
+        return await self._send_from(source, begin, fresh=fresh, noted=True)
+
+    async def _send_from(self, source: SourceFile, begin: _Begin, *, fresh: bool, noted: bool) -> Outcome:
+        """Send, verify and publish; `noted` tells that there may be a record of an earlier run."""
         self._tracker.begin_at(begin.offset)
         item = SendItem(
             source, begin.partial, begin.offset, begin.hashes, self._tracker.advance, begin.exclusive
         )
-        unfinished = self._unfinished(source, item)
+        unfinished = self._unfinished(source, item, noted=noted)
         if self._policies.resume != "none":
             self._work.checkpoints.add(unfinished)
         try:
@@ -297,12 +362,13 @@ class Upload:
             raise
         finally:
             self._work.checkpoints.remove(unfinished)
-        await to_the_end(self._finish, source, unfinished)
+        await finished(self._work.trips.start(lambda: self._finish(source, unfinished)))
         return outcome
 
     def _finish(self, source: SourceFile, unfinished: Unfinished) -> None:
         unfinished.drop()
         self._work.ledger.add(self._mark(source))
+        self._leave(source)
 
     async def _send_item(self, item: SendItem) -> None:
         try:
@@ -325,7 +391,7 @@ class Upload:
             except TransferError as failure:
                 _log.info("%s stays: %s", display(item.partial), failure.internal_message)
 
-    def _unfinished(self, source: SourceFile, item: SendItem) -> Unfinished:
+    def _unfinished(self, source: SourceFile, item: SendItem, *, noted: bool) -> Unfinished:
         identity = source.identity
         make = record_maker(
             transfer_id=self._work.plan.transfer_id,
@@ -336,11 +402,14 @@ class Upload:
             hashes=item.hashes,
             sends=True,
         )
-        return Unfinished(self._work.records, self._slot.key, make, lambda: item.done, lambda: None)
+        return Unfinished(
+            self._work.records, self._slot.key, make, lambda: item.done, lambda: None, noted=noted
+        )
 
     async def _verify(self, source: SourceFile, item: SendItem) -> Outcome:
         """Compare what arrived with what was read, before anything gets its final name."""
-        await asyncio.to_thread(source.check)
+        if source.held is None:
+            await asyncio.to_thread(source.check)
         there = item.arrived or await self._transport.facts(item.partial)
         if there is None or there.size != source.size:
             got = "nothing" if there is None else f"{there.size} bytes"

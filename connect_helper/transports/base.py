@@ -124,6 +124,11 @@ class LocalSource(Protocol):
     @property
     def size(self) -> int: ...
 
+    @property
+    def held(self) -> bytes | None:
+        """All of it, read and checked already; None: `read` it."""
+        ...
+
     def read(self, offset: int, length: int) -> bytes:
         """Exactly `length` bytes. Raises SourceChanged when the file is shorter by now."""
         ...
@@ -169,7 +174,8 @@ class ReceiveItem:
     """One file to fetch: bytes `offset` to `size` of `path`, into the open `target`.
 
     `hashes` and `done` as in SendItem; `done` is the last place up to which everything was written.
-    Raises SourceChanged when the far side has another size or time than given here.
+    Raises SourceChanged when the far side has another size or time than given here. With `writes_itself` a
+    small file may be left in `content`, for the caller to write together with what else it does then.
     """
 
     path: bytes
@@ -180,6 +186,8 @@ class ReceiveItem:
     hashes: BlockHashes
     sink: Sink
     done: Mark = field(default_factory=Mark)
+    writes_itself: bool = False
+    content: bytes | memoryview | None = None
 
 
 class RateLimiter(Protocol):

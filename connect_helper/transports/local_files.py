@@ -221,12 +221,22 @@ class SourceFile:
         facts = os.fstat(handle)
         self.identity = Identity.of(facts)
         self.atime_ns = facts.st_atime_ns  # before anything was read
+        self.held: bytes | None = None
 
     @property
     def size(self) -> int:
         return self.identity.size
 
+    def read_at_once(self) -> None:
+        """Keep all of a small file, for one trip to the disk instead of four; it is closed by that."""
+        content = self.read(0, self.size)
+        self.check()
+        self.held = content
+        self.close()
+
     def read(self, offset: int, length: int) -> bytes:
+        if self.held is not None:
+            return self._held(self.held, offset, length)
         pieces: list[bytes] = []
         while length:
             try:
@@ -240,7 +250,15 @@ class SourceFile:
             length -= len(piece)
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
+    def _held(self, content: bytes, offset: int, length: int) -> bytes:
+        piece = content[offset : offset + length]
+        if len(piece) < length:
+            raise self._changed()
+        return piece
+
     def check(self) -> None:
+        if self.held is not None:
+            return  # was done when it was read
         if Identity.of(os.fstat(self._handle)) != self.identity:
             raise self._changed()
 

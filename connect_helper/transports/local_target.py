@@ -257,6 +257,10 @@ class PartialFile:
     def path(self) -> bytes:
         return self._folder.path_of(self.name)
 
+    @property
+    def is_open(self) -> bool:
+        return self._handle >= 0
+
     def size(self) -> int:
         return os.fstat(self._handle).st_size
 

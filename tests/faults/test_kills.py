@@ -25,6 +25,7 @@ from tests.support.oracle import nothing_leaks
 
 DOOMED = REPOSITORY / "tests" / "support" / "doomed_helper.py"
 SIZE = 3_000_000
+SMALL = 4096  # goes to the disk at once
 FEWEST, MOST = 9, 12  # commits of two transfers: how many depends on what is written together
 
 
@@ -87,14 +88,14 @@ async def test_the_steps_are_all_of_them(scene: Scene) -> None:
     scene.oracle(wanted).whole()
 
 
-async def each_step(scene: Scene, fault: Callable[[TransferManager, list[str]], None]) -> int:
+async def each_step(scene: Scene, fault: Callable[[TransferManager, list[str]], None], size: int) -> int:
     """Transfer upon transfer, the n-th of which meets `fault` at its n-th commit; tells how many did.
 
     A file that nothing happens to goes on beside them all (8).
     """
     loop = asyncio.get_running_loop()
-    content = several(1, SIZE)[0]
-    quiet, wanted = scene.upload("quiet", content)
+    content = several(1, size)[0]
+    quiet, wanted = scene.upload("quiet", several(1, SIZE)[0])
     oracle, met, due, seen = scene.oracle(wanted), 0, 0, 0
 
     def commit(_now: int) -> None:
@@ -132,15 +133,17 @@ def kill_workers(transfers: TransferManager, but: list[str]) -> None:
         os.kill(pid, 9)
 
 
-async def test_workers_killed_at_every_step_lose_nothing(scene: Scene) -> None:
+@pytest.mark.parametrize("size", [SIZE, SMALL])
+async def test_workers_killed_at_every_step_lose_nothing(scene: Scene, size: int) -> None:
     async with nothing_leaks():
-        assert await each_step(scene, kill_workers) >= 4
+        assert await each_step(scene, kill_workers, size) >= 4
 
 
-async def test_a_server_killed_at_every_step_loses_nothing(scene: Scene) -> None:
+@pytest.mark.parametrize("size", [SIZE, SMALL])
+async def test_a_server_killed_at_every_step_loses_nothing(scene: Scene, size: int) -> None:
     def crash(_transfers: TransferManager, _but: list[str]) -> None:
         scene.sshd.kill()
         scene.sshd.start()
 
     async with nothing_leaks():
-        assert await each_step(scene, crash) >= 4
+        assert await each_step(scene, crash, size) >= 4

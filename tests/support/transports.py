@@ -39,6 +39,10 @@ class Memory:
         self.content = bytearray(content)
 
     @property
+    def held(self) -> None:
+        return None
+
+    @property
     def size(self) -> int:
         return len(self.content)
 

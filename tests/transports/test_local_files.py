@@ -277,3 +277,38 @@ def test_denied_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
         target.publish(partial, b"a", "replace")
     partial.close()
     target.close()
+
+
+def test_a_small_source_is_read_checked_and_closed_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "note"
+    path.write_bytes(b"content")
+    facts = path.stat()
+    source = open_source(Granted(os.fsencode(path), facts.st_dev, facts.st_ino), ())
+    source.read_at_once()
+    path.write_bytes(b"something else")
+    assert source.held == b"content"
+    assert source.read(0, 7) == b"content"
+    assert source.read(3, 2) == b"te"
+    source.check()  # what was read was whole then
+    with pytest.raises(SourceChanged):
+        source.read(5, 10)
+
+
+def test_a_small_source_that_changes_while_it_is_read_is_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "note"
+    path.write_bytes(b"content")
+    facts = path.stat()
+    source = open_source(Granted(os.fsencode(path), facts.st_dev, facts.st_ino), ())
+    read = os.pread
+
+    def read_and_change(handle: int, length: int, offset: int) -> bytes:
+        data = read(handle, length, offset)
+        path.write_bytes(b"longer content")
+        return data
+
+    monkeypatch.setattr(os, "pread", read_and_change)
+    with pytest.raises(SourceChanged):
+        source.read_at_once()
+    source.close()

@@ -1,0 +1,77 @@
+"""Disk work that goes together: everything is done, each caller gets its own result."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+
+import pytest
+
+from connect_helper.transfers.blocking import finished, handed_over
+from connect_helper.transfers.trips import TOGETHER, Trips
+
+
+def fail() -> None:
+    raise OSError("the disk is gone")
+
+
+async def test_each_gets_its_own_result_or_error() -> None:
+    trips = Trips(1)
+
+    def answer(number: int) -> Callable[[], int]:
+        return lambda: number
+
+    works = [trips.start(answer(number)) for number in range(3)]
+    works.insert(1, trips.start(fail))
+    results = await asyncio.gather(*works, return_exceptions=True)
+    assert [results[0], *results[2:]] == [0, 1, 2]
+    assert isinstance(results[1], OSError)
+
+
+async def test_what_comes_together_goes_together_in_order() -> None:
+    trips, seen = Trips(1), list[tuple[int, str]]()
+    count = TOGETHER * 2
+    work = [
+        trips.start(lambda number=number: seen.append((number, threading.current_thread().name)))  # type: ignore[misc] # of the default
+        for number in range(count)
+    ]
+    await asyncio.gather(*work)
+    assert [number for number, _ in seen] == list(range(count))
+    assert threading.current_thread().name not in {name for _, name in seen}
+
+
+async def test_lanes_are_as_many_as_there_are() -> None:
+    trips, both = Trips(2), threading.Barrier(2, timeout=10)
+    await asyncio.gather(*(trips.start(both.wait) for _ in range(2)))  # each waits for the other one
+
+
+async def test_a_cancelled_caller_sees_its_work_through() -> None:
+    trips, begun, go = Trips(1), asyncio.Event(), threading.Event()
+    loop, done = asyncio.get_running_loop(), list[str]()
+
+    def work() -> None:
+        loop.call_soon_threadsafe(begun.set)
+        go.wait(10)
+        done.append("done")
+
+    async with asyncio.TaskGroup() as group:
+        waiting = group.create_task(finished(trips.start(work)), name="waiting")
+        await begun.wait()
+        waiting.cancel()
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        go.set()
+    assert done == ["done"]
+    assert waiting.cancelled()
+
+
+async def test_what_was_opened_for_a_cancelled_caller_is_closed() -> None:
+    trips, closed = Trips(1), list[str]()
+    async with asyncio.TaskGroup() as group:
+        opening = group.create_task(handed_over(trips.start(lambda: "file"), closed.append), name="opening")
+        await asyncio.sleep(0)
+        opening.cancel()
+    assert closed == ["file"]
+    with pytest.raises(asyncio.CancelledError):
+        opening.result()
