@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
-import logging
 import secrets
 import time
 from collections.abc import Callable
@@ -23,6 +22,7 @@ from connect_helper.server.issuing import keyring_of
 from connect_helper.server.login_limiter import LoginLimiter
 from connect_helper.server.metrics import Metrics
 from connect_helper.server.passwords import PasswordChecker
+from connect_helper.server.refusal_log import RefusalLog
 from connect_helper.server.revocations import RevocationsUnreadable
 from connect_helper.server.tokens import (
     Refusal,
@@ -33,7 +33,6 @@ from connect_helper.server.tokens import (
 )
 
 Via = Literal["ssh", "basic", "bearer"]
-_log = logging.getLogger(__name__)
 _JUNK: Final = frozenset({Refusal.MALFORMED, Refusal.UNKNOWN_KEY, Refusal.FORGED})
 _REMEMBER_S: Final = 300.0
 _MAX_REMEMBERED: Final = 10_000
@@ -70,6 +69,7 @@ class Admission:
         self._limiter = limiter
         self._metrics = metrics
         self._clock = clock
+        self._refusals = RefusalLog(clock)
         self._passwords = PasswordChecker()
         self._process_key = secrets.token_bytes(32)
         self._remembered: dict[bytes, float] = {}
@@ -86,6 +86,7 @@ class Admission:
 
     def close(self) -> None:
         self._passwords.close()
+        self._refusals.close()
 
     async def admit(self, user: str | None, secret: str, address: str, via: Via) -> Access:
         """Return what this login may do.
@@ -97,7 +98,7 @@ class Admission:
             access = await self._decide(user, secret, address, via)
         except (LoginRefused, TokenRefused, TooManyRequests, RevocationsUnreadable) as error:
             self._metrics.login(via, error.code)
-            _tell_refused(user, address, via, error)
+            self._tell_refused(user, address, via, error)
             raise
         self._metrics.login(via, "accepted")
         return access
@@ -112,7 +113,7 @@ class Admission:
             access = _without_token(account, "ssh")
         except LoginRefused as error:
             self._metrics.login("ssh", error.code)
-            _tell_refused(user, address, "key", error)
+            self._tell_refused(user, address, "key", error)
             raise
         self._metrics.login("ssh", "accepted")
         return access
@@ -169,15 +170,10 @@ class Admission:
         while len(self._remembered) > _MAX_REMEMBERED:
             del self._remembered[next(iter(self._remembered))]
 
-
-def _tell_refused(user: str | None, address: str, via: str, error: ConnectHelperError) -> None:
-    # Junk comes by the thousand: it is counted, not written down.
-    junk = isinstance(error, TokenRefused) and error.reason in _JUNK
-    level = logging.DEBUG if junk else logging.INFO
-    name = None if user is None else user[:128]
-    _log.log(
-        level, "login refused: user=%r address=%s via=%s: %s", name, address, via, error.internal_message
-    )
+    def _tell_refused(self, user: str | None, address: str, via: str, error: ConnectHelperError) -> None:
+        if isinstance(error, TokenRefused) and error.reason in _JUNK:
+            return  # it comes by the thousand and tells nothing: the metrics count it
+        self._refusals.tell(user, address, via, error.code, error.internal_message)
 
 
 def _without_token(account: Account, via: Via) -> Access:

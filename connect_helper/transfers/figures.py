@@ -30,6 +30,7 @@ class Figures:
         self._meter = RateMeter()
         self._flowing_since: float | None = None
         self._elapsed_before = transfer.elapsed_usec
+        self.was_connected = transfer.elapsed_usec > 0  # in any session, also of an earlier run of the helper
         self._seen = 0  # files with an index below this were heard of in this session
         self._open: set[int] = set()  # heard of and not ended
         self._over: dict[int, None] = {}  # kept, ended well: may make room for others
@@ -56,6 +57,7 @@ class Figures:
         """Data can flow from now on."""
         self._transfer.transport = event.transport
         self._flowing_since = clock
+        self.was_connected = True
 
     def session_ends(self, clock: float) -> None:
         """Nothing flows any more. What was under way stays listed as such until a session goes on with it."""

@@ -1,14 +1,19 @@
 """When a lost connection is worth another try: pure rules, the clock and the dice come in as arguments.
 
 Full jitter, growing from 1 to 60 seconds, so that many helpers do not come back to a server at once;
-progress starts the count anew. Only losses that the session calls retryable get here: a refused login,
-an unknown host key or a full disk is never tried again by itself.
+progress starts the count anew. A refused login, an unknown host key or a full disk is never tried again by
+itself.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
+from connect_helper.errors import ConnectRefused, HostNotFound
+
+# Of a server that was there before these tell that it restarts, or that the network is gone for a while.
+_LOSSES_ONCE_CONNECTED: Final = frozenset({ConnectRefused.code, HostNotFound.code})
 SHORTEST_S = 1.0
 LONGEST_S = 60.0
 
@@ -36,6 +41,14 @@ class Verdict:
 
     tries: Tries
     delay_s: float | None
+
+
+def is_loss(code: str, *, retryable: bool, was_connected: bool) -> bool:
+    """Tell whether an ended session is worth another try; `code` is that of its error.
+
+    Before the first connection of the transfer a refused one is more likely a wrong address or port.
+    """
+    return retryable or (was_connected and code in _LOSSES_ONCE_CONNECTED)
 
 
 def backoff_s(fruitless: int, fraction: float) -> float:

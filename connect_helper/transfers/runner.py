@@ -24,7 +24,7 @@ from connect_helper.transfers.messages import (
 )
 from connect_helper.transfers.plan import Login, trusting
 from connect_helper.transfers.requests import Questions
-from connect_helper.transfers.retry import RetryRules, Tries, after_loss
+from connect_helper.transfers.retry import RetryRules, Tries, after_loss, is_loss
 from connect_helper.transfers.state import Move, Status
 from connect_helper.transfers.throttle import Throttle
 from connect_helper.transfers.workers import Worker, WorkerLost, WorkerPool
@@ -114,7 +114,7 @@ class Runner:
                 return
             if await self._obeyed(entry):
                 return
-            if not _is_loss(ended):
+            if not _is_loss(entry, ended):
                 await self._finish(entry, Move.REFUSED, _error_fields(ended))
                 return
             verdict = after_loss(
@@ -218,9 +218,12 @@ def distrust(entry: Entry, clock: Clock) -> None:
         entry.worker.post(Stop())
 
 
-def _is_loss(ended: Ended) -> bool:
+def _is_loss(entry: Entry, ended: Ended) -> bool:
     """A session nobody stopped and that says it stopped is as good as lost."""
-    return ended.outcome == "stopped" or ended.retryable
+    was_connected = entry.figures.was_connected
+    return ended.outcome == "stopped" or is_loss(
+        ended.code, retryable=ended.retryable, was_connected=was_connected
+    )
 
 
 def _error_fields(ended: Ended) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from connect_helper.transfers.clock import Clock
 from connect_helper.transfers.conversation import STOP_S, Conversation
 from connect_helper.transfers.messages import Connected, Ended, Event, FileReport, Progress, Question, Stop
 from connect_helper.transfers.plan import SessionPlan, trusting
-from connect_helper.transfers.retry import RetryRules, Tries, after_loss
+from connect_helper.transfers.retry import RetryRules, Tries, after_loss, is_loss
 from connect_helper.transfers.workers import Worker, WorkerLost, WorkerPool
 
 logger = logging.getLogger(__name__)
@@ -99,7 +99,9 @@ class Standalone:
                 ended = await self._session(pool)
                 if self._stopping.is_set() and ended.outcome != "completed":
                     break
-                if not ended.retryable or not self._was_connected:
+                if not self._was_connected or not is_loss(
+                    ended.code, retryable=ended.retryable, was_connected=True
+                ):
                     # Before the first connection a loss is more likely a wrong address than a bad line.
                     return ended
                 verdict = after_loss(

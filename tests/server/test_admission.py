@@ -17,6 +17,7 @@ from connect_helper.server.accounts import Accounts
 from connect_helper.server.admission import Admission, LoginRefused
 from connect_helper.server.login_limiter import LoginLimiter
 from connect_helper.server.metrics import Metrics
+from connect_helper.server.refusal_log import LINES
 from connect_helper.server.revocations import Revocations
 from connect_helper.server.tokens import TokenAuthority, TokenRefused
 from tests.support.far_server import HASH
@@ -170,6 +171,26 @@ async def test_junk_tokens_lock_nobody_out_and_leave_no_line(
     assert not caplog.records
     await door.admit("tom", token("tom", clock), HERE, "ssh")
     await door.admit("ann", PASSWORD, HERE, "ssh")
+
+
+async def test_a_flood_of_bad_logins_is_counted_and_leaves_few_lines(
+    door: Admission, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    for number in range(200):
+        with pytest.raises(LoginRefused):
+            await door.admit(None, f"junk {number}", HERE, "bearer")
+    assert len(caplog.records) == LINES
+    with pytest.raises(LoginRefused):  # of another kind: the flood does not hide it
+        await door.admit("ann", "guess", HERE, "basic")
+    assert "user='ann'" in caplog.messages[-1]
+    clock.now += 61
+    with pytest.raises(LoginRefused):
+        await door.admit(None, "junk", HERE, "bearer")
+    assert f"{200 - LINES} more" in caplog.messages[-2]
+    samples = door._metrics._logins.labels("bearer", "login_refused").collect()[0].samples
+    assert samples[0].value == 201
+    assert "junk" not in caplog.text
 
 
 async def test_a_password_is_no_bearer_token(door: Admission) -> None:

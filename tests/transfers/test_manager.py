@@ -81,6 +81,17 @@ async def test_a_lost_connection_is_tried_again_and_keeps_its_slot(folders: Fold
         await reaches(waiting, Status.COMPLETED)
 
 
+async def test_a_server_that_restarts_is_waited_for_and_one_never_seen_is_not(folders: Folders) -> None:
+    refused = [["end", "failed", "connect_refused", False]]
+    lost = [["connect"], ["progress", 40], ["end", "failed", "connection_lost", True]]
+    async with manager(folders) as transfers:
+        transfer = await transfers.submit(request(lost, refused, COMPLETES))
+        never_seen = await transfers.submit(request(refused, COMPLETES))
+        await reaches(never_seen, Status.FAILED)
+        await reaches(transfer, Status.COMPLETED)
+        assert [line[0] for line in told(folders, transfer)] == ["start"] * 3
+
+
 async def test_fruitless_tries_come_to_an_end(folders: Folders) -> None:
     lost = [["end", "failed", "connect_timed_out", True]]
     async with manager(folders, retry_attempts=2) as transfers:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connect_helper.transfers.retry import RetryRules, Tries, after_loss, backoff_s
+from connect_helper.transfers.retry import RetryRules, Tries, after_loss, backoff_s, is_loss
 
 RULES = RetryRules(enabled=True, tries=10)
 
@@ -64,3 +64,21 @@ def test_the_total_time_counts_from_the_last_progress() -> None:
 
 def test_a_user_who_wants_no_retry_gets_none() -> None:
     assert schedule(RetryRules(enabled=False, tries=10), [True]) == [None]
+
+
+@pytest.mark.parametrize(
+    ("code", "retryable", "was_connected", "worth_it"),
+    [
+        ("connect_refused", False, True, True),  # the server restarts
+        ("connect_refused", False, False, False),  # nobody ever was there: a wrong port
+        ("host_not_found", False, True, True),
+        ("host_not_found", False, False, False),
+        ("connection_lost", True, False, True),
+        ("auth_failed", False, True, False),
+        ("disk_full", False, True, False),
+    ],
+)
+def test_a_server_that_was_there_may_be_gone_for_a_while(
+    code: str, retryable: bool, was_connected: bool, worth_it: bool
+) -> None:
+    assert is_loss(code, retryable=retryable, was_connected=was_connected) is worth_it

@@ -78,6 +78,14 @@ async def test_a_lost_line_is_tried_again_and_an_accepted_key_is_not_asked_for_t
     assert [line.split(", ")[-2] for line in starts] == ["0", "1"]  # keys it was told to trust
 
 
+async def test_a_server_that_restarts_is_tried_again_until_it_is_back(folders: Folders) -> None:
+    ears = Ears()
+    refused = [["end", "failed", "connect_refused", False]]
+    one, _ = transfer(folders, ears, [["connect"], ["progress", 10], LOST], refused, COMPLETES)
+    assert (await one.run()).outcome == "completed"
+    assert [code for code, _ in ears.waited] == ["connection_lost", "connect_refused"]
+
+
 async def test_a_worker_that_dies_counts_as_a_lost_line(folders: Folders) -> None:
     ears = Ears()
     one, _ = transfer(folders, ears, [["connect"], ["die"]], COMPLETES)
@@ -89,6 +97,7 @@ async def test_a_worker_that_dies_counts_as_a_lost_line(folders: Folders) -> Non
     ("attempt", "enabled", "code"),
     [
         ([LOST], True, "connection_lost"),  # never connected: more likely a wrong address
+        ([["end", "failed", "connect_refused", False]], True, "connect_refused"),
         ([["connect"], LOST], False, "connection_lost"),
         ([["connect"], ["end", "failed", "disk_full", False]], True, "disk_full"),
         ([["question"], ["connect"]], True, "host_key_unknown"),
