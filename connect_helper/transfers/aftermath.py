@@ -1,6 +1,7 @@
 """Removes and moves sources once they have arrived, as far as the user agreed (`spec.aftermath` decides).
 
-A source that cannot be removed or moved is told about and fails nothing: it did arrive.
+A source that cannot be removed or moved is told about and fails nothing: it did arrive. A file that links
+lead to stays until everything else was transferred, for it is read once more for each link.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+from contextlib import aclosing
 
 from connect_helper.errors import AlreadyExists, SourceChanged, TransferError
 from connect_helper.spec import aftermath as rules
@@ -28,6 +30,7 @@ from connect_helper.transfers.job import (
 from connect_helper.transfers.ledger import gone
 from connect_helper.transfers.plan import SessionPlan, Upload
 from connect_helper.transfers.report import Outcome
+from connect_helper.transfers.scan import Scan
 from connect_helper.transports.base import Facts
 from connect_helper.transports.local_changes import (
     NUMBERS,
@@ -57,6 +60,30 @@ class Aftermath:
         )
         self._items = {item.source_path for item in plan.items}
         self._walked: set[Names] = set()
+        self._linked: set[bytes] = set()  # real paths of the files that links lead to
+        self._missed: set[bytes] = set()  # those of them that did not arrive through a link
+
+    async def find_links(self, work: Work) -> None:
+        """Find out which sources are read through links, too; before the first of them can go.
+
+        The whole tree is listed for it, so only where links are followed. Raises ConnectError.
+        """
+        if work.policies.links != "follow" or not (self._wishes.remove_files or self._wishes.move_to):
+            return
+        jobs = Scan(work.plan, work.transport, work.ledger).jobs()
+        async with aclosing(jobs):
+            async for job in jobs:
+                if isinstance(job, UploadJob | DownloadJob) and job.linked:
+                    self._linked.add(job.real_path)
+
+    def waits(self, job: FileJob | LinkJob) -> bool:
+        """Tell whether `file` is to be called for a source only when all others were transferred."""
+        return isinstance(job, UploadJob | DownloadJob) and not job.linked and job.real_path in self._linked
+
+    def failed(self, job: FileJob | LinkJob) -> None:
+        """Note a source that did not arrive: what a link led to must be there for another try."""
+        if isinstance(job, UploadJob | DownloadJob) and job.linked:
+            self._missed.add(job.real_path)
 
     def walked(self, job: RemoteFolderJob | LocalFolderJob) -> None:
         """Note a folder of the sources that the scan went through; none that was reached by a link."""
@@ -71,8 +98,11 @@ class Aftermath:
         verdict = rules.after_file(self._wishes, outcome.state, job.place)
         if isinstance(verdict, Keep):
             return ""
-        if isinstance(job, UploadJob) and job.linked:
-            return "The source stays: it was reached through a link."
+        if isinstance(job, UploadJob | DownloadJob):
+            if job.linked:
+                return "The source stays: it was reached through a link."
+            if job.real_path in self._missed:
+                return "The source stays: a link leads to it, which could not be transferred."
         source = job.path if isinstance(job, UploadJob | RemoteLinkJob) else os.fsdecode(job.source)
         if source in self._items:
             # Before it goes: a session that is broken off here must not miss it when it comes back.

@@ -46,6 +46,11 @@ class UploadJob:
     linked: bool = False  # reached through a link
     again: bool = False  # another file of the transfer goes to the same target
 
+    @property
+    def real_path(self) -> bytes:
+        """Which file it is, however it was reached; in bytes that can be compared."""
+        return b"/".join((self.granted.path.rstrip(b"/"), *self.real))
+
 
 @dataclass(frozen=True, slots=True)
 class DownloadJob:
@@ -58,6 +63,12 @@ class DownloadJob:
     place: tuple[str, ...] = ()
     sealed: bool = False  # to be decrypted
     again: bool = False
+    real: bytes = b""  # path of the source with links resolved, where it is known
+    linked: bool = False  # reached through a link
+
+    @property
+    def real_path(self) -> bytes:
+        return self.real or self.source
 
     @property
     def path(self) -> str:

@@ -138,16 +138,18 @@ class Scan:
                 source, links=self._plan.policies.links, enters=self._selection.enters(top)
             )
             async with aclosing(entries):
+                root = b""
                 async for entry in entries:
+                    root = root or entry.real  # the folder comes before what it holds
                     if self._selection.takes(top, entry.below, entry.facts):
-                        yield self._download_job(item, entry, top)
+                        yield self._download_job(item, entry, top, root)
         except TransferError as error:
             if ends_session(error):
                 raise
             if not isinstance(error, SourceMissing) or not self._ledger.knows(gone(source)):
                 yield MishapJob(os.path.join(item.root.path, *item.target), item.source, error)  # noqa: PTH118 - text to show
 
-    def _download_job(self, item: Download, entry: Entry, top: tuple[str, ...]) -> Job:
+    def _download_job(self, item: Download, entry: Entry, top: tuple[str, ...], root: bytes) -> Job:
         grant = granted(item.root)
         names = (*map(os.fsencode, item.target), *entry.below)
         opened, problem = self._opened(names, entry)
@@ -166,7 +168,10 @@ class Scan:
             depth = max(0, len(entry.below) - 1)
             return LocalLinkJob(entry.path, grant, names, entry.content, depth, place)
         sealed = opened is not None
-        return DownloadJob(entry.path, entry.facts, grant, opened or names, place, sealed, again)
+        linked = bool(entry.real) and entry.real != b"/".join((root.rstrip(b"/"), *entry.below))
+        return DownloadJob(
+            entry.path, entry.facts, grant, opened or names, place, sealed, again, entry.real, linked
+        )
 
     def _opened(
         self, names: tuple[bytes, ...], entry: Entry

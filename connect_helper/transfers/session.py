@@ -83,6 +83,7 @@ class Session:
         self._folder_times: list[RemoteFolderJob | LocalFolderJob] = []
         self._again: list[FileJob] = []  # files whose target is another one's too, in order
         self._aftermath = Aftermath(plan)
+        self._last: list[tuple[FileJob | LinkJob, Tracker, Outcome]] = []  # done but for their aftermath
         self._task: asyncio.Task[Ended] | None = None
         self._stopping = False
 
@@ -189,7 +190,7 @@ class Session:
     # Files -----------------------------------------------------------------------------------------
 
     async def _before(self, work: Work) -> None:
-        """What comes before the first byte: deleting what is surplus, counting."""
+        """What comes before the first byte: deleting what is surplus, counting, looking for links."""
         if self._plan.policies.delete_first:
             await mirror(work)
         if self._plan.policies.count_first == "yes":
@@ -198,6 +199,7 @@ class Session:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(BRIEFLY_S):
                     await self._count(work)
+        await self._aftermath.find_links(work)
 
     async def _count(self, work: Work) -> None:
         files = size = 0
@@ -216,6 +218,9 @@ class Session:
                 group.create_task(self._files(work), name=f"files {number}")
         for job in self._again:  # the earlier file of that target is done by now
             await self._file(work, job)
+        for waited, tracker, outcome in self._last:
+            message = await self._aftermath.file(work, waited, outcome)
+            await self._reporter.end(tracker, replace(outcome, message=message))
 
     async def _scan(self, work: Work) -> None:
         jobs = Scan(self._plan, work.transport, work.ledger).jobs()
@@ -256,10 +261,14 @@ class Session:
         tracker = await self._reporter.start(job.path, remote, _size(job))
         try:
             outcome = await _one(work, job, tracker)
+            if self._aftermath.waits(job):
+                self._last.append((job, tracker, outcome))
+                return
             message = await self._aftermath.file(work, job, outcome)
         except TransferError as error:
             if ends_session(error) or self._is_fatal(error):
                 raise
+            self._aftermath.failed(job)
             await self._end_badly(tracker, error)
         else:
             await self._reporter.end(tracker, replace(outcome, message=message))

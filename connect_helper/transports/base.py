@@ -38,7 +38,8 @@ class Entry:
 
     `below` are the names below the scanned source, each one safe component; () is the source itself.
     `path` is the full remote path. An entry with `error` cannot be transferred and says why. `content` is
-    what a link says that is to be copied.
+    what a link says that is to be copied. `real` is the path with links below the source resolved, where the
+    scan knows it.
     """
 
     path: bytes
@@ -46,6 +47,7 @@ class Entry:
     facts: Facts
     error: TransferError | None = None
     content: bytes = b""
+    real: bytes = b""
 
 
 Enters = Callable[[tuple[bytes, ...]], bool]

@@ -58,6 +58,7 @@ class _Folder:
     path: bytes
     below: tuple[bytes, ...]
     facts: Facts
+    real: bytes
     inside: tuple[bytes, ...]  # real paths of followed links above it: meeting one again is a loop
 
 
@@ -120,7 +121,7 @@ async def scan(lister: Lister, source: bytes, *, links: Links, enters: Enters) -
         return
     root = await lister.real_path(source)
     options = _Options(links, enters)
-    folders = _Waiting(_Folder(source, (), facts, ()))
+    folders = _Waiting(_Folder(source, (), facts, root, ()))
     entries = 0
     while folders:
         async for found in _content(lister, folders.pop(), root, options):
@@ -144,7 +145,7 @@ async def _content(
         yield Entry(folder.path, folder.below, facts, error)
         return
     try:
-        yield Entry(folder.path, folder.below, facts)
+        yield Entry(folder.path, folder.below, facts, real=folder.real)
         async for name in lister.list_folder(folder.path):
             raw = name.filename
             if raw in (b".", b".."):
@@ -170,7 +171,7 @@ async def _entry(
         return Entry(folder.path + b"/" + raw, folder.below, facts_of(attrs), error)
     path, below = folder.path.rstrip(b"/") + b"/" + name, (*folder.below, name)
     found: Facts | None = facts_of(attrs)
-    inside = folder.inside
+    inside, real = folder.inside, folder.real.rstrip(b"/") + b"/" + name
     try:
         if attrs.permissions is None:  # a server that lists names only
             found = await lister.facts(path)
@@ -188,8 +189,8 @@ async def _entry(
         gone = SourceMissing(f"{display(path)} is not there any more, or a link that leads nowhere.")
         return Entry(path, below, Facts("file", 0, 0), gone)
     if found.kind == "folder":
-        return _Folder(path, below, found, inside)
-    return Entry(path, below, found, None if found.kind == "file" else _special(path))
+        return _Folder(path, below, found, real, inside)
+    return Entry(path, below, found, None if found.kind == "file" else _special(path), real=real)
 
 
 async def _unfollowed(
