@@ -49,7 +49,7 @@ from connect_helper.transfers.job import (
 from connect_helper.transfers.ledger import begun, mark
 from connect_helper.transfers.leftovers import forget_one
 from connect_helper.transfers.report import Outcome, Tracker
-from connect_helper.transfers.unfinished import Unfinished, record_maker
+from connect_helper.transfers.unfinished import SMALLEST, Unfinished, record_maker
 from connect_helper.transports.age import HEAD_LIMIT, Seal, Sealed, unseal_in_place
 from connect_helper.transports.base import RECORD_BLOCK, BlockHashes, Facts, ReceiveItem
 from connect_helper.transports.free_space import Spare
@@ -250,7 +250,7 @@ class Download:
                     hashes = BlockHashes(digest_algorithm(self._policies))
             await asyncio.to_thread(folder.need_space, source.size - offset)
             if partial is None:
-                partial = await acquired(lambda: self._create(folder), PartialFile.close)
+                partial = await acquired(lambda: self._create(folder), lambda made: _discard(folder, made))
             else:
                 await asyncio.to_thread(partial.truncate, offset)
             partial.expected = source.size
@@ -339,7 +339,7 @@ class Download:
             await to_the_end(self._finish, folder, partial, source, unfinished)
         except BaseException as error:
             # Also on cancelling: that is how a stop comes, and the point of the record.
-            await to_the_end(self._give_up, folder, partial, unfinished, error)
+            await to_the_end(self._give_up, folder, partial, item, unfinished, error)
             raise
         finally:
             self._work.checkpoints.remove(unfinished)
@@ -378,14 +378,18 @@ class Download:
         return mark(os.fsencode(self._job.path), source.size, source.mtime_ns)
 
     def _give_up(
-        self, folder: TargetFolder, partial: PartialFile, unfinished: Unfinished, error: BaseException
+        self,
+        folder: TargetFolder,
+        partial: PartialFile,
+        item: ReceiveItem,
+        unfinished: Unfinished,
+        error: BaseException,
     ) -> None:
-        if self._policies.resume == "none" or isinstance(error, AlreadyExists | CannotDecrypt):
+        # What another file ended for good leaves nothing that is as quickly fetched again.
+        pointless = self._work.hopeless.is_set() and item.done.offset < SMALLEST
+        if pointless or self._policies.resume == "none" or isinstance(error, AlreadyExists | CannotDecrypt):
             unfinished.drop()
-            try:
-                folder.remove_partial(partial)  # nobody would ever go on from it
-            except TransferError as failure:
-                _log.info("%s stays: %s", display(partial.path), failure.internal_message)
+            _remove(folder, partial)  # nobody would ever go on from it
         else:
             unfinished.keep()
 
@@ -455,6 +459,19 @@ class Download:
 def _close(partial: PartialFile | None) -> None:
     if partial is not None:
         partial.close()
+
+
+def _discard(folder: TargetFolder, partial: PartialFile) -> None:
+    """Close and remove a partial file that nothing was written to."""
+    _remove(folder, partial)
+    partial.close()
+
+
+def _remove(folder: TargetFolder, partial: PartialFile) -> None:
+    try:
+        folder.remove_partial(partial)
+    except TransferError as failure:
+        _log.info("%s stays: %s", display(partial.path), failure.internal_message)
 
 
 def _parts(length: int) -> Iterator[tuple[int, int]]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -150,6 +151,8 @@ class Work:
     ledger: Ledger
     trips: Trips
     vault: Vault | None = None
+    # Set when the session ends because of an error that no other try with the same plan would get past.
+    hopeless: asyncio.Event = field(default_factory=asyncio.Event)
 
     @classmethod
     def of(cls, plan: SessionPlan, transport: Transport, reporter: Reporter) -> Work:

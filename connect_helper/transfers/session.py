@@ -266,7 +266,10 @@ class Session:
                 return
             message = await self._aftermath.file(work, job, outcome)
         except TransferError as error:
-            if ends_session(error) or self._is_fatal(error):
+            if self._is_fatal(error):
+                work.hopeless.set()
+                raise
+            if ends_session(error):
                 raise
             self._aftermath.failed(job)
             await self._end_badly(tracker, error)

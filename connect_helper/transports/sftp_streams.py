@@ -33,6 +33,7 @@ from connect_helper.transports.ssh_errors import remote_error
 _log = logging.getLogger(__name__)
 
 DISK_BLOCK: Final = 2 * 1024 * 1024  # bytes read from or written to the disk at once
+MARK_EVERY: Final = 256 * 1024  # bytes between the places sending can go on from
 DISK_WAIT_S: Final = 0.2  # what arrived is written after this long, however little it is
 SPREAD: Final = 64 * 1024 * 1024  # bytes between what is certain and what is asked for
 LATE_S: Final = 0.6  # a block everything waits for is moved once more after this long
@@ -285,11 +286,12 @@ class Sending(_Move):
     async def finish(self, lane: Lane, handle: bytes, block: _Block, answer: tuple[int, Data]) -> None:
         done(answer)
         del self.pending[block.offset]
-        self.certain = self._prefix.add(block.offset, block.length)
+        before, self.certain = self.certain, self._prefix.add(block.offset, block.length)
         marks = self._disk.marks
         while marks and marks[0].offset <= self.certain:
             self._item.done = marks.popleft()
-        self._item.sink(block.length)
+        if self.certain > before:  # what lies behind a gap would have to be sent again
+            self._item.sink(self.certain - before)
 
     async def opened(self, lane: Lane) -> bytes:
         """A handle for a further connection, which has to see the same file."""
@@ -310,27 +312,27 @@ class Sending(_Move):
 class _DiskReader:
     """Reads the source in large pieces off the loop and ahead, hashes them there, and hands out blocks.
 
-    `marks` are the places the pieces end at, oldest first.
+    `marks` are the places that what is handed out can be gone on from, oldest first.
     """
 
     def __init__(self, item: SendItem) -> None:
         self._item = item
         self._offset = item.offset
         self._piece = memoryview(b"")
-        self._ahead: asyncio.Task[tuple[bytes, Mark]] | None = None
+        self._ahead: asyncio.Task[tuple[bytes, list[Mark]]] | None = None
         self.marks: deque[Mark] = deque()
 
     async def next_block(self, length: int) -> memoryview:
         if not self._piece:
             ahead = self._ahead or self._fetch()
-            piece, mark = await asyncio.shield(ahead)
-            self.marks.append(mark)
+            piece, marks = await asyncio.shield(ahead)
+            self.marks.extend(marks)
             self._piece = memoryview(piece)
             self._ahead = self._fetch() if self._offset < self._item.source.size else None
         block, self._piece = self._piece[:length], self._piece[length:]
         return block
 
-    def _fetch(self) -> asyncio.Task[tuple[bytes, Mark]]:
+    def _fetch(self) -> asyncio.Task[tuple[bytes, list[Mark]]]:
         """Begin to read the next piece. One at a time, for the hash wants them in order."""
         length = min(DISK_BLOCK, self._item.source.size - self._offset)
         work = asyncio.to_thread(self._read, self._offset, length)
@@ -338,10 +340,13 @@ class _DiskReader:
         self._offset += length
         return self._ahead
 
-    def _read(self, offset: int, length: int) -> tuple[bytes, Mark]:
+    def _read(self, offset: int, length: int) -> tuple[bytes, list[Mark]]:
         piece = self._item.source.read(offset, length)
-        self._item.hashes.feed(piece)
-        return piece, self._item.hashes.mark()
+        hashes, marks = self._item.hashes, []
+        for begin in range(0, length, MARK_EVERY):
+            hashes.feed(memoryview(piece)[begin : begin + MARK_EVERY])
+            marks.append(hashes.mark())
+        return piece, marks
 
     async def close(self) -> None:
         """Wait for a piece that is being read: the file is closed next."""

@@ -161,9 +161,23 @@ async def test_a_wrong_passphrase_leaves_nothing_behind(
     assert ended.code == "bad_passphrase"
     assert ended.error_code == (49 if strict else 27)
     assert not ended.retryable
-    left = {path.name for path in near.iterdir()}
-    assert left <= ({"plain.txt", "plain.txt.partial"} if strict else {"plain.txt"})  # ended on the way
+    assert {path.name for path in near.iterdir()} <= {"plain.txt"}
     assert strict or (near / "plain.txt").exists()
+
+
+@pytest.mark.usefixtures("light_work")
+async def test_a_wrong_passphrase_ends_a_file_under_way_without_a_trace(
+    sshd: SshServer, near: Path, far: Path, resume: Path, tmp_path: Path
+) -> None:
+    await sealed_files(sshd, tmp_path, far, resume)
+    (far / "slow").write_bytes(noise(5_000_000))
+    names = ["slow", "1.bin.age"]
+    ended = await fetch(
+        sshd, far, near, resume, names, rate_kbps=1_000, **decrypting(sshd, "wrong", strict=True)
+    )
+    assert ended.code == "bad_passphrase"
+    assert list(near.iterdir()) == []
+    assert not list(resume.glob("*.json"))
 
 
 @pytest.mark.usefixtures("light_work")

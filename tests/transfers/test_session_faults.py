@@ -335,10 +335,13 @@ async def test_the_rate_limit_is_held_and_can_be_changed(
 ) -> None:
     plan, _, _ = case(direction, sshd, near, resume, noise(SIZE), rate_kbps=16_000)  # 2 MB/s
     session, listener, task = await begin(plan, 500_000)
-    before, began = listener.written(), time.monotonic()
-    await asyncio.sleep(2)
-    rate = (listener.written() - before) / (time.monotonic() - began)
-    assert 500_000 < rate < 2_700_000  # a busy machine may not get to all of it
+    rates: list[float] = []
+    while not rates or (rates[-1] < 1_200_000 and len(rates) < 4):  # a busy machine is not always as quick
+        before, began = listener.written(), time.monotonic()
+        await asyncio.sleep(1.5)
+        rates.append((listener.written() - before) / (time.monotonic() - began))
+    assert 1_200_000 < rates[-1]
+    assert max(rates) < 2_700_000
     session.set_rate(None)
     async with asyncio.timeout(10):
         assert (await task).outcome == "completed"

@@ -152,3 +152,27 @@ async def test_silence_counts_only_while_an_answer_is_owed(sshd: SshServer) -> N
         assert transport.silent_s >= 0
         await task
         assert transport.silent_s == 0
+
+
+async def test_what_is_told_as_sent_can_be_gone_on_from_when_sending_is_cancelled(
+    sshd: SshServer, tmp_path: Path
+) -> None:
+    """But for less than a piece between two places to go on from."""
+    item, counts = sending(noise(4_000_000), bytes(tmp_path / "film.partial"))
+    far = asyncio.Event()
+
+    def count(amount: int) -> None:
+        counts.append(amount)
+        if sum(counts) > 1_000_000:
+            far.set()
+
+    item.sink = count
+    async with open_transport(sshd) as transport:
+        transport._limiter.set_rate(16_000)
+        task = asyncio.create_task(transport.send(item))
+        async with asyncio.timeout(20):
+            await far.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    assert sum(counts) - 256 * 1024 < item.done.offset <= sum(counts) < 2_000_000
