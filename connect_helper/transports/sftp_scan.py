@@ -58,7 +58,7 @@ class _Folder:
     path: bytes
     below: tuple[bytes, ...]
     facts: Facts
-    real: bytes
+    real: bytes  # path with links below the source resolved
     inside: tuple[bytes, ...]  # real paths of followed links above it: meeting one again is a loop
 
 
@@ -89,6 +89,7 @@ class _Waiting:
 def _cost(folder: _Folder) -> int:
     """About how many bytes of memory it takes; `below` and `inside` share theirs with the folders above."""
     links = len(folder.inside[-1]) if folder.inside else 0
+    links += len(folder.real) if folder.real is not folder.path else 0
     return _FOLDER_COST + len(folder.path) + 16 * len(folder.below) + links
 
 
@@ -171,7 +172,8 @@ async def _entry(
         return Entry(folder.path + b"/" + raw, folder.below, facts_of(attrs), error)
     path, below = folder.path.rstrip(b"/") + b"/" + name, (*folder.below, name)
     found: Facts | None = facts_of(attrs)
-    inside, real = folder.inside, folder.real.rstrip(b"/") + b"/" + name
+    inside = folder.inside
+    real = path if folder.real == folder.path else folder.real.rstrip(b"/") + b"/" + name  # one in memory
     try:
         if attrs.permissions is None:  # a server that lists names only
             found = await lister.facts(path)

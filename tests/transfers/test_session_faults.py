@@ -340,7 +340,7 @@ async def test_the_rate_limit_is_held_and_can_be_changed(
         before, began = listener.written(), time.monotonic()
         await asyncio.sleep(1.5)
         rates.append((listener.written() - before) / (time.monotonic() - began))
-    assert 1_200_000 < rates[-1]
+    assert rates[-1] > 1_200_000
     assert max(rates) < 2_700_000
     session.set_rate(None)
     async with asyncio.timeout(10):

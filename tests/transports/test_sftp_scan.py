@@ -77,6 +77,7 @@ async def test_what_was_listed_makes_room_again(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_the_limits_leave_room_for_real_trees() -> None:
-    typical = sftp_scan._Folder(b"/" + b"x" * 120, (b"x",) * 10, 0, ())
+    path = b"/" + b"x" * 120
+    typical = sftp_scan._Folder(path, (b"x",) * 10, 0, path, ())
     assert sftp_scan.WAITING_LIMIT // sftp_scan._cost(typical) > 200_000
     assert sftp_scan.ENTRY_LIMIT >= 10_000_000
