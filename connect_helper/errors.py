@@ -18,7 +18,8 @@
         │   └── WeakAlgorithms
         ├── LoginError
         │   ├── AuthFailed
-        │   └── HostKeyUnknown, HostKeyChanged, HostKeyMismatch
+        │   ├── HostKeyUnknown, HostKeyChanged, HostKeyMismatch
+        │   └── CertificateRefused
         ├── SourceError
         │   └── SourceMissing, SourceChanged, SourceDenied, SpecialFile, LinkSkipped
         ├── TargetError
@@ -214,6 +215,13 @@ class HostKeyMismatch(LoginError):
     """The server's key does not match `sshfp` of the transfer spec."""
 
     code = "host_key_mismatch"
+    error_code = 51
+
+
+class CertificateRefused(LoginError):
+    """The server's TLS certificate is not accepted."""
+
+    code = "certificate_refused"
     error_code = 51
 
 

@@ -118,6 +118,10 @@ class Preferences(BaseModel):
     )
     retry: bool = Field(True, description="Try again by itself after a lost connection.")
     retry_attempts: int = Field(10, ge=1, le=100, description="Tries without progress before giving up.")
+    plain_http: bool = Field(False, description="Transfers over HTTP without encryption are allowed.")
+    certificates_file: str = Field(
+        "", description="PEM file of certificates to trust for HTTPS transfers, beside the system's."
+    )
     reported_version: str = Field(
         "4.2.13.820", pattern=r"^\d+(\.\d+){1,3}$", description="Connect version that pages are told."
     )
@@ -166,6 +170,8 @@ class PreferencesStore:
         folder = changed.download_folder
         if folder and not Path(folder).expanduser().is_absolute():
             raise InvalidRequest("download_folder: give a full path.", field="download_folder")
+        if changed.certificates_file and not Path(changed.certificates_file).is_absolute():
+            raise InvalidRequest("certificates_file: give a full path.", field="certificates_file")
         write_private(self._path, json.dumps(changed.model_dump(), indent=2) + "\n")
         self.current = changed
         for listener in self._listeners:

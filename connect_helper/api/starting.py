@@ -38,6 +38,7 @@ from connect_helper.spec.words import AUTHENTICATION, word
 from connect_helper.transfers.manager import TransferManager
 from connect_helper.transfers.plan import (
     CountFirst,
+    Fallback,
     HostKeys,
     Item,
     Login,
@@ -131,6 +132,7 @@ class Starting:
             server=Server(host=spec.remote_host, port=spec.ssh_port, addresses=()),
             login=Login(user=""),
             host_keys=await self.host_keys(spec),
+            fallback=_fallback(spec),
             items=items,
             destination=spec.destination_root if spec.direction == "send" else "",
             policies=_policies(spec),
@@ -185,6 +187,8 @@ class Starting:
         what = await self._places.describe(plan.items)
         host, port = plan.server.host, plan.server.port
         details = [f"Server: {host}, port {port}"]
+        if plan.fallback is not None:
+            details[0] += f" (or {'HTTPS' if plan.fallback.tls else 'HTTP'}, port {plan.fallback.port})"
         replaces = plan.policies.overwrite != "none"
         if plan.direction == "send":
             heading = f"Allow {caller.label} to upload {what} to {host}?"
@@ -282,6 +286,11 @@ def _protect(spec: TransferSpec) -> Protect | None:
         return None
     salt = secrets.token_hex(SALT_BYTES) if spec.protection.action == "encrypt" else ""
     return Protect(action=spec.protection.action, strict=spec.protection.strict, salt=salt)
+
+
+def _fallback(spec: TransferSpec) -> Fallback | None:
+    wish = spec.fallback
+    return None if wish is None else Fallback(port=wish.port, tls=wish.tls, forced=wish.forced)
 
 
 def _echoed_changes(changes: Mapping[str, Any]) -> dict[str, str]:

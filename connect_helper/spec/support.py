@@ -1,19 +1,14 @@
 """What becomes of the fields of a transfer spec that do not act as the reference describes them.
 
-Three tables. `NEVER`: fields that would reach into this machine; they are kept out of everything
-whoever asks. `WITHOUT_EFFECT`: fields that mean nothing over SSH; they are kept and echoed. `UNSUPPORTED`:
-fields whose behaviour this program does not have; set to a value that matters they are refused, since a
-transfer that quietly does less than was asked is worse than none. Support for a field deletes its row.
+Two tables. `NEVER`: fields that would reach into this machine; they are kept out of everything whoever
+asks. `WITHOUT_EFFECT`: fields that mean nothing here; they are kept and echoed. Support for a field
+deletes its row.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, Final
-
-from connect_helper.errors import InvalidRequest
-from connect_helper.spec.lenient import as_bool, is_unset
+from collections.abc import Mapping
+from typing import Final
 
 NEVER: Final[Mapping[str, str]] = {
     "ssh_args": "arguments of a local program",
@@ -42,16 +37,13 @@ WITHOUT_EFFECT: Final[Mapping[str, str]] = {
     "remote_access_key": "belongs to the token, which is passed as it is",
     "source_root_id": "belongs to the token",
     "destination_root_id": "belongs to the token",
-    "cipher": "SSH always encrypts; the value is checked and echoed",
+    "cipher": "SSH always encrypts; it only chooses between HTTPS and HTTP",
     "cipher_allowed": "SSH always encrypts",
     "lock_min_rate_kbps": "our window has no control for it",
     "lock_min_rate": "as lock_min_rate_kbps",
     "target_rate_percentage": "not used by any client",
     "preserve_creation_time": "SFTP version 3 has no creation time",
-    "http_fallback": "true only permits a fallback; SSH is used",
-    "http_fallback_port": "as http_fallback",
-    "https_fallback_port": "as http_fallback",
-    "https_fallback": "as http_fallback",
+    "https_fallback": "http_fallback decides, and cipher which of the two it is",
     "xfer_max_retries": "retries follow the user's preferences",
     "use_ascp4": "no such engine here",
     "compression": "tuning of another engine",
@@ -62,32 +54,3 @@ WITHOUT_EFFECT: Final[Mapping[str, str]] = {
     "paths_count": "an internal form of other clients",
     "paths_datafile": "an internal form of other clients",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Unsupported:
-    """One refused behaviour. `matters` gets value and field; it may raise InvalidRequest."""
-
-    fields: tuple[str, ...]  # newest spelling first
-    matters: Callable[[Any, str], bool]
-    message: str
-
-
-def _forced(value: Any, field: str) -> bool:
-    if isinstance(value, str) and value.strip().lower() == "force":
-        return True
-    as_bool(value, field)
-    return False
-
-
-UNSUPPORTED: Final[tuple[Unsupported, ...]] = (
-    Unsupported(("http_fallback",), _forced, "Transfers over HTTP are not supported yet; only SSH is."),
-)
-
-
-def refuse_unsupported(raw: Mapping[str, Any]) -> None:
-    """Raise InvalidRequest, naming the field, for the first unsupported field that would matter."""
-    for row in UNSUPPORTED:
-        field = next((name for name in row.fields if not is_unset(raw.get(name))), None)
-        if field is not None and row.matters(raw[field], field):
-            raise InvalidRequest(f'{row.message} Leave out "{field}".', field=field)

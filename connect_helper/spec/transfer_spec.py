@@ -20,6 +20,7 @@ from pydantic import SecretStr
 from connect_helper.errors import InvalidRequest
 from connect_helper.spec import words
 from connect_helper.spec.aftermath import Aftermath, parse_aftermath
+from connect_helper.spec.fallback import FallbackWish, parse_fallback
 from connect_helper.spec.hosts import clean_host
 from connect_helper.spec.lenient import as_int, as_text, is_unset
 from connect_helper.spec.login import SECRET_LIMIT as SECRET_LIMIT
@@ -28,7 +29,7 @@ from connect_helper.spec.overwrite import Overwrite, Resume
 from connect_helper.spec.patterns import EXCLUDE, INCLUDE, read_patterns
 from connect_helper.spec.protection import Protection, parse_protection
 from connect_helper.spec.sessions import Sessions, parse_count_first, parse_sessions
-from connect_helper.spec.support import NEVER, refuse_unsupported
+from connect_helper.spec.support import NEVER
 from connect_helper.spec.times import (
     NEWER,
     OLDER,
@@ -111,6 +112,7 @@ class TransferSpec:
     target_rate_cap_kbps: int | None = None
     min_rate_kbps: int | None = None
     min_rate_cap_kbps: int | None = None
+    fallback: FallbackWish | None = None  # None: only SSH may be used
     cookie: str | None = None
     title: str | None = None
     tags: Mapping[str, Any] = field(default_factory=dict, repr=False)
@@ -156,8 +158,7 @@ class TransferSpec:
 def parse_spec(raw: Mapping[str, Any]) -> TransferSpec:
     """Read a transfer spec.
 
-    Raises InvalidRequest naming the first field that is missing, wrong, contradicts another one, or asks for
-    something this program cannot do (`connect_helper.spec.support`).
+    Raises InvalidRequest naming the first field that is missing, wrong, or contradicts another one.
     """
     direction = word(raw, words.DIRECTIONS, "direction")
     if direction is None:
@@ -210,12 +211,12 @@ def parse_spec(raw: Mapping[str, Any]) -> TransferSpec:
         target_rate_cap_kbps=rate(raw, "target_rate_cap_kbps"),
         min_rate_kbps=rate(raw, "min_rate_kbps"),
         min_rate_cap_kbps=rate(raw, "min_rate_cap_kbps"),
+        fallback=parse_fallback(raw),
         cookie=_cookie(raw),
         title=as_text(raw.get("title"), "title"),
         tags=_tags(raw),
     )
     _refuse_contradictions(spec)
-    refuse_unsupported(raw)
     return spec
 
 

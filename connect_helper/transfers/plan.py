@@ -81,6 +81,16 @@ class Login(_Plain):
     file_passphrase: SecretStr | None = None  # of content protection: as secret as the rest
 
 
+class Fallback(_Plain):
+    """Where to go on over HTTP when SSH cannot connect; the login's token opens it."""
+
+    port: int
+    tls: bool = True
+    forced: bool = False  # at once, without trying SSH
+    plain_allowed: bool = False  # by the user's preferences, when the session starts; counts without TLS
+    ca_file: str = ""  # PEM; certificates the user trusts beside the system's
+
+
 class HostKeys(_Plain):
     """What is known of the server's key."""
 
@@ -145,6 +155,7 @@ class SessionPlan(_Plain):
     server: Server
     login: Login
     host_keys: HostKeys
+    fallback: Fallback | None = None
     items: tuple[Item, ...]
     destination: str = (
         ""  # remote destination_root of an upload: made when missing (only if create_dir or a list)

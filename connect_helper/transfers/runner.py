@@ -11,6 +11,7 @@ from connect_helper.settings import PreferencesStore
 from connect_helper.transfers.clock import Clock
 from connect_helper.transfers.conversation import STOP_S, Conversation
 from connect_helper.transfers.entry import Entry, Wish
+from connect_helper.transfers.fallback import preferred
 from connect_helper.transfers.listing import TransferList
 from connect_helper.transfers.messages import (
     Connected,
@@ -186,7 +187,14 @@ class Runner:
         login = entry.login or Login(user=entry.transfer.user)
         spare = self._preferences.current.free_space_mib
         keep_free = None if spare is None else spare * MIB
-        plan = entry.plan.model_copy(update={"login": login, "rate_kbps": rate_kbps, "keep_free": keep_free})
+        plan = entry.plan.model_copy(
+            update={
+                "login": login,
+                "rate_kbps": rate_kbps,
+                "keep_free": keep_free,
+                "fallback": preferred(entry.plan.fallback, self._preferences.current),
+            }
+        )
         watch = _Watch(entry, self._list, self._questions, self._clock)
         entry.worker = worker  # from here on it may be told to stop; the conversation writes first
         try:

@@ -22,6 +22,7 @@ from connect_helper.spec.names import display
 from connect_helper.transfers.aftermath import Aftermath
 from connect_helper.transfers.blocking import to_the_end
 from connect_helper.transfers.download import Download
+from connect_helper.transfers.fallback import reached
 from connect_helper.transfers.job import (
     DownloadJob,
     FileJob,
@@ -127,8 +128,8 @@ class Session:
         way = self._transport()
         if self._plan.direction == "send":  # so that connections are begun while the first logs in
             way.expect(await asyncio.to_thread(_at_hand, self._plan))
-        async with way as transport:
-            await self._channel.tell(Connected(address=transport.address))
+        async with reached(self._plan, way, self._limiter) as (transport, kind):
+            await self._channel.tell(Connected(address=transport.address, transport=kind))
             if self._plan.clean_only:
                 await remove_unfinished(self._plan, transport)
                 return

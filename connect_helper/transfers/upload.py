@@ -224,13 +224,16 @@ class Upload:
             _facts(source),
             FileFacts(there.size, there.mtime_ns),
         )
-        if decision is Decision.COMPARE_SPARSE:
-            ranges = sparse_ranges(source.size)
-            return after_compare(same=await self._same_samples(source, self._job.target, ranges))
-        if decision is Decision.COMPARE_FULL:
-            ours = await asyncio.to_thread(_digest, source, source.size)
-            theirs = await self._transport.digest(self._job.target, "sha256", source.size, expected=ours)
-            return after_compare(same=ours == theirs)
+        try:
+            if decision is Decision.COMPARE_SPARSE:
+                ranges = sparse_ranges(source.size)
+                return after_compare(same=await self._same_samples(source, self._job.target, ranges))
+            if decision is Decision.COMPARE_FULL:
+                ours = await asyncio.to_thread(_digest, source, source.size)
+                theirs = await self._transport.digest(self._job.target, "sha256", source.size, expected=ours)
+                return after_compare(same=ours == theirs)
+        except SourceDenied:  # who may only send may not read: what cannot be compared counts as different
+            return after_compare(same=False)
         return decision
 
     async def _sealed_as_there(self, source: SealedSource) -> SourceFile:

@@ -18,13 +18,12 @@ from connect_helper.spec.aftermath import Aftermath
 from connect_helper.spec.echo import echo
 from connect_helper.spec.paths import default_title, download_targets, upload_targets
 from connect_helper.spec.rates import effective_rate_kbps
-from connect_helper.spec.support import NEVER, UNSUPPORTED, WITHOUT_EFFECT
+from connect_helper.spec.support import NEVER, WITHOUT_EFFECT
 from connect_helper.spec.times import Moment, Stamps
 from connect_helper.spec.transfer_spec import DEFAULT_SSH_PORT, PathPair, TransferSpec, parse_spec
 
 MakeRaw = Callable[..., dict[str, Any]]
 FIELDS = [field.name for field in dataclasses.fields(TransferSpec)]
-UNSUPPORTED_FIELDS = {name for row in UNSUPPORTED for name in row.fields}
 
 
 def refused_field(raw: dict[str, Any]) -> str:
@@ -217,7 +216,6 @@ def test_how_to_log_in(
     assert (spec.authentication, spec.login_user, spec.needs_password) == (method, user, asks)
 
 
-REFUSED: list[dict[str, Any]] = [{"http_fallback": "force"}]
 HARMLESS: list[dict[str, Any]] = [
     {"content_protection": "decrypt"},
     {"direction": "receive", "obfuscate_file_names": True},
@@ -268,21 +266,15 @@ def test_what_a_field_becomes(make_raw: MakeRaw, fields: dict[str, Any], name: s
         {"retry_duration": -1},
         {"retry_duration": "99999d"},
         {"retry_duration": True},
+        {"http_fallback": "force"},
+        {"http_fallback": "perhaps"},
+        {"http_fallback": True, "http_fallback_port": 0},
+        {"https_fallback_port": 65_536},
     ],
     ids=str,
 )
 def test_contradictions_and_absurd_values_name_their_field(make_raw: MakeRaw, fields: dict[str, Any]) -> None:
     assert refused_field(make_raw(**fields)) in fields
-
-
-@pytest.mark.parametrize("fields", REFUSED, ids=str)
-def test_what_cannot_be_done_is_refused_not_dropped(make_raw: MakeRaw, fields: dict[str, Any]) -> None:
-    assert refused_field(make_raw(**fields)) in fields
-
-
-def test_every_row_of_the_table_has_a_refusal_here() -> None:
-    shown = {name for fields in REFUSED for name in fields}
-    assert all(shown & set(row.fields) for row in UNSUPPORTED)
 
 
 @pytest.mark.parametrize("fields", HARMLESS, ids=str)
@@ -404,7 +396,7 @@ JSON = st.recursive(
     max_leaves=6,
 )
 KNOWN = sorted(
-    {*FIELDS, *NEVER, *WITHOUT_EFFECT, *UNSUPPORTED_FIELDS}
+    {*FIELDS, *NEVER, *WITHOUT_EFFECT}
     | {"exclude_newer_than", "content_protection_password", "save-before-overwrite", "remove_after_transfer"}
     | {"move_after_transfer", "precalculate_job_size", "preserve_modification_time"}
     | {"overwrite_policy", "resume", "ssh_fingerprint", "src_base64", "tags64", "delete_source"}

@@ -119,5 +119,7 @@ def _append(docroot: Docroot, target: DocPath, at: int, source: DocPath, start: 
 
 
 def _settle_length(docroot: Docroot, path: DocPath, length: int) -> None:
-    """Drop what an earlier, broken joining may have left behind the end."""
+    """Drop what an earlier, broken joining may have left behind the end; an empty part has no file yet."""
+    if not length:
+        os.close(docroot.open_write(path, os.O_WRONLY | os.O_CREAT, 0o666))
     docroot.truncate(path, length)

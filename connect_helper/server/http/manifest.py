@@ -102,7 +102,7 @@ class Walk:
         """All lines, the last one included; `mode` is that of the root."""
         if stat.S_ISDIR(mode):
             yield from self._below_root()
-        elif self._access.allows(Operation.READ, self._root):
+        elif self._access.allows(Operation.STAT, self._root):  # who sends must see what is there already
             yield from self._file(self._root)
         yield {
             "end": True,

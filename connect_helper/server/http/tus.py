@@ -9,9 +9,9 @@ from __future__ import annotations
 from email.utils import formatdate
 from typing import Final
 
-from aiohttp import web
+from aiohttp import hdrs, web
 
-from connect_helper.server.http.callers import Caller, caller_of
+from connect_helper.server.http.callers import Caller, caller_of, replacing_nothing
 from connect_helper.server.http.concatenation import concatenate
 from connect_helper.server.http.digests import repr_digest, wants_repr_digest
 from connect_helper.server.http.gate import UPLOADS, preflight
@@ -60,6 +60,8 @@ async def create(request: web.Request) -> web.Response:
     """Begin an upload, with its first bytes in the body or without; or join parts."""
     _check_version(request)
     caller = caller_of(request)
+    if request.headers.get(hdrs.IF_NONE_MATCH) == "*":
+        caller = replacing_nothing(caller)
     uploads = request.app[UPLOADS_KEY]
     wish = _wish(request)
     has_body = request.can_read_body

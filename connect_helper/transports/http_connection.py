@@ -1,0 +1,273 @@
+"""One server over HTTP: settled addresses only, verified TLS, nothing followed, errors made ours.
+
+SEC-22 (connects to the addresses the user agreed to), SEC-23 (no proxy, cookie or login of the environment
+takes part), SEC-26 (certificates are verified, TLS 1.2 at least). A redirect is refused like any other
+unexpected answer: the token must not go where the user has not agreed to.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import json
+import socket
+import ssl
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
+from pydantic import SecretStr
+from yarl import URL
+
+from connect_helper.errors import (
+    AlreadyExists,
+    AuthFailed,
+    CertificateRefused,
+    ChecksumMismatch,
+    ConnectError,
+    ConnectionLost,
+    ConnectRefused,
+    ConnectTimedOut,
+    DiskFull,
+    HostNotFound,
+    SourceDenied,
+    SourceError,
+    SourceMissing,
+    TargetDenied,
+    TargetError,
+    TargetIsFolder,
+    TransferError,
+)
+from connect_helper.spec.names import display
+from connect_helper.transports.error_map import Side
+
+CONNECT_LIMIT_S: Final = 30.0
+ANSWER_LIMIT_S: Final = 60.0  # without a byte from the server
+LONG_LIMIT_S: Final = 1800.0  # where the server reads or joins a whole file before it answers
+ERROR_LIMIT: Final = 64 * 1024  # bytes of an error's text
+CONNECTIONS: Final = 16
+
+
+@dataclass(frozen=True, slots=True)
+class HttpEndpoint:
+    """Where to connect and whom to trust there."""
+
+    host: str
+    port: int
+    addresses: tuple[str, ...]  # numeric; no other is used
+    token: SecretStr = field(repr=False)
+    tls: bool = True
+    ca_file: str = ""  # PEM; certificates trusted beside those of the system
+
+    def __str__(self) -> str:
+        return f"{self.host} port {self.port}"
+
+    @property
+    def scheme(self) -> str:
+        return "https" if self.tls else "http"
+
+
+class _Settled(AbstractResolver):
+    """Answers with the addresses the user agreed to, whatever the name is by now."""
+
+    def __init__(self, addresses: tuple[str, ...]) -> None:
+        self._addresses = addresses
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        return [
+            ResolveResult(
+                hostname=host,
+                host=address,
+                port=port,
+                family=socket.AF_INET6 if ":" in address else socket.AF_INET,
+                proto=socket.IPPROTO_TCP,
+                flags=socket.AI_NUMERICHOST,
+            )
+            for address in self._addresses
+        ]
+
+    async def close(self) -> None:
+        return None
+
+
+class HttpConnection:
+    """Requests to one server, each with the token."""
+
+    def __init__(self, endpoint: HttpEndpoint) -> None:
+        self._endpoint = endpoint
+        self._session: aiohttp.ClientSession | None = None
+        self._waiting = 0
+        self._heard = 0.0
+        host = f"[{endpoint.host}]" if ":" in endpoint.host else endpoint.host
+        self._base = f"{endpoint.scheme}://{host}:{endpoint.port}"
+
+    async def open(self) -> None:
+        """Get ready; nothing is sent. Raises HostNotFound, CertificateRefused for an unusable CA file."""
+        endpoint = self._endpoint
+        if not endpoint.addresses:
+            raise HostNotFound(f"No address is known for {endpoint.host}; check the name.")
+        connector = aiohttp.TCPConnector(
+            resolver=_Settled(endpoint.addresses),
+            ssl=await asyncio.to_thread(_tls, endpoint.ca_file) if endpoint.tls else False,
+            limit=CONNECTIONS,
+        )
+        self._session = aiohttp.ClientSession(
+            connector=connector,
+            trust_env=False,
+            auto_decompress=False,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            headers={
+                "Authorization": f"Bearer {endpoint.token.get_secret_value()}",
+                "Accept-Encoding": "identity",
+            },
+        )
+
+    async def close(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    @property
+    def silent_s(self) -> float:
+        """Seconds since the server last answered anything; 0 when it owes no answer."""
+        return time.monotonic() - self._heard if self._waiting else 0.0
+
+    def heard(self) -> None:
+        """Note that something moves."""
+        self._heard = time.monotonic()
+
+    def own_path(self, location: str) -> str:
+        """The path in an address the server gave. Raises TargetError when it leads to another server."""
+        base = URL(self._base)
+        try:
+            found = base.join(URL(location, encoded=True))
+        except ValueError:
+            found = URL()
+        if found.origin() != base.origin() if found.is_absolute() else True:
+            raise TargetError("The server sent an address of another server; nothing is sent there.")
+        return found.raw_path_qs
+
+    @asynccontextmanager
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        data: Any = None,
+        long: bool = False,
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """Send one request; the answer's status is the caller's to judge. `path` is percent-encoded.
+
+        Raises ConnectError, CertificateRefused, also when reading the answer breaks off.
+        """
+        if self._session is None:
+            raise RuntimeError("the connection is not open")
+        limit_s = LONG_LIMIT_S if long else ANSWER_LIMIT_S
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_LIMIT_S, sock_read=limit_s)
+        self.heard()
+        self._waiting += not long
+        try:
+            async with self._session.request(
+                method,
+                URL(self._base + path, encoded=True),
+                headers=headers,
+                data=data,
+                timeout=timeout,
+                allow_redirects=False,
+            ) as answer:
+                self.heard()
+                yield answer
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            raise self._translated(error) from error
+        finally:
+            self._waiting -= not long
+            self.heard()
+
+    def _translated(self, error: Exception) -> TransferError:
+        detail = f"{type(error).__name__}: {error}"
+        where = self._endpoint
+        if isinstance(error, aiohttp.ClientConnectorCertificateError):
+            return CertificateRefused(
+                f"The certificate of {where} is not accepted; its operator has to mend it, or you name a"
+                " file with certificates to trust in the preferences.",
+                internal_message=detail,
+            )
+        if isinstance(error, aiohttp.ClientSSLError):
+            return ConnectError(f"No secure connection to {where} could be made.", internal_message=detail)
+        if isinstance(error, aiohttp.ConnectionTimeoutError):
+            return ConnectTimedOut(f"{where} did not answer in time.", internal_message=detail)
+        if isinstance(error, aiohttp.ClientConnectorError):
+            if error.os_error.errno == errno.ECONNREFUSED:
+                return ConnectRefused(f"Nothing answers at {where}.", internal_message=detail)
+            return ConnectError(f"{where} cannot be reached.", internal_message=detail)
+        return ConnectionLost(
+            "The connection to the server broke; start the transfer again to go on.", internal_message=detail
+        )
+
+
+def _tls(ca_file: str) -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if ca_file:
+        try:
+            context.load_verify_locations(cafile=ca_file)
+        except (OSError, ssl.SSLError) as error:
+            raise CertificateRefused(
+                "The file with certificates to trust cannot be read; correct it in the preferences.",
+                internal_message=f"{type(error).__name__}: {error}",
+            ) from error
+    return context
+
+
+async def refusal(answer: aiohttp.ClientResponse, side: Side, name: bytes) -> TransferError:
+    """Our error for an answer that is no success; `name` is what it was about."""
+    reason = await _reason(answer)
+    shown = display(name)
+    kind, sentence = _row(answer.status, reason, side)
+    return kind(sentence.format(name=shown), internal_message=f"{shown}: HTTP {answer.status} {reason}")
+
+
+async def _reason(answer: aiohttp.ClientResponse) -> str:
+    text = b""
+    while len(text) < ERROR_LIMIT and (piece := await answer.content.read(ERROR_LIMIT)):
+        text += piece
+    try:
+        reason = json.loads(text)["error"]["reason"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return ""
+    return reason if isinstance(reason, str) and len(reason) < 100 else ""
+
+
+def _row(status: int, reason: str, side: Side) -> tuple[type[TransferError], str]:
+    receiving = side == "source"
+    match status, reason:
+        case 401, _:
+            return AuthFailed, "The server refused the token; start again from the web page."
+        case 403, "already_exists":
+            return AlreadyExists, "{name} exists already."
+        case 403, "is_folder":
+            return TargetIsFolder, "{name} cannot be written: a folder of that name is in the way."
+        case 404, _ if receiving:
+            return SourceMissing, "{name} is not on the server."
+        case ((403 | 404), _):
+            if receiving:
+                return SourceDenied, "There is no permission to read {name}."
+            return TargetDenied, "There is no permission to write {name}; choose another folder."
+        case ((413 | 507), _):
+            return DiskFull, "There is no space left for {name}; make room and start again."
+        case 460, _:
+            return ChecksumMismatch, "{name} arrived damaged; send it again."
+        case ((408 | 409 | 423 | 429), _):
+            return ConnectionLost, "The server is busy with {name}; start the transfer again to go on."
+        case _ if status >= 500:
+            return ConnectionLost, "The server has trouble at the moment; start the transfer again to go on."
+        case _:
+            if receiving:
+                return SourceError, "{name} cannot be fetched over HTTP from this server."
+            return TargetError, "{name} cannot be sent over HTTP to this server."

@@ -1,0 +1,289 @@
+"""Sessions that go over HTTPS because SSH does not get through, against the real transfer server."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from connect_helper.transfers.messages import Connected
+from connect_helper.transfers.plan import (
+    Download,
+    Fallback,
+    HostKeys,
+    Login,
+    Policies,
+    Server,
+    SessionPlan,
+    Upload,
+)
+from connect_helper.transfers.session import Session
+from connect_helper.transports.rate import TokenBucket
+from tests.support.http_far_end import FarEnd, far_end
+from tests.support.sessions import Listener, download, noise, run, upload
+from tests.support.sshd import SshServer
+from tests.support.tls import tls_pair
+
+
+@pytest.fixture
+async def far(tmp_path: Path) -> AsyncIterator[FarEnd]:
+    """A server of HTTPS alone: where SSH would be, nothing listens."""
+    certificates = tmp_path / "tls"
+    certificates.mkdir()
+    tls, _ = tls_pair(certificates)
+    async with _server(tmp_path, tls) as server:
+        yield server
+
+
+@asynccontextmanager
+async def _server(folder: Path, tls: ssl.SSLContext | None) -> AsyncIterator[FarEnd]:
+    async with far_end(folder / "server", tls=tls) as server:
+        yield server
+
+
+def closed_port() -> int:
+    """A port nobody listens at."""
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        return int(sock.getsockname()[1])
+
+
+def plan(
+    far: FarEnd, tmp_path: Path, items: list[Upload] | list[Download], token: str, **changes: Any
+) -> SessionPlan:
+    address = urlsplit(far.url)
+    assert address.port is not None
+    fallback = {
+        "port": address.port,
+        "tls": address.scheme == "https",
+        "ca_file": str(tmp_path / "tls" / "cert.pem") if address.scheme == "https" else "",
+        **changes.pop("fallback", {}),
+    }
+    fields: dict[str, Any] = {
+        "transfer_id": "a-transfer",
+        "direction": "send" if isinstance(items[0], Upload) else "receive",
+        "server": Server(host="127.0.0.1", port=closed_port(), addresses=("127.0.0.1",)),
+        "login": Login.model_validate({"user": "xfer", "token": token}),
+        "host_keys": HostKeys(),
+        "fallback": Fallback(**fallback),
+        "items": tuple(items),
+        "destination": "in" if isinstance(items[0], Upload) else "",
+        "policies": Policies(**changes.pop("policies", {})),
+        "resume_folder": str(tmp_path / "resume"),
+    }
+    return SessionPlan(**{**fields, **changes})
+
+
+def folder_with_files(parent: Path) -> Path:
+    """Files of several sizes, an empty one, one in a folder of a strange name, an empty folder."""
+    tree = parent / "tree"
+    (tree / "a ü+%23").mkdir(parents=True)
+    (tree / "nothing").mkdir()
+    (tree / "empty").touch()
+    (tree / "a ü+%23" / "small?.bin").write_bytes(noise(70_000, 1))
+    (tree / "large.bin").write_bytes(noise(9_000_000, 2))
+    return tree
+
+
+def content(folder: Path) -> dict[str, bytes | None]:
+    """All that lies in a folder; None stands for folders."""
+    return {
+        str(path.relative_to(folder)): None if path.is_dir() else path.read_bytes()
+        for path in folder.rglob("*")
+    }
+
+
+async def test_a_folder_goes_over_https_when_ssh_does_not_answer(far: FarEnd, tmp_path: Path) -> None:
+    tree = folder_with_files(tmp_path)
+    listener = Listener()
+    ended = await run(
+        plan(
+            far,
+            tmp_path,
+            [upload(tree, "in/tree")],
+            far.token("send", "in"),
+            policies={"preserve_times": True},
+        ),
+        listener,
+    )
+    assert (ended.outcome, ended.internal_message) == ("completed", "")
+    assert content(far.docroot / "in" / "tree") == content(tree)
+    ours, theirs = tree / "large.bin", far.docroot / "in" / "tree" / "large.bin"
+    assert theirs.stat().st_mtime_ns == ours.stat().st_mtime_ns
+    assert [event.transport for event in listener.events if isinstance(event, Connected)] == ["http"]
+    assert listener.written() == 9_070_000
+    assert list((tmp_path / "resume" / "http").iterdir()) == []
+
+
+async def test_a_folder_comes_over_https_when_ssh_does_not_answer(far: FarEnd, tmp_path: Path) -> None:
+    tree, here = folder_with_files(far.docroot), tmp_path / "here"
+    here.mkdir()
+    listener = Listener()
+    ended = await run(
+        plan(
+            far,
+            tmp_path,
+            [download("/tree", here, "tree")],
+            far.token("receive", "tree"),
+            policies={"preserve_times": True, "checksum": "sha-256"},
+        ),
+        listener,
+    )
+    assert (ended.outcome, ended.internal_message) == ("completed", "")
+    assert content(here / "tree") == content(tree)
+    assert (here / "tree" / "large.bin").stat().st_mtime_ns == (tree / "large.bin").stat().st_mtime_ns
+    assert {report.proof for report in listener.files().values()} == {"digest"}
+
+
+@pytest.mark.parametrize("overwrite", ["always", "none", "diff", "older", "diff+older"])
+async def test_what_is_there_is_replaced_as_the_policy_says(
+    far: FarEnd, tmp_path: Path, overwrite: str
+) -> None:
+    source, there = tmp_path / "a.bin", far.docroot / "in" / "a.bin"
+    source.write_bytes(b"new content")
+    there.parent.mkdir()
+    there.write_bytes(b"old")
+    token = far.token("send", "in")
+    ended = await run(
+        plan(far, tmp_path, [upload(source, "in/a.bin")], token, policies={"overwrite": overwrite})
+    )
+    assert ended.outcome == "completed"
+    kept = overwrite in ("none", "older", "diff+older")  # the one there is younger
+    assert there.read_bytes() == (b"old" if kept else b"new content")
+
+
+async def test_a_wrong_token_ends_the_transfer(far: FarEnd, tmp_path: Path) -> None:
+    source = tmp_path / "a.bin"
+    source.write_bytes(b"x")
+    ended = await run(plan(far, tmp_path, [upload(source, "in/a.bin")], "CHT1_wrong"))
+    assert (ended.outcome, ended.code, ended.retryable) == ("failed", "auth_failed", False)
+    assert "Over SSH: " in ended.message
+    assert "Over HTTPS: " in ended.message
+    assert far.names() == []
+
+
+async def test_an_unknown_certificate_is_refused(far: FarEnd, tmp_path: Path) -> None:
+    source = tmp_path / "a.bin"
+    source.write_bytes(b"x")
+    items = [upload(source, "in/a.bin")]
+    ended = await run(plan(far, tmp_path, items, far.token("send", "in"), fallback={"ca_file": ""}))
+    assert (ended.outcome, ended.code) == ("failed", "certificate_refused")
+    assert far.names() == []
+
+
+async def test_without_permission_there_is_only_ssh(far: FarEnd, tmp_path: Path) -> None:
+    source = tmp_path / "a.bin"
+    source.write_bytes(b"x")
+    allowed = plan(far, tmp_path, [upload(source, "in/a.bin")], far.token("send", "in"))
+    ended = await run(allowed.model_copy(update={"fallback": None}))
+    assert (ended.outcome, ended.code) == ("failed", "connect_refused")
+    assert "HTTPS" not in ended.message
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+async def test_plain_http_only_where_the_user_allows_it(tmp_path: Path, allowed: bool) -> None:
+    source = tmp_path / "a.bin"
+    source.write_bytes(b"content")
+    async with _server(tmp_path, None) as far:
+        items = [upload(source, "in/a.bin")]
+        ended = await run(
+            plan(far, tmp_path, items, far.token("send", "in"), fallback={"plain_allowed": allowed})
+        )
+        assert ended.outcome == ("completed" if allowed else "failed")
+        assert far.names() == (["in/", "in/a.bin"] if allowed else [])
+    assert allowed or "switched off" in ended.message
+
+
+async def test_forced_it_goes_over_https_at_once(far: FarEnd, tmp_path: Path) -> None:
+    source = tmp_path / "a.bin"
+    source.write_bytes(b"content")
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # would hold an SSH attempt for half a minute
+        server = Server(host="127.0.0.1", port=silent.getsockname()[1], addresses=("127.0.0.1",))
+        token = far.token("send", "in")
+        items = [upload(source, "in/a.bin")]
+        ended = await run(plan(far, tmp_path, items, token, server=server, fallback={"forced": True}))
+        silent.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            silent.accept()
+    assert ended.outcome == "completed"
+    assert (far.docroot / "in" / "a.bin").read_bytes() == b"content"
+
+
+@pytest.mark.parametrize("direction", ["send", "receive"])
+async def test_a_stopped_transfer_goes_on_where_it_was(
+    far: FarEnd, tmp_path: Path, direction: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    size = 12_000_000
+    here = tmp_path / "here"
+    here.mkdir()
+    items: list[Upload] | list[Download]
+    if direction == "send":
+        source, there = here / "a.bin", far.docroot / "in" / "a.bin"
+        source.write_bytes(noise(size))
+        items, token = [upload(source, "in/a.bin")], far.token("send", "in")
+    else:
+        source, there = far.docroot / "a.bin", here / "a.bin"
+        source.write_bytes(noise(size))
+        items, token = [download("/a.bin", here, "a.bin")], far.token("receive", "a.bin")
+    work = plan(far, tmp_path, items, token, policies={"checksum": "sha-256"}, rate_kbps=400_000)
+    listener = Listener()
+    session = Session(work, listener)
+    running = asyncio.create_task(session.run(), name="session")
+    await listener.until(lambda: listener.written() > 0)
+    session.set_rate(8)
+    session.stop()
+    assert (await running).outcome == "stopped"
+    before = listener.written()
+    assert 0 < before < size
+    assert not there.exists()
+    moved: list[int] = []
+
+    async def take(_: TokenBucket, amount: int) -> None:
+        moved.append(amount)
+
+    monkeypatch.setattr(TokenBucket, "take", take)
+    ended = await run(work.model_copy(update={"rate_kbps": None}))
+    assert (ended.outcome, ended.internal_message) == ("completed", "")
+    assert there.read_bytes() == source.read_bytes()
+    assert 0 < sum(moved) <= size - before
+    assert len([name for name in far.names() if not name.endswith("/")]) == 1
+
+
+async def test_a_source_that_grew_is_sent_anew(far: FarEnd, tmp_path: Path) -> None:
+    source = tmp_path / "a.bin"
+    source.write_bytes(noise(9_000_000))
+    token = far.token("send", "in")
+    work = plan(far, tmp_path, [upload(source, "in/a.bin")], token, rate_kbps=400_000)
+    listener = Listener()
+    session = Session(work, listener)
+    running = asyncio.create_task(session.run(), name="session")
+    await listener.until(lambda: listener.written() > 0)
+    session.stop()
+    await running
+    source.write_bytes(noise(9_000_001, 7))
+    items = [upload(source, "in/a.bin")]
+    ended = await run(plan(far, tmp_path, items, token))
+    assert (ended.outcome, ended.internal_message) == ("completed", "")
+    assert (far.docroot / "in" / "a.bin").read_bytes() == source.read_bytes()
+    assert far.names() == ["in/", "in/a.bin"]  # the first upload was given up
+
+
+async def test_ssh_that_refuses_the_login_is_not_gone_around(
+    far: FarEnd, tmp_path: Path, sshd: SshServer
+) -> None:
+    source = tmp_path / "a.bin"
+    source.write_bytes(b"x")
+    server = Server(host="127.0.0.1", port=sshd.port, addresses=("127.0.0.1",))
+    keys = HostKeys(trusted=(sshd.host_key_line,))
+    items = [upload(source, "in/a.bin")]
+    work = plan(far, tmp_path, items, far.token("send", "in"), server=server, host_keys=keys)
+    ended = await run(work)
+    assert (ended.outcome, ended.code) == ("failed", "auth_failed")
+    assert "HTTPS" not in ended.message
+    assert far.names() == []
