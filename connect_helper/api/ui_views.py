@@ -51,6 +51,7 @@ ADVICE: Final[Mapping[str, str]] = {
     "host_key_unknown": "Resume to see the question again; accept only a key the operator confirms.",
     "host_key_changed": "This can be an attack. Ask the operator before anything else.",
     "host_key_mismatch": "The page named another key than the server shows. Ask the operator of the page.",
+    "certificate_refused": "Ask the operator for the certificate, name it in the preferences, then resume.",
     "source_missing": "Put the file back, or choose it again on the page.",
     "source_changed": "Choose it again on the page to send it as it is now.",
     "source_denied": "Change the permissions of the file, then resume.",

@@ -231,7 +231,7 @@ async def test_a_stopped_transfer_goes_on_where_it_was(
         source, there = far.docroot / "a.bin", here / "a.bin"
         source.write_bytes(noise(size))
         items, token = [download("/a.bin", here, "a.bin")], far.token("receive", "a.bin")
-    work = plan(far, tmp_path, items, token, policies={"checksum": "sha-256"}, rate_kbps=400_000)
+    work = plan(far, tmp_path, items, token, policies={"checksum": "sha-256"}, rate_kbps=60_000)
     listener = Listener()
     session = Session(work, listener)
     running = asyncio.create_task(session.run(), name="session")
@@ -259,7 +259,7 @@ async def test_a_source_that_grew_is_sent_anew(far: FarEnd, tmp_path: Path) -> N
     source = tmp_path / "a.bin"
     source.write_bytes(noise(9_000_000))
     token = far.token("send", "in")
-    work = plan(far, tmp_path, [upload(source, "in/a.bin")], token, rate_kbps=400_000)
+    work = plan(far, tmp_path, [upload(source, "in/a.bin")], token, rate_kbps=60_000)
     listener = Listener()
     session = Session(work, listener)
     running = asyncio.create_task(session.run(), name="session")
