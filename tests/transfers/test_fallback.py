@@ -7,12 +7,16 @@ import socket
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 
+from connect_helper.settings import Folders, PreferencesStore
+from connect_helper.transfers.clock import Clock
+from connect_helper.transfers.manager import TransferManager
 from connect_helper.transfers.messages import Connected
 from connect_helper.transfers.plan import (
     Download,
@@ -25,8 +29,10 @@ from connect_helper.transfers.plan import (
     Upload,
 )
 from connect_helper.transfers.session import Session
+from connect_helper.transfers.state import Status
 from connect_helper.transports.rate import TokenBucket
 from tests.support.http_far_end import FarEnd, far_end
+from tests.support.managing import Askers, reaches, request
 from tests.support.sessions import Listener, download, noise, run, upload
 from tests.support.sshd import SshServer
 from tests.support.tls import tls_pair
@@ -287,3 +293,22 @@ async def test_ssh_that_refuses_the_login_is_not_gone_around(
     assert (ended.outcome, ended.code) == ("failed", "auth_failed")
     assert "HTTPS" not in ended.message
     assert far.names() == []
+
+
+async def test_a_worker_goes_over_https_with_the_users_certificates(
+    far: FarEnd, tmp_path: Path, folders: Folders
+) -> None:
+    source = tmp_path / "a.bin"
+    source.write_bytes(noise(300_000))
+    work = plan(far, tmp_path, [upload(source, "in/a.bin")], far.token("send", "in"))
+    assert work.fallback is not None
+    bare = work.model_copy(update={"fallback": work.fallback.model_copy(update={"ca_file": ""})})
+    preferences = PreferencesStore(folders)
+    preferences.change({"certificates_file": str(tmp_path / "tls" / "cert.pem")})
+    async with TransferManager(
+        folders=folders, preferences=preferences, questions=Askers(), clock=Clock(fraction=lambda: 0.0)
+    ) as manager:
+        transfer = await manager.submit(replace(request(), plan=bare))
+        await reaches(transfer, Status.COMPLETED)
+        assert transfer.transport == "http"
+    assert (far.docroot / "in" / "a.bin").read_bytes() == source.read_bytes()
