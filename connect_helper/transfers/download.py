@@ -19,6 +19,7 @@ from connect_helper.errors import (
     ContentError,
     LengthMismatch,
     SourceChanged,
+    SourceDenied,
     SourceMissing,
     TargetError,
     TargetIsFolder,
@@ -385,8 +386,10 @@ class Download:
         unfinished: Unfinished,
         error: BaseException,
     ) -> None:
-        # What another file ended for good leaves nothing that is as quickly fetched again.
-        pointless = self._work.hopeless.is_set() and item.done.offset < SMALLEST
+        # Nobody goes on from what was never given; and what another file ended is as quickly fetched again.
+        certain = item.done.offset
+        refused = certain <= 0 and isinstance(error, SourceDenied | SourceMissing)
+        pointless = refused or (self._work.hopeless.is_set() and certain < SMALLEST)
         if pointless or self._policies.resume == "none" or isinstance(error, AlreadyExists | CannotDecrypt):
             unfinished.drop()
             _remove(folder, partial)  # nobody would ever go on from it
