@@ -92,11 +92,12 @@ def open_by_name(folder: int, names: Sequence[bytes], flags: int, mode: int, *, 
                     return os.open(b".", flags & ~(os.O_CREAT | os.O_EXCL), dir_fd=way[-1])
                 continue
             last = not todo
-            if not (last and flags & (os.O_NOFOLLOW | os.O_EXCL)) and _is_link(name, way[-1]):
+            link = None if last and flags & (os.O_NOFOLLOW | os.O_EXCL) else _link(name, way[-1])
+            if link is not None:
                 followed += 1
                 if not links or followed > _LINK_LIMIT:
                     raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
-                todo.extend(_link_parts(name, way[-1]))
+                todo.extend(_parts(link))
             elif last:
                 return os.open(name, flags | os.O_NOFOLLOW, mode, dir_fd=way[-1])
             else:
@@ -106,18 +107,23 @@ def open_by_name(folder: int, names: Sequence[bytes], flags: int, mode: int, *, 
             os.close(handle)
 
 
-def _is_link(name: bytes, folder: int) -> bool:
-    with suppress(FileNotFoundError):
-        return stat.S_ISLNK(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode)
-    return False
+def _link(name: bytes, folder: int) -> bytes | None:
+    """What the link of that name says; None for anything else. One call: what it is may change meanwhile."""
+    try:
+        return os.readlink(name, dir_fd=folder)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        return None
 
 
-def _link_parts(name: bytes, folder: int) -> list[bytes]:
-    """What a link says, last part first. Raises OSError EXDEV for one that begins at the root."""
-    content = os.readlink(name, dir_fd=folder)
-    if content.startswith(b"/"):
+def _parts(link: bytes) -> list[bytes]:
+    """The names in a link, last one first. Raises OSError EXDEV for one that begins at the root."""
+    if link.startswith(b"/"):
         raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
-    return content.split(b"/")[::-1]
+    return link.split(b"/")[::-1]
 
 
 def rename_fresh(source: bytes, target: bytes, source_folder: int, target_folder: int) -> None:
