@@ -16,6 +16,7 @@ export class FileList extends EventTarget {
   #all = /** @type {HTMLInputElement} */ (document.querySelector("#pick-all"));
   #state = /** @type {HTMLElement} */ (document.querySelector("#files-state"));
   #crumbs = /** @type {HTMLElement} */ (document.querySelector("#crumbs"));
+  #asked = 0; // number of the newest look at the server, so that an older answer does not win
 
   constructor() {
     super();
@@ -39,13 +40,14 @@ export class FileList extends EventTarget {
   }
 
   async refresh() {
-    const { folder } = this;
+    const mine = ++this.#asked;
     try {
-      const entries = await list(folder);
-      if (folder !== this.folder) return; // another one was opened meanwhile
+      const entries = await list(this.folder);
+      if (mine !== this.#asked) return;
       this.#entries = entries;
       this.#state.textContent = "This folder is empty. Drop something here to send it.";
     } catch (error) {
+      if (mine !== this.#asked) return;
       this.#entries = [];
       this.#state.textContent = /** @type {Error} */ (error).message;
     }

@@ -46,14 +46,17 @@ export class TransferList {
 
   /** @param {AW4.TransferInfo[]} changed */
   update(changed) {
+    let stale = false;
     for (const info of changed) {
       const before = this.#known.get(info.uuid)?.status;
       if (info.status === "removed") this.#remove(info.uuid);
       else this.#show(info);
-      const ended = FINISHED.has(info.status) && before !== undefined && before !== info.status;
+      // A quick one has ended when it is heard of first.
+      const ended = FINISHED.has(info.status) && before !== info.status;
       // A failed download may have asked for something that is gone.
-      if (ended && (info.transfer_spec.direction === "send" || info.status === "failed")) this.#serverChanged();
+      if (ended && (info.transfer_spec.direction === "send" || info.status === "failed")) stale = true;
     }
+    if (stale) this.#serverChanged();
     this.#empty.hidden = this.#known.size > 0;
     this.#clear.hidden = ![...this.#known.values()].some((info) => FINISHED.has(info.status));
   }
