@@ -11,14 +11,15 @@ import os
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from connect_helper.errors import ConnectError, ConnectRefused, TransferError, WeakAlgorithms
 from connect_helper.settings import Preferences
 from connect_helper.transfers.plan import Fallback, SessionPlan
 from connect_helper.transports.base import RateLimiter, Transport
-from connect_helper.transports.http_connection import HttpEndpoint
-from connect_helper.transports.https import HttpTransport
+
+if TYPE_CHECKING:
+    from connect_helper.transports.https import HttpTransport
 
 _log = logging.getLogger(__name__)
 
@@ -78,6 +79,10 @@ def _http(plan: SessionPlan, fallback: Fallback, limiter: RateLimiter) -> HttpTr
         raise ConnectRefused("Transfers over HTTP without encryption are switched off in the preferences.")
     if plan.login.token is None:
         raise ConnectRefused("A transfer over HTTP needs a token.")
+    # Loaded where it is needed: it takes a fifth of a second, and few transfers go this way.
+    from connect_helper.transports.http_connection import HttpEndpoint
+    from connect_helper.transports.https import HttpTransport
+
     endpoint = HttpEndpoint(
         plan.server.host,
         fallback.port,
