@@ -57,7 +57,7 @@ from connect_helper.transports.ssh_connection import Credentials, Endpoint
 
 _log = logging.getLogger(__name__)
 
-IN_FLIGHT: Final = 256  # files at a time, where the system lets us have so many open
+IN_FLIGHT: Final = 512  # files at a time, where the system lets us have so many open
 SMALL: Final = 128 * 1024  # bytes; of files larger than this
 OTHERS_IN_FLIGHT: Final = 16  # so many at a time
 LARGE: Final = 16 * 1024 * 1024  # bytes; of files this large

@@ -15,6 +15,7 @@ from connect_helper.errors import (
     ChecksumMismatch,
     ContentError,
     LengthMismatch,
+    NameCollision,
     SourceChanged,
     SourceDenied,
     TargetError,
@@ -86,6 +87,7 @@ class Upload:
         self._folder, _, self._name = job.target.rpartition(b"/")
         self._slot = work.records.slot(work.record_key(job.target))
         self._saves = False  # the file under the final name is kept under another one
+        self._first_is_free = False  # nothing was there under the first name for a partial file
         self._sent: Identity | None = None  # what was opened last
         self._left = False  # what was opened last is closed again
 
@@ -108,14 +110,15 @@ class Upload:
         if self._job.size > HELD or self._work.vault is not None:
             return None
         first = self._beside(partial_name(self._name))
-        looks = (self._transport.facts(self._job.target), self._transport.facts(first))
-        for found in await asyncio.gather(*looks, return_exceptions=True):
-            if isinstance(found, BaseException):
-                raise found
-            if found is not None:
-                return None
         if self._folder:
             await self._transport.make_folder(self._folder)
+        if not self._in_new_folder:
+            looks = (self._transport.facts(self._job.target), self._transport.facts(first))
+            for found in await asyncio.gather(*looks, return_exceptions=True):
+                if isinstance(found, BaseException):
+                    raise found
+                if found is not None:
+                    return None
         source = await handed_over(self._work.trips.start(self._open_new), self._let_go)
         if source is None:
             return None
@@ -165,7 +168,7 @@ class Upload:
         self._left = False
         try:
             self._tracker.resize(source.size)
-            there = await self._existing()
+            there = await self._look()
             if (
                 there is not None
                 and there.size == source.size
@@ -200,6 +203,28 @@ class Upload:
         forget_one(Path(plan.resume_folder), self._work.record_key(self._job.target), plan.transfer_id)
 
     # What is there ---------------------------------------------------------------------------------
+
+    @property
+    def _in_new_folder(self) -> bool:
+        """Tell whether nothing can be there: this session made the folder, and no other file goes there."""
+        return not self._job.again and self._transport.is_new(self._folder)
+
+    async def _look(self) -> Facts | None:
+        """What is there, and on the way what else is asked next: a question alone costs a round trip."""
+        if self._in_new_folder:
+            self._first_is_free = True
+            return None
+        first = self._beside(partial_name(self._name))
+        looks = [self._existing(), self._transport.facts(first)]
+        if self._folder:
+            looks.append(self._transport.facts(self._folder, follow=True))
+        found: list[Facts | None] = []
+        for one in await asyncio.gather(*looks, return_exceptions=True):
+            if isinstance(one, BaseException):
+                raise one
+            found.append(one)
+        self._first_is_free = found[1] is None
+        return found[0]
 
     async def _existing(self) -> Facts | None:
         there = await self._transport.facts(self._job.target)
@@ -280,7 +305,9 @@ class Upload:
             return _Begin(first, 0, self._new_hashes(), exclusive=False)
         for number in range(PARTIALS):
             partial = self._beside(partial_name(numbered_name(self._name, number) if number else self._name))
-            if await self._transport.facts(partial) is None:
+            known = partial == first and self._first_is_free
+            if known or await self._transport.facts(partial) is None:
+                self._first_is_free = False  # should it be taken meanwhile, the next look tells
                 if partial == first:
                     await asyncio.to_thread(ledger.add, begun(partial))
                 return _Begin(partial, 0, self._new_hashes(), exclusive=True)
@@ -349,8 +376,15 @@ class Upload:
     async def _send_from(self, source: SourceFile, begin: _Begin, *, fresh: bool, noted: bool) -> Outcome:
         """Send, verify and publish; `noted` tells that there may be a record of an earlier run."""
         self._tracker.begin_at(begin.offset)
+        times = stamps(self._policies, atime_ns=source.atime_ns, mtime_ns=source.identity.mtime_ns)
         item = SendItem(
-            source, begin.partial, begin.offset, begin.hashes, self._tracker.advance, begin.exclusive
+            source,
+            begin.partial,
+            begin.offset,
+            begin.hashes,
+            self._tracker.advance,
+            begin.exclusive,
+            times,
         )
         unfinished = self._unfinished(source, item, noted=noted)
         if self._policies.resume != "none":
@@ -358,7 +392,7 @@ class Upload:
         try:
             await self._send_item(item)
             outcome = await self._verify(source, item)
-            await self._publish(source, item, fresh=fresh)
+            await self._publish(item, fresh=fresh)
         except BaseException as error:
             # Also on cancelling: that is how a stop comes, and the point of the record.
             await self._give_up(item, unfinished, error)
@@ -427,14 +461,27 @@ class Upload:
             raise ChecksumMismatch(f"{display(self._job.target)} arrived damaged; send it again.")
         return Outcome("done", "digest", digest_label(self._policies, ours))
 
-    async def _publish(self, source: SourceFile, item: SendItem, *, fresh: bool) -> None:
-        times = stamps(self._policies, atime_ns=source.atime_ns, mtime_ns=source.identity.mtime_ns)
-        if times is not None:
-            await self._transport.set_times(item.partial, *times)
+    async def _publish(self, item: SendItem, *, fresh: bool) -> None:
+        if item.times is not None:
+            await self._transport.set_times(item.partial, *item.times)
         if self._saves:
             await self._save_target()
+        if fresh and self._in_new_folder:
+            await self._publish_new(item)
+            return
         careful = fresh and self._policies.overwrite == "none"
         await self._transport.publish(item.partial, self._job.target, "fresh" if careful else "replace")
+
+    async def _publish_new(self, item: SendItem) -> None:
+        try:
+            await self._transport.publish(item.partial, self._job.target, "new")
+        except AlreadyExists as error:
+            # Nobody looked at the name, for the folder is new: the server takes two of our names for one.
+            raise NameCollision(
+                f"{display(self._job.target)}: the server takes the name for that of another file sent"
+                " there. Rename one of them and start again.",
+                internal_message=error.internal_message,
+            ) from error
 
     async def _save_target(self) -> None:
         stamp = saving_stamp()

@@ -19,7 +19,8 @@ from connect_helper.spec.words import Links
 RECORD_BLOCK = 8 * 1024 * 1024  # bytes hashed together for resume records (REL-5)
 
 Kind = Literal["file", "folder", "link", "special"]
-Publish = Literal["replace", "fresh"]  # fresh: raises AlreadyExists when the name is taken
+Publish = Literal["replace", "fresh", "new"]
+"""fresh: raises AlreadyExists when the name is taken; new: that too, and it need not be looked at first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,8 +158,9 @@ class SendItem:
     """One file to send: bytes `offset` to the end of `source`, into the remote file `partial`.
 
     `hashes` was fed the bytes before `offset` and is fed the rest. `done` is kept at the last place up
-    to which the far side has confirmed everything, also when sending breaks off. `arrived` is what the far
-    side said about the partial file after the last byte, where that came along; None: ask.
+    to which the far side has confirmed everything, also when sending breaks off. `times`, of access and
+    modification in ns, may be set together with the last byte, and then become None. `arrived` is what the
+    far side said about the partial file after that, where it came along; None: ask.
     """
 
     source: LocalSource
@@ -167,6 +169,7 @@ class SendItem:
     hashes: BlockHashes
     sink: Sink
     exclusive: bool  # the partial file must not exist yet; raises AlreadyExists
+    times: tuple[int, int] | None = None
     done: Mark = field(default_factory=Mark)
     arrived: Facts | None = None
 
@@ -275,6 +278,10 @@ class Transport(Protocol):
 
     async def truncate(self, path: bytes, length: int) -> None:
         """Cut a partial file to `length` bytes."""
+        ...
+
+    def is_new(self, folder: bytes) -> bool:
+        """Tell whether this session made the folder, so that only what it put there can be in it."""
         ...
 
     async def publish(self, partial: bytes, target: bytes, how: Publish) -> None:

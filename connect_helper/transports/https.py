@@ -280,9 +280,12 @@ class HttpTransport:
             self._relative(target),
             sha256=upload.digest.hexdigest(),
             mtime_ns=upload.mtime_ns,
-            fresh=how == "fresh",
+            fresh=how != "replace",
         )
         await self._forget(partial)
+
+    def is_new(self, folder: bytes) -> bool:
+        return False  # a server does not say whether a folder was there
 
     async def make_folder(self, path: bytes) -> None:
         relative = self._relative(path)

@@ -12,25 +12,18 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
-from typing import Final, TypeVar
-
-import asyncssh
+from typing import Final
 
 from connect_helper.errors import TransferError
 from connect_helper.spec.sessions import divides
-from connect_helper.transports.error_map import Side
-from connect_helper.transports.sftp_wire import SftpWire
-from connect_helper.transports.ssh_errors import remote_error
-from connect_helper.transports.window import Window
+from connect_helper.transports.lane import UNKNOWN_S, Lane
+from connect_helper.transports.line import Line
 
 _log = logging.getLogger(__name__)
 
-LARGEST_BLOCK: Final = 256 * 1024
-UNKNOWN_LIMIT: Final = 32 * 1024  # what every server has to take (draft 02, section 3)
-MOST: Final = 40  # connections this program opens by itself
+MOST: Final = 64  # connections this program opens by itself
 AT_ONCE: Final = 8  # logins at a time: a stock server turns some away from ten on
 FIRST: Final = 16
-UNKNOWN_S: Final = 60.0
 SHORT_S: Final = 0.008  # answers this quick: one connection fills the line
 TABLE_S: Final = 0.001  # a line this short ends in the same room
 BUSY_S: Final = 0.06  # how late a busy machine may answer
@@ -39,73 +32,10 @@ OWED_PER_LANE: Final = 64  # requests of small files under way that are worth a 
 FILES_PER_LANE: Final = 500  # files to move that are worth a connection
 SLOW: Final = 3_000_000  # bytes/s of one connection; below, more of them may help
 GAIN: Final = 1.1  # times the sum has to grow for the next step
-WAITING: Final = 512 * 1024  # bytes that may wait for the server's window
 STEP_S: Final = 0.6
-LOOK_S: Final = 0.1
+LOOK_S: Final = 0.05
 
 SHARED_FROM: Final = 4 * 1024 * 1024  # bytes; a smaller file stays on one connection
-
-_T = TypeVar("_T")
-
-
-class Lane:
-    """One connection with one SFTP session on it."""
-
-    def __init__(self, connection: asyncssh.SSHClientConnection, wire: SftpWire) -> None:
-        self.connection = connection
-        self.wire = wire
-        self.largest_read = min(wire.limits.read or UNKNOWN_LIMIT, LARGEST_BLOCK)
-        self.largest_write = min(wire.limits.write or UNKNOWN_LIMIT, LARGEST_BLOCK)
-        self.window = Window(min(self.largest_read, self.largest_write), time.monotonic)
-        self.on_way = 0  # bytes
-        self.moved = 0  # bytes, all told
-        self.users = 0  # files that use it at the moment
-        self.round_trip_s = UNKNOWN_S  # quickest answer
-        self._owed = 0
-        self._heard_at = time.monotonic()
-        wire.on_answer = self._heard
-
-    def _heard(self) -> None:
-        self._heard_at = time.monotonic()
-
-    @property
-    def silent_s(self) -> float:
-        """Seconds since the server last answered; 0 when it owes nothing."""
-        return time.monotonic() - self._heard_at if self.wire.owed else 0.0
-
-    @property
-    def has_room(self) -> bool:
-        """Tell whether another block may be on its way; with nothing there it always may."""
-        if self.on_way == 0:
-            return True
-        # What waits here for the server's window could as well leave over another connection.
-        return self.on_way < self.window.size and self.wire.waiting < WAITING
-
-    @property
-    def backlog_s(self) -> float:
-        """Seconds until what is on its way has arrived, at the present rate."""
-        return self.on_way / max(self.window.rate, 1.0)
-
-    def asked(self) -> None:
-        """A request leaves after a time in which the server owed nothing."""
-        if not self.wire.owed:
-            self._heard_at = time.monotonic()
-
-    async def call(self, call: Awaitable[_T], side: Side, name: bytes) -> _T:
-        """Await one request: translate its error, measure how quickly the server answers."""
-        self.asked()
-        began = time.monotonic()
-        try:
-            return await call
-        except (asyncssh.Error, OSError, ValueError) as error:
-            raise remote_error(error, side, name) from error
-        finally:
-            self.round_trip_s = min(self.round_trip_s, time.monotonic() - began)
-            self.window.round_trip_s = self.round_trip_s
-
-    def abort(self) -> None:
-        self.connection.abort()
-
 
 Opener = Callable[[Callable[[], None]], Awaitable[Lane]]
 """Makes a further connection; calls what it is given once it is logged in."""
@@ -131,7 +61,8 @@ class Lanes:
         self._fixed = fixed
         self._limit = limit  # the rate limit in bytes/s
         self._divide_from = divide_from
-        self._round_trip_s = round_trip_s  # until the first connection has measured it
+        self.line = Line(round_trip_s)
+        self._stuck = 0  # bytes on stalled connections
         self._first: Lane | None = None
         self._news = asyncio.Event()  # a reason to look before it is time
         self._hint = 0  # bytes to move, guessed before anything was looked at
@@ -179,12 +110,25 @@ class Lanes:
         """The connection with the least to do."""
         return min(self.all, key=lambda lane: (lane.users, lane.wire.owed))
 
+    def has_room(self, lane: Lane) -> bool:
+        """Tell whether another block may be on its way over `lane`; with nothing there it always may."""
+        if lane.on_way == 0:
+            return True
+        if not lane.has_room or lane.is_stalled:
+            return False
+        return sum(one.on_way for one in self.all) - self._stuck < self.line.limit
+
     def lost(self, lane: Lane) -> None:
         """A connection broke; the first one takes the session with it."""
         if lane is not self._first and lane in self.all:
-            self.all.remove(lane)
+            self.drop(lane)
             self._most = max(1, len(self.all))
-            lane.abort()
+
+    def drop(self, lane: Lane) -> None:
+        """A further connection is of no more use."""
+        if lane in self.all:
+            self.all.remove(lane)
+        lane.abort()
 
     @property
     def silent_s(self) -> float:
@@ -250,29 +194,44 @@ class Lanes:
         first = self._first
         answer_s = first.round_trip_s if first is not None else UNKNOWN_S
         if answer_s == UNKNOWN_S:
-            return self._round_trip_s < SHORT_S
-        return answer_s < SHORT_S or (self._round_trip_s < TABLE_S and answer_s < BUSY_S)
+            return self.line.round_trip_s < SHORT_S
+        return answer_s < SHORT_S or (self.line.round_trip_s < TABLE_S and answer_s < BUSY_S)
+
+    def _look(self, now: float) -> None:
+        used = [lane for lane in self.all if lane.on_way]
+        facts = [one for lane in used if (one := lane.tcp_facts()) is not None]
+        self.line.look(sum(lane.moved for lane in self.all), facts, now)
+        self._stuck = sum(lane.on_way for lane in used if lane.is_stalled)
 
     def _aim(self, now: float) -> None:
         rate = self._rate.of(sum(lane.moved for lane in self.all), now)
-        if self._fixed is not None or self._is_near():
+        if self._is_near():
+            return
+        self._look(now)
+        if self._fixed is not None:
             return
         useful = self._useful()
-        if self._target == 1:
-            if useful > 1:
-                self._target, self._step_at = min(FIRST, useful, self._most), now
-                self._best = rate
+        if self._target < min(FIRST, useful, self._most):
+            self._target, self._step_at = min(FIRST, useful, self._most), now
+            self._best = rate
             return
+        self._aim_at_losses()
         if len(self.all) < min(self._target, self._most) or now - self._step_at < STEP_S:
             if len(self.all) < self._target:
                 self._step_at = now
             return
         limit = self._limit()
-        slow = rate / len(self.all) < SLOW and (limit is None or rate < 0.9 * limit)
+        slow = rate / len(self.all) < SLOW and (limit is None or rate < 0.9 * limit) and not self.line.is_full
         if slow and rate > GAIN * self._best and useful > self._target:
             self._best = rate
             self._target = min(2 * self._target, useful, self._most)
         self._step_at = now
+
+    def _aim_at_losses(self) -> None:
+        """Each lost packet slows one connection down, whatever the line could carry."""
+        slow = self.line.rate < SLOW * len(self.all)
+        if self.line.is_lossy and slow and self._limit() is None:
+            self._target = max(self._target, min(2 * self._useful(), self._most))
 
 
 class _Login:

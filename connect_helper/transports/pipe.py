@@ -23,6 +23,8 @@ from asyncssh.encryption import GCMEncryption
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from connect_helper.transports.early_channel import EarlyChannel
+
 _log = logging.getLogger(__name__)
 
 CHANNEL_DATA: Final = 94  # RFC 4254 section 9
@@ -121,20 +123,27 @@ async def open_pipe(
     window: int,
     packet: int,
     greeting: bytes = b"",
+    early: bool = False,
     lean: bool = True,
 ) -> Pipe:
     """Open a channel for `subsystem`. Raises asyncssh.Error, OSError.
 
-    `greeting` is sent without waiting for the subsystem to be there; the server has to read in order.
-    `window` and `packet` are bytes the server may send before we confirm, and in one packet.
+    `greeting` is sent without waiting for the subsystem to be there, `early` before the login is over; the
+    server has to read in order. `window` and `packet` are bytes the server may send before we confirm, and
+    in one packet.
     """
-    channel, _session = await connection.create_session(
-        lambda: _Session(receiver, greeting),
-        subsystem=subsystem,
-        encoding=None,
-        window=window,
-        max_pktsize=packet,
-    )
+    ahead = EarlyChannel(connection, subsystem, greeting) if early else None
+    try:
+        channel, _session = await connection.create_session(
+            lambda: _Session(receiver, b"" if early else greeting),
+            subsystem=subsystem,
+            encoding=None,
+            window=window,
+            max_pktsize=packet,
+        )
+    finally:
+        if ahead is not None:
+            ahead.over()
     typed = cast("asyncssh.SSHClientChannel[bytes]", channel)
     if lean and fits(connection, channel):
         return LeanPipe(connection, channel)

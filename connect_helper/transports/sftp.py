@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
@@ -26,7 +27,6 @@ from connect_helper.errors import (
     SourceError,
     TargetError,
     TargetIsFolder,
-    TargetNotFolder,
     TransferError,
 )
 from connect_helper.spec.names import display
@@ -44,26 +44,34 @@ from connect_helper.transports.base import (
     everywhere,
 )
 from connect_helper.transports.error_map import Side
+from connect_helper.transports.head_start import HeadStart
 from connect_helper.transports.host_keys import AskHostKey, KnownKeys
-from connect_helper.transports.lanes import LARGEST_BLOCK, Lane, Lanes
+from connect_helper.transports.lane import LARGEST_BLOCK, Lane
+from connect_helper.transports.lanes import Lanes
 from connect_helper.transports.pipe import Data
-from connect_helper.transports.quick_login import Method
+from connect_helper.transports.quick_login import Haste, Method
 from connect_helper.transports.rate import SLICE_S, UNLIMITED_BLOCK
 from connect_helper.transports.sftp_digest import program_digest
+from connect_helper.transports.sftp_folders import RemoteFolders
 from connect_helper.transports.sftp_scan import facts_of, scan
 from connect_helper.transports.sftp_streams import Receiving, Sending, changed, unchanged
-from connect_helper.transports.sftp_wire import Name, SftpWire, data_of
-from connect_helper.transports.ssh_connection import Credentials, Endpoint, connect
+from connect_helper.transports.sftp_wire import Answer, Name, SftpWire, data_of, listed
+from connect_helper.transports.ssh_connection import Connected, Credentials, Endpoint, connect
+from connect_helper.transports.ssh_errors import remote_error
 
 _log = logging.getLogger(__name__)
 
+LISTINGS: Final = 16  # questions for the entries of one folder that are on their way
 LISTED_LIMIT: Final = 200_000  # entries of one folder that are compared with another's
 CLOSE_LIMIT_S: Final = 5.0
 OPEN_LIMIT_S: Final = 30.0
+LONG_S: Final = 0.05  # a round trip: so long that connections are begun before anybody knows what there is
+GUESS: Final = 4 * 1024 * 1024  # bytes, taken for what there is then
 SMALL: Final = 256 * 1024  # bytes; a file up to this size may go in one write
 
 _T = TypeVar("_T")
 _WRITE: Final = asyncssh.FXF_WRITE | asyncssh.FXF_CREAT
+_SECOND: Final = 1_000_000_000  # ns
 _FRESH: Final = _WRITE | asyncssh.FXF_TRUNC | asyncssh.FXF_EXCL
 
 
@@ -88,33 +96,74 @@ class SftpTransport:
         self._connections = connections
         self._divide_from = divide_from
         self._address = ""
-        self._folders: set[bytes] = set()
-        self._folder_turn = asyncio.Lock()
+        self._folders = RemoteFolders(self.facts, self._mkdir)
         self._lanes: Lanes | None = None
         self._opening: asyncio.Task[None] | None = None
         self._hint = 0  # bytes to move, as far as known before there is a connection
-        self._method: Method | None = None  # that the server took
+        self._method: asyncio.Future[Method]  # that the server took
+        self._hurries = True  # SFTP is opened right behind the login, where that can be
 
     # The connections -----------------------------------------------------------------------------
 
     async def __aenter__(self) -> SftpTransport:
-        connected = await connect(self._endpoint, self._credentials, self._known, self._ask)
-        self._address = connected.address
-        # Further connections go to the same address and must show the same key: nobody is asked again.
-        self._endpoint = replace(self._endpoint, addresses=(connected.address,))
-        self._known = KnownKeys(trusted=(connected.key,), revoked=self._known.revoked)
-        self._method = connected.method
-        self._lanes = lanes = Lanes(
-            self._further, self._connections, self._limit, connected.round_trip_s, self._divide_from
-        )
-        lanes.hint(self._hint)
-        self._opening = asyncio.create_task(lanes.run(), name="connections")
+        self._method = asyncio.get_running_loop().create_future()
         try:
-            lanes.admit(await self._lane(connected.connection))
+            first = await self._step_by_step_if_need_be(HeadStart(), self._log_in)
+            self._all.admit(first)
         except BaseException as error:
             await self.__aexit__(type(error), error, None)
             raise
         return self
+
+    async def _step_by_step_if_need_be(
+        self, start: HeadStart, log_in: Callable[[HeadStart], Awaitable[Lane]]
+    ) -> Lane:
+        """Log in, and once more where a server hung up that says it reads in order, and may not."""
+        async with start:
+            try:
+                return await log_in(start)
+            except ConnectionLost as error:
+                if not start.begun:
+                    raise
+                _log.info("logging in once more, step by step: %s", error.internal_message)
+                self._hurries = False
+                start.refused()
+                return await log_in(start)
+
+    async def _log_in(self, start: HeadStart) -> Lane:
+        """Make the connection that everything else hangs on."""
+        connected = await connect(
+            self._endpoint,
+            self._credentials,
+            self._known,
+            self._ask,
+            haste=Haste(behind=start if self._hurries else None),
+            reached=self._reached,
+        )
+        self._settle(connected)
+        return await self._lane(connected.connection, start)
+
+    def _reached(self, address: str, round_trip_s: float) -> None:
+        """Where the server's key is known, further connections need not wait for the first one's login."""
+        if self._known.trusted and self._lanes is None:
+            self._open_further(address, round_trip_s)
+
+    def _settle(self, connected: Connected) -> None:
+        self._address = connected.address
+        # Further connections go to the same address and must show the same key: nobody is asked again.
+        self._known = KnownKeys(trusted=(connected.key,), revoked=self._known.revoked)
+        if not self._method.done():
+            self._method.set_result(connected.method)
+        if self._lanes is None:
+            self._open_further(connected.address, connected.round_trip_s)
+
+    def _open_further(self, address: str, round_trip_s: float) -> None:
+        self._endpoint = replace(self._endpoint, addresses=(address,))
+        self._lanes = lanes = Lanes(
+            self._further, self._connections, self._limit, round_trip_s, self._divide_from
+        )
+        lanes.hint(self._hint or (GUESS if round_trip_s >= LONG_S else 0))
+        self._opening = asyncio.create_task(lanes.run(), name="connections")
 
     def expect(self, size: int, files: int = 1) -> None:
         if self._lanes is not None:
@@ -122,10 +171,10 @@ class SftpTransport:
         else:
             self._hint += size
 
-    async def _lane(self, connection: asyncssh.SSHClientConnection) -> Lane:
+    async def _lane(self, connection: asyncssh.SSHClientConnection, start: HeadStart) -> Lane:
         try:
             async with asyncio.timeout(OPEN_LIMIT_S):
-                return Lane(connection, await SftpWire.open(connection))
+                return Lane(connection, await start.wire(connection))
         except (asyncssh.Error, OSError, TimeoutError) as error:
             lost = connection.is_closed()
             connection.abort()
@@ -143,9 +192,15 @@ class SftpTransport:
             raise
 
     async def _further(self, logged_in: Callable[[], None]) -> Lane:
-        connected = await connect(self._endpoint, self._credentials, self._known, _never, self._method)
-        logged_in()
-        return await self._lane(connected.connection)
+        async def log_in(start: HeadStart) -> Lane:
+            haste = Haste(turn=self._method, behind=start if self._hurries else None)
+            connected = await connect(self._endpoint, self._credentials, self._known, _never, haste=haste)
+            logged_in()
+            return await self._lane(connected.connection, start)
+
+        # What the first one logged in with is good: a server that was sent it is about to let this one in,
+        # and a connection begun now gets there a round trip later.
+        return await self._step_by_step_if_need_be(HeadStart(logged_in), log_in)
 
     def _limit(self) -> float | None:
         """The rate limit in bytes/s."""
@@ -157,6 +212,7 @@ class SftpTransport:
     ) -> None:
         if self._lanes is None or self._opening is None:
             return
+        self._method.cancel()
         self._opening.cancel()
         await asyncio.gather(self._opening, return_exceptions=True)
         if kind is not None:
@@ -202,7 +258,10 @@ class SftpTransport:
         attrs = await self._call(
             lambda wire: _none_if_missing(wire.stat(path, follow=follow)), "source", path
         )
-        return None if attrs is None else facts_of(attrs)
+        facts = None if attrs is None else facts_of(attrs)
+        if follow and facts is not None and facts.kind == "folder":
+            self._folders.learn(path)
+        return facts
 
     async def real_path(self, path: bytes) -> bytes:
         """The path with every link resolved by the server."""
@@ -212,10 +271,20 @@ class SftpTransport:
         """The entries of a folder, with the names as bytes."""
         lane = self._all.lightest()
         handle = await lane.call(lane.wire.open_folder(path), "source", path)
+        asked: deque[asyncio.Future[Answer]] = deque()
+        depth = 1  # a small folder is listed with one question, a large one need not wait for each
         try:
-            while names := await lane.call(lane.wire.read_folder(handle), "source", path):
+            while True:
+                while len(asked) < depth:
+                    asked.append(lane.wire.start_listing(handle))
+                names = await lane.answer(asked.popleft(), listed, "source", path)
+                if not names:
+                    return
                 for name in names:
                     yield name
+                depth = min(2 * depth, LISTINGS)
+        except asyncssh.Error as error:
+            raise remote_error(error, "source", path) from error
         finally:
             await _close_quietly(lane, handle, path)
 
@@ -279,8 +348,8 @@ class SftpTransport:
                 await file.call(file.wire.resize(file.handle, item.offset))
             moving = Sending(self._all, self._limiter, item)
             try:
-                await moving.run(file.lane, file.handle, moving.opened, moving.closed)
-                await _make_durable(file, item)
+                await moving.run(file.lane, file.handle)
+                await _settle(file, item)
             except TargetError as error:
                 raise await self._full_or(error, item) from error
             finally:
@@ -298,13 +367,14 @@ class SftpTransport:
             handle = await self._opened(lane, item.partial, _FRESH, "target")
             await self._limiter.take(len(data))
             try:
-                attrs = await lane.call(lane.wire.write_out(handle, data), "target", item.partial)
+                writing = lane.wire.write_out(handle, data, _seconds(item.times))
+                attrs = await lane.call(writing, "target", item.partial)
             except TargetError as error:
                 raise await self._full_or(error, item) from error
         finally:
             lane.users -= 1
         lane.moved += len(data)
-        item.arrived = facts_of(attrs)
+        item.arrived, item.times = facts_of(attrs), None
         item.done = item.hashes.mark()
         item.sink(len(data))
 
@@ -341,7 +411,7 @@ class SftpTransport:
             await unchanged(file.lane, file.handle, item)
             moving = Receiving(self._all, self._limiter, item)
             try:
-                await moving.run(file.lane, file.handle, moving.opened, moving.closed)
+                await moving.run(file.lane, file.handle)
             except BaseException:
                 with suppress(TransferError):  # the first error is the one that counts
                     await moving.close()
@@ -417,46 +487,21 @@ class SftpTransport:
     # Names on the far side -----------------------------------------------------------------------
 
     async def make_folder(self, path: bytes) -> None:
-        path = path.rstrip(b"/") or b"/"
-        if path in self._folders:
-            return
-        async with self._folder_turn:
-            await self._make_folders(path)
+        await self._folders.make(path)
 
-    async def _make_folders(self, path: bytes) -> None:
-        missing: list[bytes] = []
-        while path not in self._folders:
-            facts = await self.facts(path, follow=True)
-            if facts is not None and facts.kind != "folder":
-                raise TargetNotFolder(
-                    f"{display(path)} on the server is no folder; choose another destination."
-                )
-            if facts is not None:
-                self._folders.add(path)
-                break
-            missing.append(path)
-            parent = path.rpartition(b"/")[0]
-            if not parent:
-                break
-            path = parent.rstrip(b"/") or b"/"
-        for folder in reversed(missing):
-            await self._make_one(folder)
-            self._folders.add(folder)
+    def is_new(self, folder: bytes) -> bool:
+        return self._folders.is_new(folder)
 
-    async def _make_one(self, path: bytes) -> None:
-        try:
-            await self._call(lambda wire: wire.mkdir(path), "target", path)
-        except TargetError:
-            facts = await self.facts(path, follow=True)  # somebody else may have been quicker
-            if facts is None or facts.kind != "folder":
-                raise
+    async def _mkdir(self, path: bytes) -> None:
+        await self._call(lambda wire: wire.mkdir(path), "target", path)
 
     async def truncate(self, path: bytes, length: int) -> None:
         await self._call(lambda wire: wire.truncate(path, length), "target", path)
 
     async def publish(self, partial: bytes, target: bytes, how: Publish) -> None:
-        if how == "fresh":
-            await self._refuse_taken(target, folders_only=False)
+        if how != "replace":
+            if how == "fresh":
+                await self._refuse_taken(target, folders_only=False)
             # Version 3 demands that a plain rename fails on an existing name.
             try:
                 await self._call(lambda wire: wire.rename(partial, target), "target", target)
@@ -482,7 +527,7 @@ class SftpTransport:
             raise AlreadyExists(f"{display(target)} exists already on the server.")
 
     async def set_times(self, path: bytes, atime_ns: int, mtime_ns: int) -> None:
-        times = atime_ns // 1_000_000_000, mtime_ns // 1_000_000_000
+        times = atime_ns // _SECOND, mtime_ns // _SECOND
         try:
             await self._call(lambda wire: wire.set_times(path, *times), "target", path)
         except TargetError as error:
@@ -493,7 +538,7 @@ class SftpTransport:
 
     async def remove_folder(self, path: bytes) -> None:
         await self._call(lambda wire: _none_if_missing(wire.rmdir(path)), "target", path)
-        self._folders.discard(path.rstrip(b"/"))
+        self._folders.forget(path)
 
     async def make_link(self, path: bytes, content: bytes) -> None:
         await self._call(lambda wire: wire.symlink(content, path), "target", path)
@@ -558,21 +603,19 @@ class _RemoteFile:
             data += more
         return data[:length]
 
-    async def sync(self) -> None:
-        """Make the file durable where the server can."""
-        try:
-            await self.call(self.wire.fsync(self.handle))
-        except TargetError as error:
-            if not isinstance(error.__cause__, asyncssh.SFTPOpUnsupported):
-                raise
 
-
-async def _make_durable(file: _RemoteFile, item: SendItem) -> None:
+async def _settle(file: _RemoteFile, item: SendItem) -> None:
+    """Everything is confirmed: set the times, make it durable, look at it and close it."""
     try:
-        await file.sync()
+        attrs = await file.last(file.wire.settle(file.handle, times=_seconds(item.times)))
     except TargetError:
         item.done = Mark()  # what the server shows from here on need not be on its disk (REL-11)
         raise
+    item.arrived, item.times = facts_of(attrs), None
+
+
+def _seconds(times_ns: tuple[int, int] | None) -> tuple[int, int] | None:
+    return None if times_ns is None else (times_ns[0] // _SECOND, times_ns[1] // _SECOND)
 
 
 def _read_all(item: SendItem) -> bytes:

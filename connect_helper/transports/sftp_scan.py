@@ -6,6 +6,7 @@ with an error while the rest goes on. The order is that of the server, folders b
 
 from __future__ import annotations
 
+import asyncio
 import stat
 from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
@@ -113,27 +114,32 @@ async def scan(lister: Lister, source: bytes, *, links: Links, enters: Enters) -
         if facts is not None and facts.kind == "link":
             yield await _unfollowed(lister, source, (), facts, links)
             return
-    facts = await lister.facts(source, follow=True)
+    looks = lister.facts(source, follow=True), lister.real_path(source)
+    found, root = await asyncio.gather(*looks, return_exceptions=True)
+    if isinstance(found, BaseException):
+        raise found
+    facts = found
     if facts is None:
         raise SourceMissing(f"{display(source)} is not on the server.")
     if facts.kind != "folder":
         error = None if facts.kind == "file" else _special(source)
         yield Entry(source, (), facts, error)
         return
-    root = await lister.real_path(source)
+    if isinstance(root, BaseException):
+        raise root
     options = _Options(links, enters)
     folders = _Waiting(_Folder(source, (), facts, root, ()))
     entries = 0
     while folders:
-        async for found in _content(lister, folders.pop(), root, options):
+        async for one in _content(lister, folders.pop(), root, options):
             entries += 1
             if entries > ENTRY_LIMIT:
                 raise _endless(source)
-            if isinstance(found, _Folder):
-                if enters(found.below):
-                    folders.append(found)
+            if isinstance(one, _Folder):
+                if enters(one.below):
+                    folders.append(one)
             else:
-                yield found
+                yield one
 
 
 async def _content(

@@ -13,8 +13,7 @@ import logging
 import time
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Final
 
@@ -24,10 +23,11 @@ from connect_helper.errors import ConnectionLost, ContentError, SourceChanged, T
 from connect_helper.spec.names import display
 from connect_helper.transports.base import Mark, RateLimiter, ReceiveItem, SendItem
 from connect_helper.transports.error_map import Side
-from connect_helper.transports.lanes import Lane, Lanes
+from connect_helper.transports.lane import Lane
+from connect_helper.transports.lanes import Lanes
 from connect_helper.transports.pipe import Data
 from connect_helper.transports.sftp_scan import facts_of
-from connect_helper.transports.sftp_wire import data_of, done
+from connect_helper.transports.sftp_wire import Answer, data_of, done
 from connect_helper.transports.ssh_errors import remote_error
 
 _log = logging.getLogger(__name__)
@@ -39,6 +39,9 @@ SPREAD: Final = 64 * 1024 * 1024  # bytes between what is certain and what is as
 LATE_S: Final = 0.6  # a block everything waits for is moved once more after this long
 LATE_ROUND_TRIPS: Final = 4
 LATE_LOOK: Final = 64  # blocks looked at
+COPIES: Final = 4  # of one block, at most
+COPY_S: Final = 0.1  # how long copies nobody needs any more may take, or
+COPY_ROUND_TRIPS: Final = 1.5
 
 
 @dataclass(slots=True)
@@ -48,14 +51,11 @@ class _Block:
     offset: int
     length: int
     data: Data  # what to write; nothing when reading
-    asked_at: float = 0.0  # monotonic
-    copies: int = 0  # on their way, or have been
+    asked_at: float = 0.0  # monotonic, of the last copy
+    lanes: list[Lane] = field(default_factory=list)  # that a copy is on its way over, or has been
 
 
-Answer = asyncio.Future[tuple[int, Data]]
-UnderWay = deque[tuple[_Block, Answer]]
-Open = Callable[[Lane], Awaitable[bytes]]
-Close = Callable[[Lane, bytes], Awaitable[None]]
+UnderWay = deque[tuple[_Block, asyncio.Future[Answer]]]
 
 
 class _Move(ABC):
@@ -72,12 +72,12 @@ class _Move(ABC):
         self.certain = begin  # everything before it is
         self.again: deque[_Block] = deque()  # of connections that broke
         self.pending: dict[int, _Block] = {}  # by offset: handed out and not finished
-        self._ways: dict[Lane, asyncio.Task[None]] = {}
+        self._ways: dict[Lane, asyncio.Task[bool] | asyncio.Task[None]] = {}
         self._turn = asyncio.Lock()  # blocks are handed out one after the other
         self.news = asyncio.Event()
 
-    async def run(self, first: Lane, handle: bytes, opened: Open, closed: Close) -> None:
-        """Move everything. `opened` and `closed` give further connections a handle of the file."""
+    async def run(self, first: Lane, handle: bytes) -> None:
+        """Move everything; `handle` is the open file on `first`."""
         if not self.lanes.divides(self.end - self.next):
             await self._way(first, handle)
             return
@@ -90,8 +90,7 @@ class _Move(ABC):
                     last = self._count(last)
                     for lane in self.lanes.all:
                         if lane not in self._ways and self.next < self.end:
-                            way = self._further(lane, opened, closed)
-                            self._ways[lane] = group.create_task(way, name="way")
+                            self._ways[lane] = group.create_task(self._further(lane), name="way")
                     await self._any_news()
         except BaseExceptionGroup as group_error:
             failure = _first(group_error)
@@ -118,25 +117,34 @@ class _Move(ABC):
         except TimeoutError:
             return
 
-    async def _further(self, lane: Lane, opened: Open, closed: Close) -> None:
+    async def _further(self, lane: Lane) -> None:
         try:
-            handle = await opened(lane)
+            handle = await self.open(lane)
         except TransferError as error:
-            # It shows another file system, or nothing at all: this file goes without it.
-            _log.info("a further connection is of no use: %s", error.internal_message)
+            _useless(error)
             return
+        proof = asyncio.create_task(self.check(lane, handle), name="same file")
         try:
-            await self._way(lane, handle)
-            await closed(lane, handle)
+            clean = await self._way(lane, handle, proof)
+            await self.close_handle(lane, handle, clean)
         except ConnectionLost:
             self.lanes.lost(lane)
+        finally:
+            proof.cancel()
+            await asyncio.gather(proof, return_exceptions=True)
 
-    async def _way(self, lane: Lane, handle: bytes) -> None:
-        """Blocks over one connection, until there are no more."""
+    async def _way(self, lane: Lane, handle: bytes, proof: asyncio.Task[None] | None = None) -> bool:
+        """Blocks over one connection, until there are no more; nothing counts before `proof` is there.
+
+        Tells whether nothing of it is on its way any more.
+        """
         under_way: UnderWay = deque()
         lane.users += 1
         try:
             while self.unfinished:
+                if proof is not None and under_way:
+                    await proof
+                    proof = None
                 if self._may_start(lane, under_way) and (block := await self._take(lane)) is not None:
                     await self._start(lane, handle, block, under_way)
                 elif (late := self._late(lane)) is not None:
@@ -146,16 +154,18 @@ class _Move(ABC):
                 else:
                     await self._any_news()
         except TransferError as error:
-            if lane is self.lanes.first or not isinstance(error, ConnectionLost):
-                raise
             self.again.extend(block for block, _ in under_way)
-            raise
+            if proof is not None and not isinstance(error, ConnectionLost):
+                _useless(error)
+            else:
+                raise
         finally:
             lane.users -= 1
             for block, answer in under_way:
                 lane.on_way -= block.length
                 answer.cancel()
             self.news.set()
+        return not under_way
 
     def _may_start(self, lane: Lane, under_way: UnderWay) -> bool:
         """Tell whether to start another block rather than look at the oldest.
@@ -165,9 +175,11 @@ class _Move(ABC):
         """
         if under_way and under_way[0][1].done():
             return False
+        if not self.lanes.has_room(lane):
+            return False
         if self.again:
-            return lane.has_room
-        if self.next >= self.end or self.next - self.certain >= SPREAD or not lane.has_room:
+            return True
+        if self.next >= self.end or self.next - self.certain >= SPREAD:
             return False
         return lane.on_way == 0 or len(self._ways) == 1 or not self._would_be_last(lane)
 
@@ -176,13 +188,20 @@ class _Move(ABC):
         return lane.window.rate > 0 and lane.backlog_s > 0.2 + 2 * (self.end - self.certain) / max(rates, 1.0)
 
     def _late(self, lane: Lane) -> _Block | None:
-        """A block everything waits for, to be moved over `lane` too; whichever copy comes first counts."""
+        """A block everything waits for, to be moved over `lane` too; whichever copy comes first counts.
+
+        Late is what a stalled connection holds, and what takes much longer than an answer does.
+        """
         waits = self.next >= self.end or self.next - self.certain >= SPREAD
-        if not waits or not lane.has_room or len(self._ways) == 1:
+        if not waits or len(self._ways) == 1 or not self.lanes.has_room(lane):
             return None
         before = time.monotonic() - max(LATE_S, LATE_ROUND_TRIPS * lane.round_trip_s)
-        oldest = islice(self.pending.values(), LATE_LOOK)
-        return next((block for block in oldest if block.copies == 1 and block.asked_at < before), None)
+        for block in islice(self.pending.values(), LATE_LOOK):
+            if lane in block.lanes or len(block.lanes) == COPIES:
+                continue
+            if block.asked_at < before or all(one.is_stalled for one in block.lanes):
+                return block
+        return None
 
     async def _take(self, lane: Lane) -> _Block | None:
         async with self._turn:
@@ -205,7 +224,7 @@ class _Move(ABC):
             if not lane.on_way:
                 lane.window.begin()
             block.asked_at = time.monotonic()
-            block.copies += 1
+            block.lanes.append(lane)
             answer = self.ask(lane, handle, block)
         except asyncssh.Error as error:
             self.again.append(block)
@@ -227,21 +246,40 @@ class _Move(ABC):
         under_way.popleft()
         lane.on_way -= block.length
         lane.moved += block.length
-        lane.window.answered(block.length)
+        lane.window.answered(block.length, last=not lane.on_way)
+        now = time.monotonic()
+        self.lanes.line.answered(now - block.asked_at, now)
 
     # What differs ----------------------------------------------------------------------------------
+
+    @abstractmethod
+    async def open(self, lane: Lane) -> bytes:
+        """A handle of the file for a further connection."""
+
+    @abstractmethod
+    async def check(self, lane: Lane, handle: bytes) -> None:
+        """Raise a TransferError when a further connection shows another file."""
+
+    @abstractmethod
+    async def close_handle(self, lane: Lane, handle: bytes, clean: bool) -> None:
+        """Give a further connection's handle back; `clean`: nothing of it is on its way any more."""
 
     @abstractmethod
     async def take(self, length: int) -> _Block:
         """The block at `next`."""
 
     @abstractmethod
-    def ask(self, lane: Lane, handle: bytes, block: _Block) -> Answer:
+    def ask(self, lane: Lane, handle: bytes, block: _Block) -> asyncio.Future[Answer]:
         """Send the request for a block."""
 
     @abstractmethod
-    async def finish(self, lane: Lane, handle: bytes, block: _Block, answer: tuple[int, Data]) -> None:
+    async def finish(self, lane: Lane, handle: bytes, block: _Block, answer: Answer) -> None:
         """Note what a block's answer means, and that it is no longer pending."""
+
+
+def _useless(error: TransferError) -> None:
+    """A connection shows another file system, or nothing at all: this file goes without it."""
+    _log.info("a further connection is of no use: %s", error.internal_message)
 
 
 def _first(group: BaseExceptionGroup[Any]) -> BaseException:
@@ -280,10 +318,10 @@ class Sending(_Move):
         data = await self._disk.next_block(length)
         return _Block(self.next, len(data), data)
 
-    def ask(self, lane: Lane, handle: bytes, block: _Block) -> Answer:
+    def ask(self, lane: Lane, handle: bytes, block: _Block) -> asyncio.Future[Answer]:
         return lane.wire.start_write(handle, block.offset, block.data)
 
-    async def finish(self, lane: Lane, handle: bytes, block: _Block, answer: tuple[int, Data]) -> None:
+    async def finish(self, lane: Lane, handle: bytes, block: _Block, answer: Answer) -> None:
         done(answer)
         del self.pending[block.offset]
         before, self.certain = self.certain, self._prefix.add(block.offset, block.length)
@@ -293,17 +331,29 @@ class Sending(_Move):
         if self.certain > before:  # what lies behind a gap would have to be sent again
             self._item.sink(self.certain - before)
 
-    async def opened(self, lane: Lane) -> bytes:
-        """A handle for a further connection, which has to see the same file."""
+    async def open(self, lane: Lane) -> bytes:
+        return await lane.call(lane.wire.open_file(self.path, asyncssh.FXF_WRITE), "target", self.path)
+
+    async def check(self, lane: Lane, handle: bytes) -> None:
         certain = self.certain
-        handle = await lane.call(lane.wire.open_file(self.path, asyncssh.FXF_WRITE), "target", self.path)
         facts = await lane.call(lane.wire.fstat(handle), "target", self.path)
         if (facts.size or 0) < certain:
             raise TargetError("The server shows different files on different connections.")
-        return handle
 
-    async def closed(self, lane: Lane, handle: bytes) -> None:
-        await lane.call(lane.wire.close(handle), "target", self.path)
+    async def close_handle(self, lane: Lane, handle: bytes, clean: bool) -> None:
+        if clean:
+            lane.wire.close_soon(handle)
+            return
+        # A second copy of a block must not be written behind the back of what comes next.
+        closing = lane.call(lane.wire.close(handle), "target", self.path)
+        if lane.users or lane is self.lanes.first:
+            await closing
+            return
+        try:
+            async with asyncio.timeout(max(COPY_S, COPY_ROUND_TRIPS * lane.round_trip_s)):
+                await closing
+        except TimeoutError:
+            self.lanes.drop(lane)  # what is left of the copy goes down with it
 
     async def close(self) -> None:
         await self._disk.close()
@@ -366,10 +416,10 @@ class Receiving(_Move):
     async def take(self, length: int) -> _Block:
         return _Block(self.next, length, b"")
 
-    def ask(self, lane: Lane, handle: bytes, block: _Block) -> Answer:
+    def ask(self, lane: Lane, handle: bytes, block: _Block) -> asyncio.Future[Answer]:
         return lane.wire.start_read(handle, block.offset, block.length)
 
-    async def finish(self, lane: Lane, handle: bytes, block: _Block, answer: tuple[int, Data]) -> None:
+    async def finish(self, lane: Lane, handle: bytes, block: _Block, answer: Answer) -> None:
         data = data_of(answer)
         while len(data) < block.length:  # a server may answer with fewer and has to be asked again
             rest = lane.wire.start_read(handle, block.offset + len(data), block.length - len(data))
@@ -386,13 +436,13 @@ class Receiving(_Move):
             self.certain += len(data)
             await self._disk.add(data)
 
-    async def opened(self, lane: Lane) -> bytes:
-        """A handle for a further connection, which has to see the same file."""
-        handle = await lane.call(lane.wire.open_file(self.path, asyncssh.FXF_READ), "source", self.path)
-        await unchanged(lane, handle, self._item)
-        return handle
+    async def open(self, lane: Lane) -> bytes:
+        return await lane.call(lane.wire.open_file(self.path, asyncssh.FXF_READ), "source", self.path)
 
-    async def closed(self, lane: Lane, handle: bytes) -> None:
+    async def check(self, lane: Lane, handle: bytes) -> None:
+        await unchanged(lane, handle, self._item)
+
+    async def close_handle(self, lane: Lane, handle: bytes, clean: bool) -> None:
         lane.wire.close_soon(handle)  # its answer may stand behind data nobody waits for any more
 
     async def close(self) -> None:

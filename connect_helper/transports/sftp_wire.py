@@ -46,6 +46,10 @@ _ASK_LIMITS: Final = _I.pack(18) + b"limits@openssh.com"
 _FIRST: Final = _HEAD.pack(5 + len(_ASK_LIMITS), EXTENDED, 1) + _ASK_LIMITS  # as request number 1
 
 
+Answer = tuple[int, Data]
+"""Kind and body of what the server says to a request."""
+
+
 @dataclass(frozen=True, slots=True)
 class Attrs:
     """What a server says about a file; None where it says nothing. Times in whole seconds."""
@@ -84,7 +88,7 @@ class SftpWire:
 
     def __init__(self) -> None:
         self._pipe: Pipe | None = None
-        self._pending: dict[int, asyncio.Future[tuple[int, Data]]] = {}
+        self._pending: dict[int, asyncio.Future[Answer]] = {}
         self._greeting: asyncio.Future[Data] = asyncio.get_running_loop().create_future()
         self._last = 0
         self._input = _Packets(self._packet)
@@ -95,11 +99,13 @@ class SftpWire:
         self.on_answer: Callable[[], None] = lambda: None
 
     @classmethod
-    async def open(cls, connection: asyncssh.SSHClientConnection, *, lean: bool = True) -> SftpWire:
+    async def open(
+        cls, connection: asyncssh.SSHClientConnection, *, early: bool = False, lean: bool = True
+    ) -> SftpWire:
         """Start SFTP on a connection. Raises asyncssh.Error, OSError.
 
         A server that reads in order gets the request for SFTP, the greeting and the question for its limits
-        together: one round trip instead of three.
+        together, and `early` right behind the login.
         """
         wire = cls()
         software = str(connection.get_extra_info("server_version", ""))
@@ -113,6 +119,7 @@ class SftpWire:
             window=WINDOW,
             packet=PACKET,
             greeting=_GREETING + _FIRST if together else b"",
+            early=early and together,
             lean=lean,
         )
         if limits is None:
@@ -124,7 +131,7 @@ class SftpWire:
             wire.limits = await wire._limits(limits)
         return wire
 
-    def _expect(self) -> asyncio.Future[tuple[int, Data]]:
+    def _expect(self) -> asyncio.Future[Answer]:
         """The answer to the first request, which is sent by itself."""
         self._last = 1
         self._pending[1] = answer = asyncio.get_running_loop().create_future()
@@ -142,7 +149,7 @@ class SftpWire:
         if version != 3:
             raise asyncssh.SFTPBadMessage(f"the server speaks version {version}")
 
-    async def _limits(self, answer: asyncio.Future[tuple[int, Data]]) -> Limits:
+    async def _limits(self, answer: asyncio.Future[Answer]) -> Limits:
         try:
             packet = SSHPacket(bytes(_body(await answer, EXTENDED_REPLY)))
             packet.get_uint64()
@@ -196,9 +203,9 @@ class SftpWire:
 
     # Requests --------------------------------------------------------------------------------------
 
-    def ask(self, kind: int, *parts: Data) -> asyncio.Future[tuple[int, Data]]:
+    def ask(self, kind: int, *parts: Data) -> asyncio.Future[Answer]:
         """Send a request at once; its answer comes as kind and body. Raises SFTPConnectionLost."""
-        answer: asyncio.Future[tuple[int, Data]] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         if self._lost is not None or self._pipe is None:
             raise self._lost or asyncssh.SFTPNoConnection("not connected")
         self._last = number = (self._last + 1) & 0xFFFFFFFF
@@ -241,31 +248,42 @@ class SftpWire:
             return  # the connection is gone, and the handle with it
         closing.add_done_callback(lambda answer: answer.cancelled() or answer.exception())
 
-    def start_read(self, handle: bytes, offset: int, length: int) -> asyncio.Future[tuple[int, Data]]:
+    def start_read(self, handle: bytes, offset: int, length: int) -> asyncio.Future[Answer]:
         return self.ask(READ, _string(handle), _READ.pack(offset, length))
 
-    def start_write(self, handle: bytes, offset: int, data: Data) -> asyncio.Future[tuple[int, Data]]:
+    def start_write(self, handle: bytes, offset: int, data: Data) -> asyncio.Future[Answer]:
         return self.ask(WRITE, _string(handle), _READ.pack(offset, len(data)), data)
 
-    async def write_out(self, handle: bytes, data: Data) -> Attrs:
-        """Write a whole file, make it durable where the server can, and close it, all asked for at once.
-
-        Tells what the server says about it before it is closed.
-        """
-        return await self.settle(handle, self.start_write(handle, 0, data) if data else None, bool(data))
+    async def write_out(self, handle: bytes, data: Data, times: tuple[int, int] | None = None) -> Attrs:
+        """Write a whole file, then `settle` it, all asked for at once."""
+        writing = self.start_write(handle, 0, data) if data else None
+        return await self.settle(handle, writing, times=times, durable=bool(data))
 
     async def settle(
-        self, handle: bytes, writing: asyncio.Future[tuple[int, Data]] | None = None, durable: bool = True
+        self,
+        handle: bytes,
+        writing: asyncio.Future[Answer] | None = None,
+        *,
+        times: tuple[int, int] | None = None,
+        durable: bool = True,
     ) -> Attrs:
-        """Make a file durable where the server can, and close it, all asked for at once; as `write_out`."""
+        """Set a file's times, make it durable where the server can, and close it, all asked for at once.
+
+        `times` of access and modification in whole seconds; a server that cannot set them is no error. Tells
+        what the server says about the file before it is closed.
+        """
         durable = durable and b"fsync@openssh.com" in self._extensions
+        timing = self.ask(FSETSTAT, _string(handle), *_times(*times)) if times is not None else None
         syncing = self.ask(EXTENDED, _string(b"fsync@openssh.com"), _string(handle)) if durable else None
         looking = self.ask(FSTAT, _string(handle))
         closing = self.ask(CLOSE, _string(handle))
         answers = [one for one in (writing, syncing, closing) if one is not None]
-        await asyncio.wait([*answers, looking])  # all of them, so that no failure is left unread
+        # All of them, so that no failure is left unread.
+        await asyncio.wait([*answers, looking, *([timing] if timing is not None else [])])
         for answer in answers:
             done(answer.result())
+        if timing is not None:
+            _told(timing)
         return _attrs_of(_body(looking.result(), ATTRS))
 
     async def read_in(self, handle: bytes, length: int) -> tuple[Attrs, Data, Attrs]:
@@ -303,8 +321,7 @@ class SftpWire:
         await self._done(SETSTAT, _string(path), _I.pack(_SIZE), _Q.pack(size))
 
     async def set_times(self, path: bytes, access_s: int, modification_s: int) -> None:
-        times = [_I.pack(min(max(seconds, 0), 0xFFFFFFFF)) for seconds in (access_s, modification_s)]
-        await self._done(SETSTAT, _string(path), _I.pack(_TIMES), *times)
+        await self._done(SETSTAT, _string(path), *_times(access_s, modification_s))
 
     async def mkdir(self, path: bytes) -> None:
         await self._done(MKDIR, _string(path), _I.pack(0))
@@ -371,12 +388,9 @@ class SftpWire:
     async def open_folder(self, path: bytes) -> bytes:
         return handle_of(await self.ask(OPENDIR, _string(path)))
 
-    async def read_folder(self, handle: bytes) -> list[Name]:
-        """The next entries; [] at the end."""
-        try:
-            return _names_of(_body(await self.ask(READDIR, _string(handle)), NAME))
-        except asyncssh.SFTPEOFError:
-            return []
+    def start_listing(self, handle: bytes) -> asyncio.Future[Answer]:
+        """Ask for the next entries of a folder; see `listed`."""
+        return self.ask(READDIR, _string(handle))
 
 
 class _Packets:
@@ -416,7 +430,7 @@ class _Packets:
         return view[wanted:]
 
 
-def done(answer: tuple[int, Data]) -> None:
+def done(answer: Answer) -> None:
     """Check that a request was done. Raises asyncssh.SFTPError."""
     kind, body = answer
     if kind != STATUS:
@@ -425,7 +439,15 @@ def done(answer: tuple[int, Data]) -> None:
         raise _error_of(body)
 
 
-def data_of(answer: tuple[int, Data]) -> Data:
+def listed(answer: Answer) -> list[Name]:
+    """Entries of a folder; [] behind the last. Raises asyncssh.SFTPError."""
+    try:
+        return _names_of(_body(answer, NAME))
+    except asyncssh.SFTPEOFError:
+        return []
+
+
+def data_of(answer: Answer) -> Data:
     """The bytes read; none at the end of the file. Raises asyncssh.SFTPError."""
     try:
         body = _body(answer, DATA)
@@ -436,7 +458,7 @@ def data_of(answer: tuple[int, Data]) -> Data:
     return body[4:]
 
 
-def handle_of(answer: tuple[int, Data]) -> bytes:
+def handle_of(answer: Answer) -> bytes:
     """The handle of a file or folder that was opened. Raises asyncssh.SFTPError."""
     body = _body(answer, HANDLE)
     handle = bytes(body[4:])
@@ -450,11 +472,25 @@ def opening(path: bytes, flags: int) -> tuple[bytes, ...]:
     return _string(path), struct.pack(">II", flags, 0)
 
 
+def _times(access_s: int, modification_s: int) -> list[bytes]:
+    """Attributes that hold nothing but times."""
+    return [_I.pack(_TIMES), *(_I.pack(min(max(one, 0), 0xFFFFFFFF)) for one in (access_s, modification_s))]
+
+
+def _told(timing: asyncio.Future[Answer]) -> None:
+    try:
+        done(timing.result())
+    except asyncssh.SFTPConnectionLost:
+        raise
+    except asyncssh.SFTPError as error:
+        _log.info("a file keeps its own time: %s", error)
+
+
 def _string(data: bytes) -> bytes:
     return _I.pack(len(data)) + data
 
 
-def _body(answer: tuple[int, Data], wanted: int) -> Data:
+def _body(answer: Answer, wanted: int) -> Data:
     kind, body = answer
     if kind == wanted:
         return body

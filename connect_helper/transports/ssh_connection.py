@@ -12,10 +12,9 @@ import base64
 import errno
 import logging
 import socket
-import sys
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
 import asyncssh
@@ -41,14 +40,13 @@ from connect_helper.transports.host_keys import (
     key_type,
     refusal,
 )
-from connect_helper.transports.quick_login import Method, quicken
+from connect_helper.transports.quick_login import Haste, Method, quicken
+from connect_helper.transports.tcp_facts import tcp_facts
 
 _log = logging.getLogger(__name__)
 
 CONNECT_LIMIT_S: Final = 30.0  # all addresses together
 LOGIN_LIMIT_S: Final = 30.0
-TCP_INFO_RTT: Final = 68  # where Linux has tcpi_rtt in its struct tcp_info, in microseconds
-TCP_INFO_SIZE: Final = 72
 KEEPALIVE_S: Final = 15
 KEEPALIVE_COUNT: Final = 3
 
@@ -114,16 +112,16 @@ def key_line(key: asyncssh.SSHKey) -> str:
 class _Client(asyncssh.SSHClient):
     """Judges the host key and gives the password once, in whichever way the server asks for it."""
 
-    def __init__(self, known: KnownKeys, password: str | None, method: Method | None) -> None:
+    def __init__(self, known: KnownKeys, password: str | None, haste: Haste) -> None:
         self._known = known
         self._password = password
-        self._first_method = method
+        self._haste = haste
         self.method: Method = "publickey"  # tried last
         self.line = ""
         self.verdict: Verdict | None = None
 
     def connection_made(self, conn: asyncssh.SSHClientConnection) -> None:
-        quicken(conn, self._first_method)
+        quicken(conn, self._haste)
 
     def validate_host_public_key(self, host: str, addr: str, port: int, key: asyncssh.SSHKey) -> bool:
         self.line = key_line(key)
@@ -162,14 +160,20 @@ class Connected:
     round_trip_s: float  # seconds until the server took the connection
 
 
+Reached = Callable[[str, float], None]
+"""Told the address that took the connection, and the seconds of a round trip; again after a question."""
+
+
 async def connect(
     endpoint: Endpoint,
     credentials: Credentials,
     known: KnownKeys,
     ask: AskHostKey,
-    method: Method | None = None,
+    *,
+    haste: Haste | None = None,
+    reached: Reached | None = None,
 ) -> Connected:
-    """Connect and log in, first with `method` where it is known which one the server wants.
+    """Connect and log in, as quickly as `haste` allows.
 
     Raises ConnectRefused, ConnectTimedOut, ConnectError, ConnectionLost, WeakAlgorithms, AuthFailed,
     HostKeyUnknown, HostKeyChanged, HostKeyMismatch. In the last three nothing but the key exchange
@@ -178,11 +182,14 @@ async def connect(
     keys = _client_keys(credentials)
     without: set[str] = set()
     mismatch: TransferError | None = None
-    if keys is not None and method is None:
-        method = "publickey"  # what would be tried first anyway
+    haste = haste or Haste()
+    if keys is not None and haste.method is None and haste.turn is None:
+        haste = replace(haste, method="publickey")  # what would be tried first anyway
     while True:
         sock, address, round_trip_s = await _open_socket(endpoint)
-        client = _Client(known, credentials.password, method)
+        if reached is not None:
+            reached(address, round_trip_s)
+        client = _Client(known, credentials.password, haste)
         offered = algorithms_to_offer(known, without=frozenset(without))
         try:
             connection = await _login(endpoint, sock, client, credentials.user, keys, offered)
@@ -258,19 +265,9 @@ async def _open_socket(endpoint: Endpoint) -> tuple[socket.socket, str, float]:
             sock.close()
             raise
         else:
-            return sock, address, _round_trip_s(sock) or time.monotonic() - began
+            facts = tcp_facts(sock)
+            return sock, address, facts.round_trip_s if facts else time.monotonic() - began
     raise failure
-
-
-def _round_trip_s(sock: socket.socket) -> float:
-    """What the system measured, however late this program comes to look; 0 where it does not tell."""
-    try:
-        facts = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, TCP_INFO_SIZE)
-    except (AttributeError, OSError):
-        return 0.0
-    if sys.platform != "linux" or len(facts) < TCP_INFO_SIZE:
-        return 0.0
-    return int.from_bytes(facts[TCP_INFO_RTT:TCP_INFO_SIZE], sys.byteorder) / 1e6
 
 
 async def _login(

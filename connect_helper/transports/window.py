@@ -10,9 +10,9 @@ from collections.abc import Callable
 from typing import Final
 
 KIB: Final = 1024
-SMALLEST: Final = 256 * KIB
+SMALLEST: Final = 64 * KIB
 LARGEST: Final = 16 * 1024 * KIB
-FIRST: Final = 512 * KIB
+FIRST: Final = 128 * KIB
 SMALLEST_BLOCK: Final = 32 * KIB
 BLOCKS: Final = 8  # requests on their way when the window is full, at least
 BLOCK_S: Final = 0.05  # seconds one block may take: smaller ones cost more work, larger ones show late
@@ -27,7 +27,7 @@ class Window:
     def __init__(self, largest_block: int, clock: Callable[[], float]) -> None:
         self._largest_block = largest_block
         self._clock = clock
-        self._since = clock()
+        self._since = self._idle_at = clock()
         self._answered = 0
         self.rate = 0.0  # bytes/s, as last measured
         self.size = FIRST
@@ -35,12 +35,13 @@ class Window:
 
     def begin(self) -> None:
         """The first request after a time without any: that time says nothing about the rate."""
-        self._since = self._clock()
-        self._answered = 0
+        self._since += self._clock() - self._idle_at
 
-    def answered(self, amount: int) -> None:
-        """Note that `amount` bytes arrived or were confirmed."""
+    def answered(self, amount: int, *, last: bool) -> None:
+        """Note that `amount` bytes arrived or were confirmed; `last`: nothing else is on its way."""
         self._answered += amount
+        if last:
+            self._idle_at = self._clock()
         elapsed = self._clock() - self._since
         if elapsed >= max(PERIOD_S, min(self.round_trip_s, SECONDS)):
             self.rate = self._answered / elapsed

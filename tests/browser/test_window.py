@@ -220,7 +220,7 @@ async def test_two_hundred_transfers_are_listed_and_kept_up(window: Window, brow
         row = page.locator("transfer-row")
         # The oldest runs, so news of it comes although it is beyond the first page.
         await expect(row.get_by_role("link", name="t000")).to_be_visible()
-        # Pressed by script: the list goes on by itself too where the button comes into view, and the button goes.
+        # Pressed by script: where the button comes into view, the list goes on by itself and the button goes.
         await page.get_by_role("button", name="Show older transfers").evaluate("button => button.click()")
         await expect(row).to_have_count(230)
         titles = await row.get_by_role("link").all_text_contents()

@@ -133,7 +133,7 @@ async def test_connections_stay_one_where_answers_come_at_once() -> None:
 
 
 def far(lanes: Lanes) -> None:
-    lanes._round_trip_s = lanes.first.round_trip_s = 0.1
+    lanes.line.round_trip_s = lanes.first.round_trip_s = 0.1
 
 
 async def test_what_is_expected_opens_connections_before_anything_moves() -> None:
@@ -155,5 +155,5 @@ async def test_a_busy_machine_near_by_needs_one_connection() -> None:
                 (0.02, 0.02, False),
                 (0.02, 0.001, True),  # the first packet was late
             ):
-                lanes._round_trip_s, lanes.first.round_trip_s = line_s, answer_s
+                lanes.line.round_trip_s, lanes.first.round_trip_s = line_s, answer_s
                 assert lanes._is_near() is near

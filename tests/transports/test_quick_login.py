@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 
 import asyncssh
 import pytest
 
-from connect_helper.errors import AuthFailed
+from connect_helper.errors import AuthFailed, TransferError
 from connect_helper.transports import quick_login
+from connect_helper.transports.head_start import HeadStart
 from connect_helper.transports.host_keys import KnownKeys
+from connect_helper.transports.quick_login import Haste
+from connect_helper.transports.rate import TokenBucket
+from connect_helper.transports.sftp import OPEN_LIMIT_S, SftpTransport
 from connect_helper.transports.ssh_connection import Connected, Credentials, Endpoint, connect
 from tests.support.sshd import PasswordServer, SshServer
 from tests.support.transports import open_transport
@@ -75,5 +80,67 @@ async def test_a_further_connection_takes_the_method_that_worked(keyboard_only: 
         async with open_transport(server, connections=2) as transport, asyncio.timeout(LIMIT_S):
             while transport.connections < 2:  # noqa: ASYNC110 - the transport tells nobody
                 await asyncio.sleep(0.02)
-            assert transport._method == ("keyboard-interactive" if keyboard_only else "password")
+            assert transport._method.result() == ("keyboard-interactive" if keyboard_only else "password")
         assert server.passwords == [server.password] * 2
+
+
+async def test_a_wrong_password_counts_once_however_many_connections_there_are_to_be() -> None:
+    async with PasswordServer() as server:
+        server.password, asked = "another one", server.password
+        login = Credentials(server.user, password=asked)
+        known = KnownKeys(trusted=(server.host_key_line,))
+        endpoint = Endpoint("h.example", server.port, ("127.0.0.1",))
+        transport = SftpTransport(endpoint, login, known, never, TokenBucket(None), 8)
+        with pytest.raises(AuthFailed):
+            await transport.__aenter__()
+        assert server.passwords == [asked]
+        async with asyncio.timeout(LIMIT_S):
+            while not all(one.is_closed() for one in server.connections):  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+
+
+async def test_sftp_is_asked_for_right_behind_the_login() -> None:
+    with SshServer(extra="LogLevel DEBUG2\n") as server:
+        async with open_transport(server, connections=3) as transport, asyncio.timeout(LIMIT_S):
+            while transport.connections < 3:  # noqa: ASYNC110 - the transport tells nobody
+                await asyncio.sleep(0.02)
+            for lane in transport._all.all:
+                assert await lane.wire.real_path(str(server.root).encode()) == str(server.root).encode()
+                assert "send_packet" not in vars(lane.connection)
+        log = (server.folder / "sshd.log").read_text()
+    assert log.count("subsystem request for sftp") == log.count("Accepted publickey") == 3
+
+
+async def test_a_key_that_is_refused_leaves_nothing_of_what_was_sent_behind_it() -> None:
+    key = asyncssh.generate_private_key("ssh-ed25519")
+    with SshServer() as server:
+        async with HeadStart() as start:
+            login = Credentials(server.user, private_key=key.export_private_key().decode())
+            endpoint = Endpoint("h.example", server.port, ("127.0.0.1",))
+            known = KnownKeys(trusted=(server.host_key_line,))
+            with pytest.raises(AuthFailed):
+                await connect(endpoint, login, known, never, haste=Haste(behind=start))
+            assert start.begun
+            assert start._opening is None
+
+
+async def test_a_server_without_sftp_says_so_at_once() -> None:
+    with SshServer(sftp="/nowhere/sftp-server") as server:
+        began = time.monotonic()
+        with pytest.raises(TransferError):
+            async with open_transport(server):
+                pass
+        assert time.monotonic() - began < OPEN_LIMIT_S / 2
+
+
+async def test_who_only_says_to_read_in_order_is_asked_step_by_step(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    async with (
+        PasswordServer(server_version="OpenSSH_99") as server,
+        open_transport(server, connections=3) as transport,
+        asyncio.timeout(LIMIT_S),
+    ):
+        while transport.connections < 3:  # noqa: ASYNC110 - the transport tells nobody
+            await asyncio.sleep(0.02)
+        assert await transport.real_path(b"/") == b"/"
+    assert "once more, step by step" in caplog.text

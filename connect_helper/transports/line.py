@@ -1,0 +1,119 @@
+"""The line that all connections of a session share: how long it is, what it carries, whether it queues.
+
+TCP finds out how much a line takes by sending more until packets are lost, and a lost packet costs a long
+line dearly. So at first no more is on its way than twice what came back per round trip, and once packets
+begin to queue up, little more than the line holds: the connections then share it without losing anything.
+Where nothing ever queues, nothing is held back: what limits such a line is not its length. Bytes, seconds.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Sequence
+from typing import Final
+
+from connect_helper.transports.tcp_facts import TcpFacts
+
+FLOOR: Final = 2 * 1024 * 1024  # bytes that may be on their way before anything is known
+START_GAIN: Final = 3.0
+FULL_GAIN: Final = 1.3
+PROBE: Final = 1.05  # times as much at the next look when nothing queues any more
+GROWTH: Final = 1.25  # a line that carries less than this much more is no longer starting
+STILL: Final = 3  # looks in a row without growth
+QUEUE_PART: Final = 0.15  # of a round trip
+QUEUE_S: Final = 0.01
+KEPT_S: Final = 1.0  # how long measurements count
+
+
+class Line:
+    """Look at it every twentieth of a second or so. Times in seconds, from any clock that goes forward."""
+
+    def __init__(self, round_trip_s: float) -> None:
+        self.round_trip_s = round_trip_s  # without queues, as far as seen
+        self.limit = math.inf  # bytes that may be on their way, over all connections
+        self.is_full = False  # packets queue up
+        self.is_lossy = False  # packets are lost though none ever queued
+        self.rate = 0.0  # bytes/s over the last round trip
+        self._points: deque[tuple[float, int]] = deque()
+        self._rates: deque[tuple[float, float]] = deque()
+        self._answers: deque[tuple[float, float]] = deque()
+        self._starting = True
+        self._was_full = False
+        self._best = 0.0  # the highest rate at the last growth
+        self._still = 0
+        self._judged_at = 0.0
+
+    def answered(self, after_s: float, now: float) -> None:
+        """A request was answered after so many seconds."""
+        _keep_least(self._answers, after_s, now)
+
+    def look(self, moved: int, facts: Sequence[TcpFacts], now: float) -> None:
+        """`moved` is the number of bytes all told, `facts` those of the connections in use."""
+        if facts:
+            self.round_trip_s = min([self.round_trip_s, *(one.quickest_s for one in facts)])
+        self._measure(moved, now)
+        queued_s = self._queued_s(facts)
+        self.is_full = queued_s > max(QUEUE_PART * self.round_trip_s, QUEUE_S)
+        if self.is_full:
+            self._starting, self._was_full = False, True
+        elif self._starting and now - self._judged_at >= self.round_trip_s:
+            self._judged_at = now
+            self._judge()
+        self.is_lossy = not self._was_full and any(one.disturbed for one in facts)
+        self.limit = self._limit(queued_s)
+
+    def _measure(self, moved: int, now: float) -> None:
+        points = self._points
+        points.append((now, moved))
+        span_s = max(self.round_trip_s, 0.05)
+        while len(points) > 2 and now - points[1][0] >= span_s:
+            points.popleft()
+        at, before = points[0]
+        self.rate = max(0, moved - before) / (now - at) if now > at else 0.0
+        _keep_most(self._rates, self.rate, now)
+
+    def _queued_s(self, facts: Sequence[TcpFacts]) -> float:
+        """Half of the connections have at least so much queue before them."""
+        queues = sorted(one.round_trip_s - self.round_trip_s for one in facts)
+        return queues[len(queues) // 2] if queues else 0.0
+
+    def _judge(self) -> None:
+        """Nothing queues: tell whether the line still gets quicker, once a round trip."""
+        if self.rate == 0 or self.rate > GROWTH * self._best:
+            self._best = max(self._best, self.rate)
+            self._still = 0
+            return
+        self._still += 1
+        if self._still >= STILL:
+            self._starting = False
+
+    def _limit(self, queued_s: float) -> float:
+        best = self._rates[0][1]
+        if self._starting:
+            return max(FLOOR, START_GAIN * best * self.round_trip_s)
+        if not self._was_full:
+            return math.inf
+        if not self.is_full:
+            return self.limit * PROBE
+        # What the server itself takes for an answer is no queue of the line.
+        answer_s = max(self.round_trip_s, (self._answers[0][1] if self._answers else 0.0) - queued_s)
+        return max(FLOOR / 2, FULL_GAIN * best * answer_s)
+
+
+def _keep_most(kept: deque[tuple[float, float]], value: float, now: float) -> None:
+    """The first of `kept` is the greatest value of the last KEPT_S."""
+    while kept and kept[-1][1] <= value:
+        kept.pop()
+    kept.append((now, value))
+    while now - kept[0][0] > KEPT_S:
+        kept.popleft()
+
+
+def _keep_least(kept: deque[tuple[float, float]], value: float, now: float) -> None:
+    """The first of `kept` is the smallest value of the last KEPT_S."""
+    while kept and kept[-1][1] >= value:
+        kept.pop()
+    kept.append((now, value))
+    while now - kept[0][0] > KEPT_S:
+        kept.popleft()

@@ -1,0 +1,96 @@
+"""How much may be on its way over a line: as it begins, once it is full, and where it never fills."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from connect_helper.transports.line import FLOOR, FULL_GAIN, START_GAIN, Line
+from connect_helper.transports.tcp_facts import TcpFacts
+
+RTT_S = 0.1
+STEP_S = 0.05
+
+
+class Wire:
+    """A line that carries `rate` bytes/s, and what is on its way over it."""
+
+    def __init__(self, rate: float) -> None:
+        self.rate = rate
+        self.now = 0.0
+        self.moved = 0
+        self.line = Line(RTT_S)
+
+    def step(self, rate: float, queued_s: float = 0.0, disturbed: int = 0) -> None:
+        self.now += STEP_S
+        self.moved += int(min(rate, self.rate) * STEP_S)
+        self.line.answered(RTT_S + queued_s, self.now)
+        facts = [TcpFacts(RTT_S + queued_s, RTT_S, disturbed)]
+        self.line.look(self.moved, facts, self.now)
+
+
+def test_at_first_there_is_a_floor() -> None:
+    wire = Wire(1e9)
+    wire.step(0)
+    assert wire.line.limit == FLOOR
+
+
+def test_a_line_that_gets_quicker_is_never_held_back() -> None:
+    wire = Wire(1e12)
+    rate = 10e6
+    for _ in range(10):
+        wire.step(rate)
+        wire.step(rate)
+        assert wire.line.limit >= min(START_GAIN, 2) * rate / 2 * RTT_S
+        rate *= 2
+
+
+def test_a_line_that_queues_gets_little_more_than_it_holds() -> None:
+    wire = Wire(25e6)
+    for _ in range(20):
+        wire.step(25e6)
+        wire.line._starting = True
+    wire.step(25e6, queued_s=0.04)
+    assert wire.line.is_full
+    assert wire.line.limit == pytest.approx(FULL_GAIN * 25e6 * RTT_S, rel=0.05)
+
+
+def test_once_nothing_queues_any_more_it_gets_a_little_more_each_time() -> None:
+    wire = Wire(25e6)
+    for _ in range(20):
+        wire.step(25e6, queued_s=0.04)
+    limit = wire.line.limit
+    wire.step(25e6)
+    assert not wire.line.is_full
+    assert limit < wire.line.limit < 1.2 * limit
+    wire.step(25e6, queued_s=0.04)
+    assert wire.line.limit == pytest.approx(limit, rel=0.05)
+
+
+def test_where_nothing_ever_queues_nothing_is_held_back() -> None:
+    wire = Wire(5e6)  # a server that is slow itself
+    for _ in range(30):
+        wire.step(5e6)
+    assert wire.line.limit == math.inf
+    assert not wire.line.is_full
+
+
+def test_a_queue_where_there_is_almost_no_round_trip_is_no_news() -> None:
+    line = Line(0.02)
+    line.look(0, [TcpFacts(0.028, 0.02, 0)], 0.1)
+    assert not line.is_full
+
+
+@pytest.mark.parametrize("fills_first", [False, True])
+def test_losses_count_where_no_queue_was_seen(fills_first: bool) -> None:
+    wire = Wire(25e6)
+    wire.step(25e6, queued_s=0.04 if fills_first else 0.0)
+    wire.step(25e6, disturbed=3)
+    assert wire.line.is_lossy is not fills_first
+
+
+def test_the_quickest_round_trip_counts() -> None:
+    line = Line(0.3)  # the first packet was late
+    line.look(0, [TcpFacts(0.11, 0.1, 0), TcpFacts(0.2, 0.15, 0)], 0.1)
+    assert line.round_trip_s == 0.1
