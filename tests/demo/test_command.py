@@ -9,8 +9,9 @@ import signal
 import sys
 from pathlib import Path
 
-import asyncssh
 from aiohttp import ClientSession
+
+from tests.support.known_server import KnownServer
 
 COMMAND = Path(sys.executable).with_name("connect-helper")
 LIMIT_S = 60
@@ -50,12 +51,7 @@ async def _try_addresses(said: str) -> None:
             async with session.get(address) as answer:
                 assert answer.status == 200, address
     port, password = int(_found(r"demo@127\.0\.0\.1:(\d+)", said)), _found(r"password (\S+)", said)
-    async with (
-        asyncssh.connect(
-            "127.0.0.1", port, username="demo", password=password, known_hosts=None, config=None
-        ) as connection,
-        connection.start_sftp_client() as sftp,
-    ):
+    async with KnownServer(port, "demo", password) as connection, connection.start_sftp_client() as sftp:
         assert await sftp.exists("/Photos/Monday")
 
 

@@ -9,6 +9,7 @@ import asyncssh
 import pytest
 
 from connect_helper.demo.far_end import USER, FarEnd
+from tests.support.known_server import KnownServer
 
 
 @pytest.fixture
@@ -21,27 +22,14 @@ async def far_end(tmp_path: Path) -> AsyncIterator[FarEnd]:
         yield running
 
 
-async def login(far_end: FarEnd, *, user: str = USER, password: str = "") -> asyncssh.SSHClientConnection:
+def login(far_end: FarEnd, *, user: str = USER, password: str = "") -> KnownServer:
     """Log in, the server's key checked by its fingerprint."""
     facts = far_end.facts
-    connection = await asyncssh.connect(
-        facts.host,
-        facts.port,
-        username=user,
-        password=password or facts.password,
-        known_hosts=None,
-        client_keys=None,
-        agent_path=None,
-        config=None,
-    )
-    key = connection.get_server_host_key()
-    assert key is not None
-    assert key.get_fingerprint() == facts.fingerprint
-    return connection
+    return KnownServer(facts.port, user, password or facts.password, facts.fingerprint)
 
 
 async def test_the_user_sees_the_folder_as_the_root(far_end: FarEnd) -> None:
-    async with await login(far_end) as connection, connection.start_sftp_client() as sftp:
+    async with login(far_end) as connection, connection.start_sftp_client() as sftp:
         assert sorted(await sftp.listdir("/")) == [".", "..", "a.txt"]
         async with sftp.open("/new.txt", "w") as file:
             await file.write("new")
@@ -50,12 +38,12 @@ async def test_the_user_sees_the_folder_as_the_root(far_end: FarEnd) -> None:
 
 @pytest.mark.parametrize("path", ["/../secret.txt", "../secret.txt", "/./../../secret.txt"])
 async def test_no_path_leads_out_of_the_folder(far_end: FarEnd, path: str) -> None:
-    async with await login(far_end) as connection, connection.start_sftp_client() as sftp:
+    async with login(far_end) as connection, connection.start_sftp_client() as sftp:
         assert not await sftp.exists(path)
 
 
 async def test_links_are_refused(far_end: FarEnd) -> None:
-    async with await login(far_end) as connection, connection.start_sftp_client() as sftp:
+    async with login(far_end) as connection, connection.start_sftp_client() as sftp:
         with pytest.raises(asyncssh.SFTPPermissionDenied):
             await sftp.symlink("../secret.txt", "/link")
         with pytest.raises(asyncssh.SFTPError):
@@ -72,7 +60,7 @@ async def test_only_the_one_user_with_the_password_comes_in(
 
 
 async def test_there_is_neither_a_shell_nor_forwarding(far_end: FarEnd) -> None:
-    async with await login(far_end) as connection:
+    async with login(far_end) as connection:
         with pytest.raises(asyncssh.ChannelOpenError):
             await connection.run("id")
         with pytest.raises(asyncssh.ChannelOpenError):

@@ -19,6 +19,7 @@ from connect_helper.server.source import Source
 from connect_helper.server.startup import CannotServe
 from connect_helper.server.tokens import TokenAuthority
 from tests.support.far_server import TOKEN_KEY, FarServer, far_server, user
+from tests.support.known_server import KnownServer
 from tests.support.server_parts import PASSWORD, claims
 
 
@@ -26,18 +27,9 @@ def basic(name: str, password: str = PASSWORD) -> dict[str, str]:
     return {"Authorization": aiohttp.encode_basic_auth(name, password)}
 
 
-def ssh(server: FarServer, name: str = "ann", secret: str = PASSWORD) -> Any:
-    """A connection to the server, as an async context."""
-    return asyncssh.connect(
-        "127.0.0.1",
-        server.running.ssh_port or 0,
-        username=name,
-        password=secret,
-        known_hosts=None,
-        client_keys=None,
-        config=None,
-        agent_path=None,
-    )
+def ssh(server: FarServer, name: str = "ann", secret: str = PASSWORD) -> KnownServer:
+    """A login at the server."""
+    return KnownServer(server.running.ssh_port or 0, name, secret)
 
 
 def http(server: FarServer) -> str:
