@@ -13,6 +13,7 @@ import resource
 import sys
 from pathlib import Path
 
+from connect_helper.transfers.collector import calm_collector
 from connect_helper.transfers.messages import Event, Question
 from connect_helper.transfers.plan import SessionPlan
 from connect_helper.transfers.session import Session
@@ -30,6 +31,7 @@ class Nobody:
 
 def main() -> None:
     logging.getLogger("asyncssh").setLevel(logging.WARNING)
+    calm_collector()
     plan = SessionPlan.model_validate_json(Path(sys.argv[1]).read_text(encoding="utf-8"))
     ended = asyncio.run(Session(plan, Nobody()).run())
     peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

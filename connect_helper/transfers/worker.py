@@ -16,6 +16,7 @@ import threading
 from pathlib import Path
 from typing import Final
 
+from connect_helper.transfers.collector import calm_collector
 from connect_helper.transfers.messages import (
     LINE_LIMIT,
     Answer,
@@ -194,6 +195,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the helper, which then closes our input
     if hasattr(os, "nice"):
         os.nice(NICENESS)
+    calm_collector()
     # Standard output is kept for events alone: whatever else prints goes to the log.
     output = os.dup(1)
     os.dup2(2, 1)

@@ -22,7 +22,7 @@ from connect_helper.transports.line import Line
 _log = logging.getLogger(__name__)
 
 MOST: Final = 64  # connections this program opens by itself
-AT_ONCE: Final = 8  # logins at a time: a stock server turns some away from ten on
+AT_ONCE: Final = 9  # logins at a time: a stock server turns some away when ten are under way
 FIRST: Final = 16
 SHORT_S: Final = 0.008  # answers this quick: one connection fills the line
 TABLE_S: Final = 0.001  # a line this short ends in the same room
@@ -63,6 +63,7 @@ class Lanes:
         self._divide_from = divide_from
         self.line = Line(round_trip_s)
         self._stuck = 0  # bytes on stalled connections
+        self._moved_before = 0  # bytes, by connections that are gone
         self._first: Lane | None = None
         self._news = asyncio.Event()  # a reason to look before it is time
         self._hint = 0  # bytes to move, guessed before anything was looked at
@@ -128,6 +129,7 @@ class Lanes:
         """A further connection is of no more use."""
         if lane in self.all:
             self.all.remove(lane)
+            self._moved_before += lane.moved
         lane.abort()
 
     @property
@@ -177,10 +179,15 @@ class Lanes:
         self._logging_in -= 1
         self._news.set()
 
+    @property
+    def _moved(self) -> int:
+        """Bytes, all told."""
+        return self._moved_before + sum(lane.moved for lane in self.all)
+
     def _useful(self) -> int:
         """How many connections what is left to do is worth."""
         owed = sum(lane.wire.owed for lane in self.all)
-        moved = sum(lane.moved for lane in self.all)
+        moved = self._moved
         left = max(self.bytes_left, max(self._hint, self._expected) - moved)
         files = self._expected_files if moved < self._expected else 0
         return max(left // PER_LANE, owed // OWED_PER_LANE, files // FILES_PER_LANE)
@@ -200,11 +207,11 @@ class Lanes:
     def _look(self, now: float) -> None:
         used = [lane for lane in self.all if lane.on_way]
         facts = [one for lane in used if (one := lane.tcp_facts()) is not None]
-        self.line.look(sum(lane.moved for lane in self.all), facts, now)
+        self.line.look(self._moved, facts, now)
         self._stuck = sum(lane.on_way for lane in used if lane.is_stalled)
 
     def _aim(self, now: float) -> None:
-        rate = self._rate.of(sum(lane.moved for lane in self.all), now)
+        rate = self._rate.of(self._moved, now)
         if self._is_near():
             return
         self._look(now)

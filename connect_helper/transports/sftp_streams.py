@@ -190,10 +190,11 @@ class _Move(ABC):
     def _late(self, lane: Lane) -> _Block | None:
         """A block everything waits for, to be moved over `lane` too; whichever copy comes first counts.
 
-        Late is what a stalled connection holds, and what takes much longer than an answer does.
+        Late is what a stalled connection holds, and what takes much longer than an answer does. The first
+        connection, over which the end of the file is settled, takes no copies.
         """
         waits = self.next >= self.end or self.next - self.certain >= SPREAD
-        if not waits or len(self._ways) == 1 or not self.lanes.has_room(lane):
+        if not waits or lane is self.lanes.first or not self.lanes.has_room(lane):
             return None
         before = time.monotonic() - max(LATE_S, LATE_ROUND_TRIPS * lane.round_trip_s)
         for block in islice(self.pending.values(), LATE_LOOK):

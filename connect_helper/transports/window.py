@@ -16,8 +16,8 @@ FIRST: Final = 128 * KIB
 SMALLEST_BLOCK: Final = 32 * KIB
 BLOCKS: Final = 8  # requests on their way when the window is full, at least
 BLOCK_S: Final = 0.05  # seconds one block may take: smaller ones cost more work, larger ones show late
-SECONDS: Final = 0.5  # of the measured rate are on their way, at least
-ROUND_TRIPS: Final = 4  # of them too: twice is what it takes to see that more would come
+SECONDS: Final = 0.3  # of the measured rate are on their way, at least
+ROUND_TRIPS: Final = 2.5  # of them too: twice is what it takes to see that more would come
 PERIOD_S: Final = 0.1  # or a round trip
 
 
