@@ -73,6 +73,7 @@ class _Move(ABC):
         self.again: deque[_Block] = deque()  # of connections that broke
         self.pending: dict[int, _Block] = {}  # by offset: handed out and not finished
         self._ways: dict[Lane, asyncio.Task[bool] | asyncio.Task[None]] = {}
+        self._under_way: list[UnderWay] = []  # of each way
         self._turn = asyncio.Lock()  # blocks are handed out one after the other
         self.news = asyncio.Event()
 
@@ -92,6 +93,7 @@ class _Move(ABC):
                         if lane not in self._ways and self.next < self.end:
                             self._ways[lane] = group.create_task(self._further(lane), name="way")
                     await self._any_news()
+                self._release()
         except BaseExceptionGroup as group_error:
             failure = _first(group_error)
         else:
@@ -99,6 +101,12 @@ class _Move(ABC):
         finally:
             self.lanes.bytes_left -= self.end - last
         raise failure  # with its own cause, which says more than the group
+
+    def _release(self) -> None:
+        """Everything has arrived: nobody need wait for second copies of it."""
+        for under_way in self._under_way:
+            if under_way:
+                under_way[0][1].cancel()
 
     def _count(self, last: int) -> int:
         self.lanes.bytes_left -= self.certain - last
@@ -139,6 +147,7 @@ class _Move(ABC):
         Tells whether nothing of it is on its way any more.
         """
         under_way: UnderWay = deque()
+        self._under_way.append(under_way)
         lane.users += 1
         try:
             while self.unfinished:
@@ -242,6 +251,12 @@ class _Move(ABC):
             data = await answer
             if block.offset in self.pending:
                 await self.finish(lane, handle, block, data)
+                if not self.unfinished:
+                    self.news.set()
+        except asyncio.CancelledError:
+            if self._is_over(answer):
+                return
+            raise
         except (asyncssh.Error, OSError, ValueError) as error:
             raise remote_error(error, self.side, self.path) from error
         under_way.popleft()
@@ -250,6 +265,11 @@ class _Move(ABC):
         lane.window.answered(block.length, last=not lane.on_way)
         now = time.monotonic()
         self.lanes.line.answered(now - block.asked_at, now)
+
+    def _is_over(self, answer: asyncio.Future[Answer]) -> bool:
+        """Tell whether only a wait for a needless answer was cancelled, and not its task."""
+        task = asyncio.current_task()
+        return answer.cancelled() and not self.unfinished and not (task and task.cancelling())
 
     # What differs ----------------------------------------------------------------------------------
 

@@ -14,6 +14,7 @@ import pytest
 
 from connect_helper.transfers.plan import HostKeys, LocalRef, Login, Upload
 from connect_helper.transfers.session import Session
+from connect_helper.transports.sftp import SftpTransport
 from tests.support.sessions import Listener, download, noise, plan_for, ref, run, upload
 from tests.support.sshd import PasswordServer, SshServer, free_port, public_line
 
@@ -622,3 +623,16 @@ async def test_secrets_are_not_in_the_log(near: Path, resume: Path, caplog: pyte
 
 def test_refs_are_what_they_say(tmp_path: Path) -> None:
     assert ref(tmp_path, "a").below == ("a",)
+
+
+async def test_in_a_folder_this_session_made_a_name_that_is_taken_is_a_collision(
+    sshd: SshServer, far: Path, near: Path, resume: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a server that takes "Film" and "film" for one name: nobody else can have put it there."""
+    (far / "film").write_bytes(b"of another source of this transfer")
+    (near / "film").write_bytes(b"new")
+    monkeypatch.setattr(SftpTransport, "is_new", lambda _self, _folder: True)
+    listener = Listener()
+    ended = await run(plan_for(sshd, [upload(near / "film", far / "film")], resume), listener)
+    assert (ended.outcome, ended.code) == ("failed", "name_collision")
+    assert (far / "film").read_bytes() == b"of another source of this transfer"

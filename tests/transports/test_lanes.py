@@ -6,10 +6,12 @@ import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 
 from connect_helper.errors import SourceChanged
 from connect_helper.transports.base import BlockHashes, ReceiveItem
+from connect_helper.transports.lane import Lane
 from connect_helper.transports.lanes import Lanes
 from connect_helper.transports.sftp import SftpTransport
 from tests.support.sessions import noise
@@ -99,6 +101,46 @@ async def test_a_further_connection_that_breaks_costs_nothing(sends: bool) -> No
             assert second not in transport._all.all
             if sends:
                 assert sum(counts) == SIZE
+
+
+def served_by(server: SshServer, lane: Lane) -> psutil.Process:
+    """The process of the server that a connection ends in."""
+    assert server.process is not None
+    _, port = lane.connection.get_extra_info("sockname")[:2]
+    for process in psutil.Process(server.process.pid).children(recursive=True):
+        if any(one.raddr and one.raddr.port == port for one in process.net_connections("tcp")):
+            leaves = process.children(recursive=True) or [process]
+            return leaves[-1]
+    raise AssertionError("no process has this connection")
+
+
+@pytest.mark.parametrize("sends", [True, False])
+async def test_a_connection_that_falls_silent_holds_nothing_up(sends: bool) -> None:
+    content = noise(SIZE)
+    with SshServer() as server:
+        path = server.root / "film"
+        async with open_transport(server, connections=4) as transport:
+            await until(lambda: transport.connections == 4)
+            lane, target = transport._all.all[1], Memory()
+            frozen = served_by(server, lane)
+            if sends:
+                item, counts = sending(content, str(path).encode())
+                work = asyncio.create_task(transport.send(item))
+            else:
+                path.write_bytes(content)
+                fetch = fetching(path, target, await mtime_of(transport, path))
+                work = asyncio.create_task(transport.receive(fetch))
+            await until(lambda: lane.on_way > 0)
+            frozen.suspend()
+            try:
+                async with asyncio.timeout(LIMIT_S):
+                    await work
+                assert (path.read_bytes() if sends else bytes(target.content)) == content
+                if sends:
+                    assert sum(counts) == SIZE
+                    assert lane not in transport._all.all  # a second copy of a block may be on its way there
+            finally:
+                frozen.resume()
 
 
 async def test_a_server_that_lets_in_few_is_no_fault() -> None:
