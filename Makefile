@@ -23,8 +23,7 @@ demo: $(READY)
 	$(BIN)/connect-helper demo $(DEMO_ARGS)
 
 test: programs $(READY_DEV) $(READY_NPM)
-	@mkdir -p artefacts && rm -f artefacts/pytest-exit-code
-	$(BIN)/python -m pytest -n auto --dist loadgroup $(PYTEST_ARGS); code=$$?; echo $$code > artefacts/pytest-exit-code; exit $$code
+	@scripts/run-tests $(BIN)/python $(PYTEST_ARGS)
 
 check: $(READY_DEV) $(READY_NPM)
 	$(BIN)/ruff check .
