@@ -128,6 +128,7 @@ class Receiver:
         except (ClientError, ConnectionError, asyncio.IncompleteReadError):
             end = End.LOST
         finally:
+            self._reading = None  # over: another request that wants the upload waits for the disk alone
             await self._flush()
         return end
 

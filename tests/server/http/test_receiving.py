@@ -6,6 +6,7 @@ import asyncio
 import errno
 import hashlib
 import os
+import threading
 from collections.abc import Iterator
 from concurrent.futures import Executor
 from pathlib import Path
@@ -138,3 +139,24 @@ async def test_broken_off_it_leaves_what_came(handle: int, disk: Executor, how: 
             await running
     assert os.pread(handle, 10, 0) == b"abc"
     assert destination.offset == 3
+
+
+async def test_taken_over_while_the_last_bytes_are_written(
+    handle: int, disk: Executor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A broken connection is over before its bytes are on the disk; the next request may come meanwhile."""
+    may_write, write = threading.Event(), os.pwritev
+
+    def slowly(file: int, views: list[memoryview], offset: int) -> int:
+        assert may_write.wait(30)
+        return write(file, views, offset)
+
+    monkeypatch.setattr(os, "pwritev", slowly)
+    receiver = Receiver(Pieces(b"abc"), Destination(handle, 0, 0), disk=disk, pace=at_once, idle_s=5)
+    running = asyncio.create_task(receiver.run(10, untold), name="receive")
+    for _ in range(10):
+        await asyncio.sleep(0)
+    receiver.let_go()
+    may_write.set()
+    assert await running is End.WHOLE
+    assert os.pread(handle, 10, 0) == b"abc"
