@@ -290,6 +290,8 @@ class Download:
 
     async def _go_on(self, source: Facts, record: Record, partial: PartialFile, hashes: BlockHashes) -> int:
         """How many bytes of the partial file can be kept; 0 when anything is in doubt."""
+        if record.source.etag and source.etag and record.source.etag != source.etag:
+            return 0
         decision = decide_partial(
             self._work.overwrite_for(record),
             self._policies.resume,
@@ -320,6 +322,7 @@ class Download:
         item = ReceiveItem(
             self._job.source, source.size, source.mtime_ns, partial, offset, hashes, self._tracker.advance
         )
+        item.etag = source.etag
         item.writes_itself = self._is_small and not offset
         unfinished = self._unfinished(source, partial, item)
         if self._policies.resume != "none":
@@ -402,7 +405,7 @@ class Download:
             partial=os.fsdecode(partial.path),
             device=partial.identity.device,
             inode=partial.identity.inode,
-            source=SourceId(source.size, source.mtime_ns),
+            source=SourceId(source.size, source.mtime_ns, etag=source.etag),
             hashes=item.hashes,
             sends=False,
         )

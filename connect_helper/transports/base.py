@@ -31,6 +31,7 @@ class Facts:
     size: int  # bytes
     mtime_ns: int  # SFTP knows whole seconds only
     atime_ns: int = 0
+    etag: str = ""  # strong, of exactly this content; "" where the far side tells none
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +161,8 @@ class SendItem:
     `hashes` was fed the bytes before `offset` and is fed the rest. `done` is kept at the last place up
     to which the far side has confirmed everything, also when sending breaks off. `times`, of access and
     modification in ns, may be set together with the last byte, and then become None. `arrived` is what the
-    far side said about the partial file after that, where it came along; None: ask.
+    far side said about the partial file after that, where it came along; None: ask. `target` is the final
+    name, for far sides that want to hear it first.
     """
 
     source: LocalSource
@@ -172,6 +174,7 @@ class SendItem:
     times: tuple[int, int] | None = None
     done: Mark = field(default_factory=Mark)
     arrived: Facts | None = None
+    target: bytes = b""
 
 
 @dataclass(slots=True)
@@ -179,8 +182,9 @@ class ReceiveItem:
     """One file to fetch: bytes `offset` to `size` of `path`, into the open `target`.
 
     `hashes` and `done` as in SendItem; `done` is the last place up to which everything was written.
-    Raises SourceChanged when the far side has another size or time than given here. With `writes_itself` a
-    small file may be left in `content`, for the caller to write together with what else it does then.
+    Raises SourceChanged when the far side has another size, time or strong tag (`etag`) than given here. With
+    `writes_itself` a small file may be left in `content`, for the caller to write together with what else it
+    does then.
     """
 
     path: bytes
@@ -193,6 +197,7 @@ class ReceiveItem:
     done: Mark = field(default_factory=Mark)
     writes_itself: bool = False
     content: bytes | memoryview | None = None
+    etag: str = ""
 
 
 class RateLimiter(Protocol):
@@ -261,7 +266,7 @@ class Transport(Protocol):
         ...
 
     async def digest(self, path: bytes, algorithm: str, length: int, *, expected: str) -> str:
-        """Hex digest of the first `length` bytes of a remote file, which has to have them.
+        """Hex digest of the first `length` bytes of a remote file, which has to have them; "": none is told.
 
         `algorithm` is a name of hashlib. A program on the server is believed when it says `expected`
         (it may see other paths than SFTP does); in any other case the file is read back.

@@ -49,6 +49,7 @@ CONNECT_LIMIT_S: Final = 30.0
 ANSWER_LIMIT_S: Final = 60.0  # without a byte from the server
 LONG_LIMIT_S: Final = 1800.0  # where the server reads or joins a whole file before it answers
 ERROR_LIMIT: Final = 64 * 1024  # bytes of an error's text
+FAR_S: Final = 0.01  # from question to answer: from here on several connections carry more than one
 CONNECTIONS: Final = 16
 
 
@@ -104,6 +105,7 @@ class HttpConnection:
         self._session: aiohttp.ClientSession | None = None
         self._waiting = 0
         self._heard = 0.0
+        self._quickest_s = float("inf")  # from question to answer
         host = f"[{endpoint.host}]" if ":" in endpoint.host else endpoint.host
         self._base = f"{endpoint.scheme}://{host}:{endpoint.port}"
 
@@ -136,6 +138,11 @@ class HttpConnection:
     def silent_s(self) -> float:
         """Seconds since the server last answered anything; 0 when it owes no answer."""
         return time.monotonic() - self._heard if self._waiting else 0.0
+
+    @property
+    def is_far(self) -> bool:
+        """Whether answers take so long that one connection would leave the line idle."""
+        return self._quickest_s >= FAR_S
 
     def heard(self) -> None:
         """Note that something moves."""
@@ -171,6 +178,7 @@ class HttpConnection:
         limit_s = LONG_LIMIT_S if long else ANSWER_LIMIT_S
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_LIMIT_S, sock_read=limit_s)
         self.heard()
+        asked = time.monotonic()
         self._waiting += not long
         try:
             async with self._session.request(
@@ -182,6 +190,8 @@ class HttpConnection:
                 allow_redirects=False,
             ) as answer:
                 self.heard()
+                if data is None:
+                    self._quickest_s = min(self._quickest_s, time.monotonic() - asked)
                 yield answer
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise self._translated(error) from error
@@ -227,13 +237,14 @@ def _tls(ca_file: str) -> ssl.SSLContext:
 
 async def refusal(answer: aiohttp.ClientResponse, side: Side, name: bytes) -> TransferError:
     """Our error for an answer that is no success; `name` is what it was about."""
-    reason = await _reason(answer)
+    reason = await reason_of(answer)
     shown = display(name)
     kind, sentence = _row(answer.status, reason, side)
     return kind(sentence.format(name=shown), internal_message=f"{shown}: HTTP {answer.status} {reason}")
 
 
-async def _reason(answer: aiohttp.ClientResponse) -> str:
+async def reason_of(answer: aiohttp.ClientResponse) -> str:
+    """The word our server gives for a refusal; "" when it gives none, or is another one."""
     text = b""
     while len(text) < ERROR_LIMIT and (piece := await answer.content.read(ERROR_LIMIT)):
         text += piece

@@ -20,6 +20,7 @@ from connect_helper.errors import ConnectionLost, SourceDenied, SourceError, Tra
 from connect_helper.spec.names import display, safe_component
 from connect_helper.transports.base import Enters, Entry, Facts, Kind
 from connect_helper.transports.http_connection import HttpConnection, refusal
+from connect_helper.transports.http_ranges import strong_tag
 
 MANIFEST: Final = "/fallback/v1/manifest"
 LINE_LIMIT: Final = 256 * 1024  # bytes
@@ -92,7 +93,8 @@ def _line(line: dict[str, Any], path: bytes) -> Line:
     if abs(mtime_ns) > _LARGEST:
         raise _senseless(path)
     names = tuple(name.split(b"/")) if name else ()
-    return Line(names, Facts(kinds[kind], size, mtime_ns), kind != "unreadable")
+    facts = Facts(kinds[kind], size, mtime_ns, etag=strong_tag(line.get("etag")))
+    return Line(names, facts, kind != "unreadable")
 
 
 def _name(line: dict[str, Any], path: bytes) -> bytes:

@@ -1,21 +1,28 @@
-"""Remembers under which address a server keeps an unfinished upload, so that a later session finds it.
+"""Remembers under which addresses a server keeps an unfinished upload, so that a later session finds it.
 
-One small private file for each, named by a hash of server and path. It holds no secret: the address opens
-nothing without a token. What the server has long forgotten is swept.
+One small private file for each, named by a hash of server and path:
+
+    {"parts": [{"address": "/...", "start": 0, "length": 0}, ...]}
+
+It holds no secret: the addresses open nothing without a token. What the server has long forgotten is swept.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import time
+from collections.abc import Iterable
+from itertools import pairwise
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from connect_helper.settings import write_private
+from connect_helper.transports.http_upload import PARTS_LIMIT, UploadPart
 
 FOLDER: Final = "http"
 KEPT_S: Final = 14 * 86_400.0  # servers forget unfinished uploads sooner
-LIMIT: Final = 4096  # characters
+LIMIT: Final = 4096  # characters of an address
 
 
 class UploadNotes:
@@ -28,16 +35,20 @@ class UploadNotes:
     def _path(self, name: bytes) -> Path:
         return self._folder / hashlib.sha256(self._server + b"\0" + name).hexdigest()
 
-    def put(self, name: bytes, upload: str) -> None:
+    def put(self, name: bytes, parts: Iterable[UploadPart]) -> None:
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        write_private(self._path(name), upload)
+        told = [{"address": part.address, "start": part.start, "length": part.length} for part in parts]
+        write_private(self._path(name), json.dumps({"parts": told}))
 
-    def get(self, name: bytes) -> str | None:
+    def get(self, name: bytes) -> list[UploadPart]:
+        """The parts, by their place in the file; none where nothing usable was noted."""
         try:
-            text = self._path(name).read_text(encoding="utf-8")
-        except (OSError, ValueError):
-            return None
-        return text if text.startswith("/") and len(text) < LIMIT and text.isprintable() else None
+            told = json.loads(self._path(name).read_text(encoding="utf-8"))["parts"]
+            parts = sorted((_part(one) for one in told), key=lambda part: part.start)
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            return []
+        apart = all(one.end <= other.start for one, other in pairwise(parts))
+        return parts if apart and len(parts) <= PARTS_LIMIT else []
 
     def drop(self, name: bytes) -> None:
         self._path(name).unlink(missing_ok=True)
@@ -49,3 +60,13 @@ class UploadNotes:
         for path in self._folder.iterdir():
             if path.lstat().st_mtime < time.time() - KEPT_S:
                 path.unlink(missing_ok=True)
+
+
+def _part(told: dict[str, Any]) -> UploadPart:
+    address, start, length = told["address"], told["start"], told["length"]
+    usable = isinstance(address, str) and address.startswith("/") and address.isprintable()
+    if not usable or len(address) > LIMIT or type(start) is not int or type(length) is not int:
+        raise ValueError("no part")
+    if start < 0 or length < 0:
+        raise ValueError("no part")
+    return UploadPart(address, start, length)

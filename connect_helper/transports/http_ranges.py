@@ -1,4 +1,8 @@
-"""Fetches parts of a file by GET, and believes no answer that is not exactly what was asked for (REL-6)."""
+"""Fetches parts of a file by GET, and believes no answer that is not exactly what was asked for (REL-6).
+
+Whatever is added to bytes that are here already is asked for with `If-Range` and the strong tag they had: so
+neither two versions of a file nor a file and an error page are ever put together.
+"""
 
 from __future__ import annotations
 
@@ -16,13 +20,27 @@ import aiohttp
 
 from connect_helper.errors import LengthMismatch, SourceChanged, SourceError
 from connect_helper.spec.names import display
-from connect_helper.transports.base import Mark, RateLimiter, ReceiveItem
+from connect_helper.transports.base import RateLimiter, ReceiveItem
+from connect_helper.transports.groups import first_error
 from connect_helper.transports.http_connection import HttpConnection, refusal
+from connect_helper.transports.http_order import InOrder, Part
 
 FILES: Final = "/fallback/v1/files/"
 BATCH: Final = 1024 * 1024  # bytes written at once
+PART: Final = 8 * 1024 * 1024  # bytes of one request where several run side by side
+SMALLEST_PART: Final = 1024 * 1024
+PARTS: Final = 4  # requests for one file side by side
+FURTHER: Final = 9  # requests of all files together, beside the first of each
+SECOND: Final = 10  # slices of the rate limiter
 _RANGE: Final = re.compile(r"bytes ([0-9]{1,19})-([0-9]{1,19})/([0-9]{1,19})", re.ASCII)
+_OUTSIDE: Final = re.compile(r"bytes \*/([0-9]{1,19})", re.ASCII)
 _DIGEST: Final = re.compile(r"(?:^|,)\s*sha-256=:([A-Za-z0-9+/=]{44}):")
+_STRONG: Final = re.compile(r'"[\x21\x23-\x7e]{1,200}"')  # RFC 9110 section 8.8.3, ASCII only
+
+
+def strong_tag(text: object) -> str:
+    """`text` if it is a strong entity tag, "" for a weak one or anything else."""
+    return text if isinstance(text, str) and _STRONG.fullmatch(text) else ""
 
 
 class RangeClient:
@@ -31,36 +49,92 @@ class RangeClient:
     def __init__(self, http: HttpConnection, limiter: RateLimiter) -> None:
         self._http = http
         self._limiter = limiter
+        self._further = asyncio.Semaphore(FURTHER)
+        self._whole_only = False  # a server, or a proxy before it, that knows nothing of ranges
 
     async def receive(self, item: ReceiveItem) -> None:
-        """See `Transport.receive`."""
+        """See `Transport.receive`: over one connection, or several where that is quicker."""
         if item.offset == item.size:
             return
-        async with self._part(item.path, item.offset, item.size - item.offset) as answer:
-            if _whole_size(answer) != item.size or not _same_second(answer, item.mtime_ns):
-                raise SourceChanged(f"{display(item.path)} changed on the server; fetch it again.")
-            await self._store(item, answer)
+        if item.offset and not strong_tag(item.etag):
+            raise _changed(item.path)  # nothing proves what it would be added to: from the start
+        order = InOrder(item, lambda: min(BATCH, self._limiter.block_limit()))
+        if not self._divides(item):
+            part = await order.part(item.size, item.size)
+            if part is not None:
+                await self._fetch(item, order, part)
+            return
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._fetch_parts(item, order), name="first part")
+                for _ in range(PARTS - 1):
+                    tasks.create_task(self._fetch_beside(item, order), name="further part")
+        except BaseExceptionGroup as group:
+            failure = first_error(group)
+        else:
+            return
+        raise failure
 
-    async def _store(self, item: ReceiveItem, answer: aiohttp.ClientResponse) -> None:
-        pieces: list[bytes] = []
-        gathered, at = 0, item.offset
-        async for piece in answer.content.iter_any():
-            self._http.heard()
-            pieces.append(piece)
-            gathered += len(piece)
-            if at + gathered > item.size:
-                raise LengthMismatch(f"{display(item.path)}: the server sent more than the file has.")
-            await self._limiter.take(len(piece))
-            self._http.heard()
-            if gathered >= min(BATCH, self._limiter.block_limit()):
-                item.done = await asyncio.to_thread(_write, item, at, pieces)
-                item.sink(gathered)
-                at, gathered, pieces = at + gathered, 0, []
-        if gathered:
-            item.done = await asyncio.to_thread(_write, item, at, pieces)
-            item.sink(gathered)
-        if at + gathered != item.size:
+    def _divides(self, item: ReceiveItem) -> bool:
+        """A near server fills one connection, and a low rate limit too."""
+        worthwhile = item.size - item.offset >= 2 * PART and self._http.is_far
+        return bool(strong_tag(item.etag)) and worthwhile and self._is_fast and not self._whole_only
+
+    @property
+    def _is_fast(self) -> bool:
+        """Whether parts that wait for their turn are soon fetched again after a stop."""
+        return self._limiter.block_limit() * SECOND >= PART
+
+    async def _fetch_beside(self, item: ReceiveItem, order: InOrder) -> None:
+        if not self._further.locked():
+            async with self._further:
+                await self._fetch_parts(item, order, further=True)
+
+    async def _fetch_parts(self, item: ReceiveItem, order: InOrder, *, further: bool = False) -> None:
+        while self._is_fast or not further:
+            size = min(PART, max(SMALLEST_PART, order.left // (2 * PARTS)))  # smaller towards the end
+            part = await order.part(size, 2 * PARTS * PART)
+            if part is None:
+                return
+            await self._fetch(item, order, part)
+
+    async def _fetch(self, item: ReceiveItem, order: InOrder, part: Part) -> None:
+        async with self._answer(item, part) as answer:
+            async for piece in answer.content.iter_any():
+                self._http.heard()
+                if part.arrived + len(piece) > part.length:
+                    raise LengthMismatch(f"{display(item.path)}: the server sent more than the file has.")
+                await self._limiter.take(len(piece))
+                self._http.heard()
+                await order.add(part, piece)
+        if part.arrived != part.length:
+            await order.flush()  # what came is right, and may be gone on from
             raise LengthMismatch(f"{display(item.path)}: the server sent less than the file has.")
+
+    @asynccontextmanager
+    async def _answer(self, item: ReceiveItem, part: Part) -> AsyncIterator[aiohttp.ClientResponse]:
+        """The answer that holds exactly `part`. Raises SourceChanged, SourceError."""
+        path, tag = item.path, strong_tag(item.etag)
+        headers = {"Range": f"bytes={part.offset}-{part.offset + part.length - 1}"}
+        if tag:
+            headers["If-Range"] = tag
+        async with self._http.request("GET", _address(path), headers=headers) as answer:
+            if answer.status == 416:
+                raise _outside(answer, item)
+            if answer.status == 200 and not _is_whole(answer, item, part):
+                self._whole_only = bool(tag) and answer.headers.get("ETag") == tag
+                raise _changed(path)
+            if answer.status == 206:
+                start, end, size = _content_range(answer, path)
+                if size != item.size:
+                    raise _changed(path)
+                if (start, end) != (part.offset, part.offset + part.length):
+                    raise _other_part(path)
+            elif answer.status != 200:
+                raise await refusal(answer, "source", path)
+            if not _same_second(answer, item.mtime_ns) or (tag and answer.headers.get("ETag") != tag):
+                raise _changed(path)
+            yield answer
 
     async def read(self, path: bytes, offset: int, length: int) -> bytes:
         """The bytes there; fewer only where the file ends."""
@@ -94,22 +168,22 @@ class RangeClient:
         except binascii.Error:
             return ""
 
-    @asynccontextmanager
-    async def _part(self, path: bytes, offset: int, length: int) -> AsyncIterator[aiohttp.ClientResponse]:
-        headers = {"Range": f"bytes={offset}-{offset + length - 1}"}
-        async with self._http.request("GET", _address(path), headers=headers) as answer:
-            if answer.status == 416:
-                raise SourceChanged(f"{display(path)} changed on the server; fetch it again.")
-            if answer.status != 206:
-                raise await refusal(answer, "source", path)
-            start, end, size = _content_range(answer, path)
-            if start != offset or end != min(offset + length, size):
-                raise _other_part(path)
-            yield answer
-
 
 def _address(path: bytes) -> str:
     return FILES + quote(path.lstrip(b"/"), safe="/")
+
+
+def _is_whole(answer: aiohttp.ClientResponse, item: ReceiveItem, part: Part) -> bool:
+    """Whether an answer without ranges is what was asked for all the same: all of the file."""
+    unencoded = answer.headers.get("Content-Encoding", "identity") == "identity"
+    return not part.offset and part.length == item.size and answer.content_length == item.size and unencoded
+
+
+def _outside(answer: aiohttp.ClientResponse, item: ReceiveItem) -> SourceError:
+    """What it means that the server has no such part."""
+    found = _OUTSIDE.fullmatch(answer.headers.get("Content-Range", ""))
+    same = found is not None and int(found.group(1)) == item.size
+    return _other_part(item.path) if same else _changed(item.path)
 
 
 def _content_range(answer: aiohttp.ClientResponse, path: bytes) -> tuple[int, int, int]:
@@ -123,10 +197,6 @@ def _content_range(answer: aiohttp.ClientResponse, path: bytes) -> tuple[int, in
     return start, last + 1, size
 
 
-def _whole_size(answer: aiohttp.ClientResponse) -> int:
-    return int(answer.headers["Content-Range"].rpartition("/")[2])
-
-
 def _same_second(answer: aiohttp.ClientResponse, mtime_ns: int) -> bool:
     try:
         moment = parsedate_to_datetime(answer.headers.get("Last-Modified", ""))
@@ -135,11 +205,8 @@ def _same_second(answer: aiohttp.ClientResponse, mtime_ns: int) -> bool:
     return int(moment.timestamp()) == max(0, mtime_ns) // 10**9
 
 
-def _write(item: ReceiveItem, at: int, pieces: list[bytes]) -> Mark:
-    item.target.write(at, pieces)
-    for piece in pieces:
-        item.hashes.feed(piece)
-    return item.hashes.mark()
+def _changed(path: bytes) -> SourceChanged:
+    return SourceChanged(f"{display(path)} changed on the server; fetch it again.")
 
 
 def _other_part(path: bytes) -> SourceError:

@@ -1,21 +1,21 @@
 """HTTPS (or HTTP): the `Transport` for where SSH does not get through. Wire: docs/http-fallback.md.
 
-What this program sends is a nameless upload on the server until `publish` joins it under its name, and with
-that goes the digest of all that was read here: the server compares it before the name is given. So a partial
-file's content is vouched for at the end rather than looked at on the way, which tokens for sending forbid.
+What this program sends is one or several nameless uploads on the server until `publish` joins them under
+the file's name. With that goes the digest of all that was read here, and the server compares it before the
+name is given: so a partial file's content is vouched for at the end rather than looked at on the way, which
+tokens for sending forbid. Any tus server in its place does too: one that cannot join gets each file as one
+upload that has its name from the start, and one that compares nothing leaves the receipt at the size.
 """
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import json
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from connect_helper.errors import (
     ConnectionLost,
@@ -38,31 +38,15 @@ from connect_helper.transports.base import (
     SendItem,
     everywhere,
 )
-from connect_helper.transports.http_connection import HttpConnection, HttpEndpoint, refusal
+from connect_helper.transports.http_connection import HttpConnection, HttpEndpoint, reason_of, refusal
 from connect_helper.transports.http_manifest import lines, scan
 from connect_helper.transports.http_notes import UploadNotes
 from connect_helper.transports.http_ranges import FILES, RangeClient
+from connect_helper.transports.http_sending import PartSender
+from connect_helper.transports.http_upload import Span, Upload, UploadPart
 from connect_helper.transports.tus_client import TusClient
 
-if TYPE_CHECKING:
-    from hashlib import _Hash
-
-PIECE: Final = 4 * 1024 * 1024  # bytes of one request that sends
-SMALLEST_PIECE: Final = 64 * 1024
-SECOND: Final = 10  # slices of the rate limiter
-STALLS: Final = 5  # pieces in a row of which nothing arrived
 FOLDERS: Final = "/fallback/v1/folders"
-NEEDED: Final = frozenset({"creation", "concatenation"})
-
-
-@dataclass(slots=True)
-class _Upload:
-    """An unfinished upload of ours."""
-
-    address: str
-    offset: int  # what the server has confirmed
-    digest: _Hash | None = None  # of what was read here before `offset`; None: not known yet
-    mtime_ns: int | None = None
 
 
 class HttpTransport:
@@ -85,14 +69,15 @@ class HttpTransport:
         self._tus = TusClient(self._http, limiter)
         self._files = RangeClient(self._http, limiter)
         self._notes = UploadNotes(resume_folder, f"{endpoint.scheme}://{endpoint}")
-        self._uploads: dict[bytes, _Upload] = {}
+        self._parts = PartSender(self._http, self._tus, limiter)
+        self._uploads: dict[bytes, Upload] = {}
         self._folders: set[bytes] = set()
 
     async def __aenter__(self) -> HttpTransport:
         try:
             await self._http.open()
-            offered = await self._tus.extensions()
-            if self._sends and not offered >= NEEDED:
+            offer = await self._tus.ask()
+            if self._sends and "creation" not in offer.extensions:
                 raise TargetError("The server's way of taking files over HTTP is not known here.")
             await self._check_token()
             await asyncio.to_thread(self._notes.sweep)
@@ -155,10 +140,13 @@ class HttpTransport:
         return await asyncio.gather(*(self._files.read(path, *one) for one in ranges))
 
     async def digest(self, path: bytes, algorithm: str, length: int, *, expected: str) -> str:
-        """See `Transport.digest`. For an upload of ours `expected` is right or `publish` will fail."""
+        """See `Transport.digest`. Where the server compares, `expected` is right or sending has failed.
+
+        Our server compares all of a file once more when it gives it its name.
+        """
         if self._sends:
             if path in self._uploads:
-                return expected
+                return expected if self._tus.offer.compares else ""
             raise SourceDenied(f"{display(path)} cannot be read with a token for sending.")
         if algorithm == "sha256" and (told := await self._files.sha256(path)):
             return told
@@ -167,6 +155,7 @@ class HttpTransport:
             raise SourceMissing(f"{display(path)} is not on the server.")
         hashes = BlockHashes(algorithm)
         nowhere = ReceiveItem(path, length, facts.mtime_ns, _Nowhere(), 0, hashes, lambda _count: None)
+        nowhere.etag = facts.etag
         await self._files.receive(nowhere)
         return hashes.digest()
 
@@ -177,89 +166,61 @@ class HttpTransport:
 
     # Sending -------------------------------------------------------------------------------------
 
-    async def _known(self, path: bytes) -> _Upload | None:
+    async def _known(self, path: bytes) -> Upload | None:
         """An unfinished upload of this or an earlier session, as the server has it now."""
-        address = await asyncio.to_thread(self._notes.get, path)
-        if address is None:
+        noted = await asyncio.to_thread(self._notes.get, path)
+        if not noted:
             return None
-        offset = await self._tus.offset(address, path)
-        if offset is None:
+        offsets = await asyncio.gather(*(self._tus.offset(part.address, path) for part in noted))
+        there = [part for part, sent in zip(noted, offsets, strict=True) if sent is not None]
+        for part, sent in zip(noted, offsets, strict=True):
+            part.sent = sent or 0
+        if not there or any(part.sent > part.length for part in there):
             await self._forget(path)
             return None
-        upload = self._uploads.setdefault(path, _Upload(address, offset))
-        upload.offset = offset
+        upload = self._uploads.setdefault(path, Upload(there[-1].end))
+        upload.parts = there
         return upload
 
     async def _forget(self, path: bytes) -> None:
         self._uploads.pop(path, None)
         await asyncio.to_thread(self._notes.drop, path)
 
+    async def _drop(self, upload: Upload, path: bytes) -> None:
+        """Give up what the server has of a file."""
+        for part in upload.parts:
+            await self._tus.drop(part.address, path)
+        await self._forget(path)
+
     async def send(self, item: SendItem) -> None:
         upload = await self._begun(item)
-        await self._catch_up(item, upload)
-        stalled = 0
-        while upload.offset < item.source.size:
-            length = min(self._piece(), item.source.size - upload.offset)
-            piece = await asyncio.to_thread(item.source.read, upload.offset, length)
-            before = upload.offset
-            after = await self._tus.append(upload.address, before, piece, item.partial)
-            if after is None:
-                after = await self._tus.offset(upload.address, item.partial)
-            if after is None or not before <= after <= before + length:
-                await self._forget(item.partial)
-                raise ConnectionLost(
-                    "The server lost what was sent; start the transfer again to go on.",
-                    internal_message=f"upload at {after} instead of {before} to {before + length}",
-                )
-            stalled = stalled + 1 if after == before else 0
-            if stalled >= STALLS:
-                raise ConnectionLost("The server takes no more bytes; start the transfer again to go on.")
-            await self._advance(item, upload, piece[: after - before])
+        one_note = asyncio.Lock()  # an older list must not replace a longer one
+
+        async def begin(span: Span) -> UploadPart:
+            named = None if self._tus.offer.joins else self._relative(item.target)
+            part = UploadPart(await self._tus.create(span[1], item.partial, named=named), *span)
+            upload.add(part)
+            async with one_note:
+                await asyncio.to_thread(self._notes.put, item.partial, list(upload.parts))
+            return part
+
+        await self._parts.send(item, upload, begin)
         item.arrived = Facts("file", upload.offset, 0)
 
-    def _piece(self) -> int:
-        return min(PIECE, max(SMALLEST_PIECE, self._limiter.block_limit() * SECOND))
-
-    async def _begun(self, item: SendItem) -> _Upload:
+    async def _begun(self, item: SendItem) -> Upload:
         """The upload to go on with, or a new one where sending begins at the start."""
+        self._relative(item.partial)
         upload = await self._known(item.partial)
         size = item.source.size
-        if upload is not None and item.offset and item.offset <= upload.offset <= size:
-            return upload
         if upload is not None:
-            await self._tus.drop(upload.address, item.partial)
-            await self._forget(item.partial)
-            if item.offset:
-                raise ConnectionLost("The server lost what was sent; start the transfer again to go on.")
-        elif item.offset:
+            if item.offset and item.offset <= upload.offset and upload.parts[-1].end <= size:
+                upload.size = size
+                return upload
+            await self._drop(upload, item.partial)
+        if item.offset:
             raise ConnectionLost("The server lost what was sent; start the transfer again to go on.")
-        self._relative(item.partial)
-        upload = _Upload(await self._tus.create(size, item.partial), 0, hashlib.sha256())
-        await asyncio.to_thread(self._notes.put, item.partial, upload.address)
-        self._uploads[item.partial] = upload
+        self._uploads[item.partial] = upload = Upload(size)
         return upload
-
-    async def _catch_up(self, item: SendItem, upload: _Upload) -> None:
-        """Hash what the server has already: it is compared with what is here when the file gets its name."""
-        item.done = item.hashes.mark()
-        upload.digest = hashlib.sha256()
-        for offset in range(0, upload.offset, PIECE):
-            length = min(PIECE, upload.offset - offset)
-            piece = await asyncio.to_thread(item.source.read, offset, length)
-            await asyncio.to_thread(upload.digest.update, piece)
-            if offset + length > item.offset:
-                news = piece[max(0, item.offset - offset) :]
-                await asyncio.to_thread(item.hashes.feed, news)
-                item.sink(len(news))
-                item.done = item.hashes.mark()
-
-    async def _advance(self, item: SendItem, upload: _Upload, arrived: bytes) -> None:
-        if not arrived:
-            return
-        await asyncio.to_thread(_feed, item.hashes, upload, arrived)
-        upload.offset += len(arrived)
-        item.done = item.hashes.mark()
-        item.sink(len(arrived))
 
     async def truncate(self, path: bytes, length: int) -> None:
         """See `Transport.truncate`. What an upload has beyond `length` is compared at its end."""
@@ -275,13 +236,14 @@ class HttpTransport:
         upload = self._uploads.get(partial)
         if upload is None or upload.digest is None:
             raise _not_over_http(partial)
-        await self._tus.join(
-            (upload.address,),
-            self._relative(target),
-            sha256=upload.digest.hexdigest(),
-            mtime_ns=upload.mtime_ns,
-            fresh=how != "replace",
-        )
+        if self._tus.offer.joins:
+            await self._tus.join(
+                [part.address for part in upload.parts],
+                self._relative(target),
+                sha256=upload.digest.hexdigest(),
+                mtime_ns=upload.mtime_ns,
+                fresh=how != "replace",
+            )
         await self._forget(partial)
 
     def is_new(self, folder: bytes) -> bool:
@@ -299,6 +261,8 @@ class HttpTransport:
         headers = {"Content-Type": "application/json"}
         data = json.dumps(body).encode()
         async with self._http.request("POST", FOLDERS, headers=headers, data=data) as answer:
+            if answer.status in (404, 405, 412) and not await reason_of(answer):
+                raise TargetError(f"{display(path)}: this server takes files over HTTP, but no folders.")
             if answer.status not in (200, 201):
                 raise await refusal(answer, "target", path)
         self._folders.add(relative)
@@ -314,8 +278,7 @@ class HttpTransport:
         upload = await self._known(path)
         if upload is None:
             raise _not_over_http(path)
-        await self._tus.drop(upload.address, path)
-        await self._forget(path)
+        await self._drop(upload, path)
 
     # What HTTP has no words for --------------------------------------------------------------------
 
@@ -334,12 +297,6 @@ class _Nowhere:
 
     def write(self, offset: int, data: Sequence[bytes | memoryview]) -> None:
         return None
-
-
-def _feed(hashes: BlockHashes, upload: _Upload, data: bytes) -> None:
-    hashes.feed(data)
-    if upload.digest is not None:
-        upload.digest.update(data)
 
 
 def _names(path: bytes) -> tuple[bytes, ...]:

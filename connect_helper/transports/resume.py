@@ -3,8 +3,8 @@
 One small JSON file per unfinished file, in a folder only the user can read:
 
     {"version": 1, "transfer_id": "...", "partial": "...", "partial_device": 0, "partial_inode": 0,
-     "source": {"size": 0, "mtime_ns": 0, "inode": 0}, "offset": 0, "blocks": ["hex", ...], "tail": "hex",
-     "direction": "receive"}
+     "source": {"size": 0, "mtime_ns": 0, "inode": 0, "etag": ""}, "offset": 0, "blocks": ["hex", ...],
+     "tail": "hex", "direction": "receive"}
 
 A record proves nothing by itself (REL-5): whoever goes on compares the source's identity and hashes
 again what is there. All functions block: run them in a thread.
@@ -40,11 +40,12 @@ SLOTS: Final = 100  # transfers to one target at a time that can all be gone on 
 
 @dataclass(frozen=True, slots=True)
 class SourceId:
-    """Which content the partial file was begun from; `inode` is 0 where the far side has none."""
+    """Which content the partial file was begun from; `inode` 0, `etag` "": the far side has none."""
 
     size: int
     mtime_ns: int
     inode: int = 0
+    etag: str = ""
 
 
 @dataclass(frozen=True, slots=True)

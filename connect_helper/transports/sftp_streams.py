@@ -15,7 +15,7 @@ from abc import ABC, abstractmethod
 from collections import deque
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any, Final
+from typing import Final
 
 import asyncssh
 
@@ -23,6 +23,7 @@ from connect_helper.errors import ConnectionLost, ContentError, SourceChanged, T
 from connect_helper.spec.names import display
 from connect_helper.transports.base import Mark, RateLimiter, ReceiveItem, SendItem
 from connect_helper.transports.error_map import Side
+from connect_helper.transports.groups import first_error
 from connect_helper.transports.lane import Lane
 from connect_helper.transports.lanes import Lanes
 from connect_helper.transports.pipe import Data
@@ -95,7 +96,7 @@ class _Move(ABC):
                     await self._any_news()
                 self._release()
         except BaseExceptionGroup as group_error:
-            failure = _first(group_error)
+            failure = first_error(group_error)
         else:
             return
         finally:
@@ -301,13 +302,6 @@ class _Move(ABC):
 def _useless(error: TransferError) -> None:
     """A connection shows another file system, or nothing at all: this file goes without it."""
     _log.info("a further connection is of no use: %s", error.internal_message)
-
-
-def _first(group: BaseExceptionGroup[Any]) -> BaseException:
-    found: BaseException = group
-    while isinstance(found, BaseExceptionGroup):
-        found = next((one for one in found.exceptions if isinstance(one, TransferError)), found.exceptions[0])
-    return found
 
 
 class _Prefix:

@@ -1,14 +1,15 @@
 """The client's half of tus 1.0.0 (tus.io/protocols/resumable-upload): one upload, its bytes, its name.
 
-A file travels as a partial upload, which has no name, and gets one by being joined ("concatenation"): so
-nothing has its name before it is whole, and the server compares its digest first.
+Where the server can join uploads ("concatenation") a file travels as partial ones, which have no name, and
+gets one by being joined: so nothing has its name before it is whole, and our server compares its digest
+first. A server that cannot hears the name at the beginning.
 """
 
 from __future__ import annotations
 
 import base64
-import hashlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from connect_helper.errors import ConnectionLost, TargetError
@@ -21,27 +22,50 @@ _STREAM: Final = {**_VERSION, "Content-Type": "application/offset+octet-stream"}
 _WRITE: Final = 256 * 1024  # bytes handed to the connection at once
 
 
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What a server can do, as it says itself."""
+
+    extensions: frozenset[str] = frozenset()
+    checksums: frozenset[str] = frozenset()
+
+    @property
+    def joins(self) -> bool:
+        """Parts can be sent side by side and get their name at the end."""
+        return "concatenation" in self.extensions
+
+    @property
+    def compares(self) -> bool:
+        """The server compares what arrives with the SHA-256 of what was sent."""
+        return "checksum" in self.extensions and "sha256" in self.checksums
+
+
 class TusClient:
     """Requests about uploads; errors are ours, about the file called `name`."""
 
     def __init__(self, http: HttpConnection, limiter: RateLimiter) -> None:
         self._http = http
         self._limiter = limiter
+        self.offer = Offer()
 
-    async def extensions(self) -> frozenset[str]:
+    async def ask(self) -> Offer:
         """What the server offers. Raises ConnectError, TargetError when it does not speak tus 1.0.0."""
         async with self._http.request("OPTIONS", UPLOADS) as answer:
             if answer.status not in (200, 204):
                 raise await refusal(answer, "target", b"/")
-            versions = answer.headers.get("Tus-Version", "").split(",")
-            if "1.0.0" not in (version.strip() for version in versions):
+            if "1.0.0" not in _words(answer.headers, "Tus-Version"):
                 raise TargetError("The server offers no transfers over HTTP.")
-            offered = answer.headers.get("Tus-Extension", "").split(",")
-            return frozenset(word.strip() for word in offered)
+            extensions = _words(answer.headers, "Tus-Extension")
+            self.offer = Offer(extensions, _words(answer.headers, "Tus-Checksum-Algorithm"))
+            return self.offer
 
-    async def create(self, size: int, name: bytes) -> str:
-        """Begin an upload of `size` bytes; returns its path on the server."""
-        headers = {**_VERSION, "Upload-Length": str(size), "Upload-Concat": "partial"}
+    async def create(self, size: int, name: bytes, *, named: bytes | None = None) -> str:
+        """Begin an upload of `size` bytes; returns its path on the server.
+
+        Of a part, or of a whole file that is to be called `named`.
+        """
+        headers = {**_VERSION, "Upload-Length": str(size)}
+        headers |= {"Upload-Concat": "partial"} if named is None else _metadata(filename=named)
         async with self._http.request("POST", UPLOADS, headers=headers) as answer:
             if answer.status != 201:
                 raise await refusal(answer, "target", name)
@@ -56,15 +80,14 @@ class TusClient:
                 raise await refusal(answer, "target", name)
             return _number(answer.headers.get("Upload-Offset"))
 
-    async def append(self, upload: str, offset: int, piece: bytes, name: bytes) -> int | None:
-        """Send `piece`; returns the new offset, None when HEAD has to tell how far the server got."""
-        digest = base64.b64encode(hashlib.sha256(piece).digest()).decode()
-        headers = {
-            **_STREAM,
-            "Upload-Offset": str(offset),
-            "Upload-Checksum": f"sha256 {digest}",
-            "Content-Length": str(len(piece)),
-        }
+    async def append(self, upload: str, offset: int, piece: bytes, sha256: bytes, name: bytes) -> int | None:
+        """Send `piece`; returns the new offset, None when HEAD has to tell how far the server got.
+
+        `sha256` is the piece's digest.
+        """
+        headers = {**_STREAM, "Upload-Offset": str(offset), "Content-Length": str(len(piece))}
+        if self.offer.compares:
+            headers["Upload-Checksum"] = f"sha256 {base64.b64encode(sha256).decode()}"
         async with self._http.request("PATCH", upload, headers=headers, data=self._paced(piece)) as answer:
             if answer.status in (408, 409, 423, 460):
                 return None
@@ -88,17 +111,11 @@ class TusClient:
 
         Raises AlreadyExists (only with `fresh`, or where the account replaces nothing), ChecksumMismatch.
         """
-        metadata = {"path": path, "sha256": sha256.encode()}
+        metadata = {"path": path, "filename": path, "sha256": sha256.encode()}
         if mtime_ns is not None:
             seconds, rest = divmod(abs(mtime_ns), 10**9)
             metadata["mtime"] = f"{'-' if mtime_ns < 0 else ''}{seconds}.{rest:09}".encode()
-        headers = {
-            **_VERSION,
-            "Upload-Concat": "final;" + " ".join(parts),
-            "Upload-Metadata": ",".join(
-                f"{key} {base64.b64encode(value).decode()}" for key, value in metadata.items()
-            ),
-        }
+        headers = {**_VERSION, "Upload-Concat": "final;" + " ".join(parts), **_metadata(**metadata)}
         if fresh:
             headers["If-None-Match"] = "*"
         async with self._http.request("POST", UPLOADS, headers=headers, long=True) as answer:
@@ -106,10 +123,21 @@ class TusClient:
                 raise await refusal(answer, "target", path)
 
     async def drop(self, upload: str, name: bytes) -> None:
-        """Give an upload up; fine when the server does not know it."""
+        """Give an upload up; fine when the server does not know it, or has no way to be told."""
+        if "termination" not in self.offer.extensions:
+            return
         async with self._http.request("DELETE", upload, headers=_VERSION) as answer:
             if answer.status not in (200, 204, 404, 410):
                 raise await refusal(answer, "target", name)
+
+
+def _words(headers: Mapping[str, str], name: str) -> frozenset[str]:
+    return frozenset(word.strip() for word in headers.get(name, "").split(","))
+
+
+def _metadata(**values: bytes) -> dict[str, str]:
+    pairs = (f"{key} {base64.b64encode(value).decode()}" for key, value in values.items())
+    return {"Upload-Metadata": ",".join(pairs)}
 
 
 def _number(text: str | None) -> int:

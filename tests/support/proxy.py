@@ -14,7 +14,8 @@ class FaultProxy:
 
     `cut_after` bytes from the server or to it, whichever comes first, every connection is reset, once.
     `silence()` forwards nothing more; `cut()` resets now; `flip_at` changes one bit of the byte at that
-    position of the stream to the server. `slow` is a limit in bytes per second each way.
+    position of the stream to the server. `slow` is a limit in bytes per second each way, `delay_s` how long
+    each block is on its way.
     """
 
     def __init__(
@@ -25,6 +26,7 @@ class FaultProxy:
         cut_after: int | None = None,
         flip_at: int | None = None,
         slow: int | None = None,
+        delay_s: float = 0.0,
     ) -> None:
         self._target = (host, port)
         self.port = 0
@@ -32,7 +34,8 @@ class FaultProxy:
         self.down = 0
         self.cut_after = cut_after
         self._flip_at = flip_at
-        self._slow = slow
+        self.slow = slow
+        self._delay_s = delay_s
         self._open = asyncio.Event()
         self._open.set()
         self._writers: set[asyncio.StreamWriter] = set()
@@ -82,12 +85,14 @@ class FaultProxy:
         with contextlib.suppress(OSError):
             while data := await reader.read(BLOCK):
                 await self._open.wait()
+                if self._delay_s:
+                    await asyncio.sleep(self._delay_s)
                 data = self._flipped(data) if up else data
                 writer.write(data)
                 await writer.drain()
                 self._count(len(data), up=up)
-                if self._slow:
-                    await asyncio.sleep(len(data) / self._slow)
+                if self.slow:
+                    await asyncio.sleep(len(data) / self.slow)
         writer.transport.abort()
 
     def _flipped(self, data: bytes) -> bytes:

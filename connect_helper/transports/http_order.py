@@ -1,0 +1,96 @@
+"""Brings the parts of one file that arrive side by side into the local file, each byte in its turn.
+
+So hashes are fed in order and what is done is one place without gaps, as with a single connection. What waits
+for its turn is kept in memory, and is bounded.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+
+from connect_helper.transports.base import Mark, ReceiveItem
+
+
+class Part:
+    """A stretch of the file that one request brings. `held` are bytes arrived and not written."""
+
+    __slots__ = ("arrived", "held", "length", "offset", "pieces", "written")
+
+    def __init__(self, offset: int, length: int) -> None:
+        self.offset = offset
+        self.length = length
+        self.arrived = 0
+        self.written = 0
+        self.held = 0
+        self.pieces: list[bytes] = []
+
+
+class InOrder:
+    """Hands out the parts of `item` and writes them; `batch` tells how many bytes to write at once."""
+
+    def __init__(self, item: ReceiveItem, batch: Callable[[], int]) -> None:
+        self._item = item
+        self._batch = batch
+        self._parts: deque[Part] = deque()  # handed out and not written whole
+        self._next = item.offset
+        self._writing = asyncio.Lock()
+        self._moved = asyncio.Event()
+
+    async def part(self, size: int, ahead: int) -> Part | None:
+        """The next part, of `size` bytes at most; None when all are handed out.
+
+        Waits while `ahead` bytes or more are handed out and not written.
+        """
+        while self._next < self._item.size:
+            begin = self._parts[0].offset if self._parts else self._next
+            if self._next - begin < ahead:
+                part = Part(self._next, min(size, self._item.size - self._next))
+                self._next += part.length
+                self._parts.append(part)
+                return part
+            self._moved.clear()
+            await self._moved.wait()
+        return None
+
+    @property
+    def left(self) -> int:
+        """Bytes not handed out."""
+        return self._item.size - self._next
+
+    async def add(self, part: Part, piece: bytes) -> None:
+        """Take the next bytes of a part; they must not be more than it has."""
+        part.pieces.append(piece)
+        part.held += len(piece)
+        part.arrived += len(piece)
+        if part is self._parts[0] and (part.held >= self._batch() or part.arrived == part.length):
+            await self.flush()
+
+    async def flush(self) -> None:
+        """Write what is next in turn and has arrived."""
+        async with self._writing:
+            while self._parts:
+                head = self._parts[0]
+                if head.held:
+                    await self._write(head)
+                if head.written == head.length:
+                    self._parts.popleft()
+                    self._moved.set()
+                elif head.arrived < head.length:
+                    return
+
+    async def _write(self, part: Part) -> None:
+        pieces, amount = part.pieces, part.held
+        part.pieces, part.held = [], 0
+        at = part.offset + part.written
+        self._item.done = await asyncio.to_thread(_write, self._item, at, pieces)
+        part.written += amount
+        self._item.sink(amount)
+
+
+def _write(item: ReceiveItem, at: int, pieces: list[bytes]) -> Mark:
+    item.target.write(at, pieces)
+    for piece in pieces:
+        item.hashes.feed(piece)
+    return item.hashes.mark()

@@ -1,0 +1,82 @@
+"""What is known of one file on its way to a server in parts, and which parts are still to be begun. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from hashlib import _Hash
+
+PART: Final = 32 * 1024 * 1024  # bytes, where a file is cut for several connections
+CUTS: Final = 64  # parts a file is cut into at most
+PARTS_LIMIT: Final = 256  # that servers join
+Span = tuple[int, int]  # where it begins in the file, and how long it is
+
+
+@dataclass(slots=True)
+class UploadPart:
+    """One upload of the server: `length` bytes of the file from `start` on."""
+
+    address: str
+    start: int
+    length: int
+    sent: int = 0  # what the server has confirmed
+
+    @property
+    def end(self) -> int:
+        return self.start + self.length
+
+
+@dataclass(slots=True)
+class Upload:
+    """An unfinished file. `parts` are in the order of the file and do not overlap."""
+
+    size: int
+    parts: list[UploadPart] = field(default_factory=list)
+    digest: _Hash | None = None  # of all that was read here; None: not known yet
+    mtime_ns: int | None = None
+
+    @property
+    def offset(self) -> int:
+        """Up to where the server has confirmed everything."""
+        at = 0
+        for part in self.parts:
+            if part.start != at:
+                break
+            at += part.sent
+            if part.sent < part.length:
+                break
+        return at
+
+    @property
+    def confirmed(self) -> int:
+        """Bytes the server has confirmed, wherever they lie."""
+        return sum(part.sent for part in self.parts)
+
+    def add(self, part: UploadPart) -> None:
+        self.parts.append(part)
+        self.parts.sort(key=lambda one: (one.start, one.length))
+
+    def gaps(self) -> Iterator[Span]:
+        """What no part covers; an empty file is one empty gap."""
+        if not self.size and not self.parts:
+            yield 0, 0
+        at = 0
+        for part in self.parts:
+            if part.start > at:
+                yield at, part.start - at
+            at = part.end
+        if at < self.size:
+            yield at, self.size - at
+
+
+def cut(upload: Upload) -> list[Span]:
+    """The gaps of `upload` in pieces that several connections share."""
+    step = max(PART, -(-upload.size // CUTS))
+    return [
+        (at, min(step, start + length - at))
+        for start, length in upload.gaps()
+        for at in range(start, start + max(length, 1), step)
+    ]
