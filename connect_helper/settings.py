@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import stat
 import tempfile
 from collections.abc import Callable, Mapping
@@ -22,6 +23,7 @@ from connect_helper.errors import InvalidRequest, Unavailable
 
 APP_NAME = "connect-helper"
 HOME_VARIABLE = "CONNECT_HELPER_HOME"
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +124,11 @@ class Preferences(BaseModel):
     certificates_file: str = Field(
         "", description="PEM file of certificates to trust for HTTPS transfers, beside the system's."
     )
+    pinned_certificates: str = Field(
+        "",
+        max_length=16_384,
+        description="HOST=FINGERPRINT (SHA-256), separated by spaces: the only certificate accepted there.",
+    )
     reported_version: str = Field(
         "4.2.13.820", pattern=r"^\d+(\.\d+){1,3}$", description="Connect version that pages are told."
     )
@@ -138,14 +145,16 @@ class PreferencesStore:
 
     def _load(self) -> Preferences:
         try:
-            return Preferences.model_validate_json(self._path.read_text(encoding="utf-8"))
+            found = Preferences.model_validate_json(self._path.read_text(encoding="utf-8"))
+            parse_pins(found.pinned_certificates)
         except FileNotFoundError:
             return Preferences()
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, InvalidRequest) as error:
             raise Unavailable(
                 f"The preferences in {self._path} cannot be read; mend or remove the file and start again.",
                 internal_message=str(error),
             ) from error
+        return found
 
     @property
     def download_folder(self) -> Path:
@@ -172,11 +181,30 @@ class PreferencesStore:
             raise InvalidRequest("download_folder: give a full path.", field="download_folder")
         if changed.certificates_file and not Path(changed.certificates_file).is_absolute():
             raise InvalidRequest("certificates_file: give a full path.", field="certificates_file")
+        parse_pins(changed.pinned_certificates)
         write_private(self._path, json.dumps(changed.model_dump(), indent=2) + "\n")
         self.current = changed
         for listener in self._listeners:
             listener(changed)
         return changed
+
+
+def parse_pins(text: str) -> dict[str, str]:
+    """Read `pinned_certificates`: host in small letters -> SHA-256 of its certificate, in hex.
+
+    Fingerprints may have colons and a "sha256:" before them, as programs show them. Raises InvalidRequest.
+    """
+    pins: dict[str, str] = {}
+    for word in text.replace(",", " ").split():
+        host, _, fingerprint = word.lower().partition("=")
+        digits = fingerprint.removeprefix("sha256:").replace(":", "")
+        if not host or _SHA256.fullmatch(digits) is None or pins.setdefault(host, digits) != digits:
+            raise InvalidRequest(
+                "Give HOST=FINGERPRINT for each server, with the 64 digits of the certificate's SHA-256"
+                f" fingerprint; this is none, or a second one for its host: {word[:100]}",
+                field="pinned_certificates",
+            )
+    return pins
 
 
 def web_folder() -> Path:

@@ -11,7 +11,14 @@ from typing import Any
 import pytest
 
 from connect_helper.errors import InvalidRequest, Unavailable
-from connect_helper.settings import Folders, Preferences, PreferencesStore, web_folder, write_private
+from connect_helper.settings import (
+    Folders,
+    Preferences,
+    PreferencesStore,
+    parse_pins,
+    web_folder,
+    write_private,
+)
 
 
 @pytest.fixture
@@ -78,6 +85,11 @@ def test_changes_are_kept_and_told(folders: Folders) -> None:
         {"dialogs": "telepathy"},
         {"reported_version": "four"},
         {"download_folder": "relative/folder"},
+        {"certificates_file": "relative/file.pem"},
+        {"pinned_certificates": "a.example"},
+        {"pinned_certificates": f"={'ab' * 32}"},
+        {"pinned_certificates": f"a.example={'ab' * 31}"},
+        {"pinned_certificates": f"a.example={'ab' * 32} a.example={'cd' * 32}"},
         {"unknown": 1},
     ],
 )
@@ -91,12 +103,15 @@ def test_a_wrong_change_names_its_field_and_changes_nothing(folders: Folders, ch
     assert not (folders.config / "preferences.json").exists()
 
 
-def test_damaged_preferences_are_not_overwritten(folders: Folders) -> None:
-    (folders.config / "preferences.json").write_text("{")
+@pytest.mark.parametrize(
+    "damage", ["{", '{"concurrent_transfers": 0}', '{"pinned_certificates": "a.example"}']
+)
+def test_damaged_preferences_are_not_overwritten(folders: Folders, damage: str) -> None:
+    (folders.config / "preferences.json").write_text(damage)
     with pytest.raises(Unavailable) as refused:
         PreferencesStore(folders)
     assert "mend or remove" in refused.value.user_message
-    assert (folders.config / "preferences.json").read_text() == "{"
+    assert (folders.config / "preferences.json").read_text() == damage
 
 
 def test_the_download_folder_follows_the_choice(folders: Folders, tmp_path: Path) -> None:
@@ -109,3 +124,10 @@ def test_the_download_folder_follows_the_choice(folders: Folders, tmp_path: Path
 
 def test_our_pages_are_found() -> None:
     assert (web_folder() / "helper" / "templates" / "shell.html").is_file()
+
+
+def test_fingerprints_are_read_as_programs_show_them() -> None:
+    colons = ":".join(["AB"] * 32)
+    text = f"Files.Example={colons}, b.example=sha256:{'cd' * 32}\n192.0.2.1={'EF' * 32}"
+    assert parse_pins(text) == {"files.example": "ab" * 32, "b.example": "cd" * 32, "192.0.2.1": "ef" * 32}
+    assert parse_pins("") == {}

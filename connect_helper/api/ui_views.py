@@ -105,6 +105,7 @@ def transfer_view(listed: Listed) -> JsonObject:
         "current_file": display(transfer.current_file, _PATH_LIMIT),
         "place": display(transfer.explorer_path, _PATH_LIMIT),
         "transport": transfer.transport,
+        "encrypted": transfer.encrypted,
         "counts": {
             "attempted": transfer.counts.attempted,
             "completed": transfer.counts.completed,

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from connect_helper.errors import ConnectError, ConnectRefused, TransferError, WeakAlgorithms
-from connect_helper.settings import Preferences
+from connect_helper.settings import Preferences, parse_pins
 from connect_helper.transfers.plan import Fallback, SessionPlan
 from connect_helper.transports.base import RateLimiter, Transport
 
@@ -26,12 +26,16 @@ _log = logging.getLogger(__name__)
 Kind = Literal["fasp", "http"]  # as page libraries name SSH and HTTP fallback
 
 
-def preferred(fallback: Fallback | None, preferences: Preferences) -> Fallback | None:
-    """`fallback` with what the user prefers at the moment."""
+def preferred(fallback: Fallback | None, host: str, preferences: Preferences) -> Fallback | None:
+    """`fallback` to `host` with what the user prefers at the moment."""
     if fallback is None:
         return None
     return fallback.model_copy(
-        update={"plain_allowed": preferences.plain_http, "ca_file": preferences.certificates_file}
+        update={
+            "plain_allowed": preferences.plain_http,
+            "ca_file": preferences.certificates_file,
+            "pinned": parse_pins(preferences.pinned_certificates).get(host.lower(), ""),
+        }
     )
 
 
@@ -90,6 +94,7 @@ def _http(plan: SessionPlan, fallback: Fallback, limiter: RateLimiter) -> HttpTr
         plan.login.token,
         tls=fallback.tls,
         ca_file=fallback.ca_file,
+        pinned=fallback.pinned,
     )
     return HttpTransport(
         endpoint,

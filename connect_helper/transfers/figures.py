@@ -56,6 +56,7 @@ class Figures:
     def connected(self, event: Connected, clock: float) -> None:
         """Data can flow from now on."""
         self._transfer.transport = event.transport
+        self._transfer.encrypted = event.encrypted
         self._flowing_since = clock
         self.was_connected = True
 

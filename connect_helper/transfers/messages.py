@@ -74,6 +74,7 @@ class Connected(_Message):
     type: Literal["connected"] = "connected"
     address: str  # address in use
     transport: Literal["fasp", "http"] = "fasp"  # as page libraries name SSH and HTTP fallback
+    encrypted: bool = True
 
 
 class Totals(_Message):

@@ -89,6 +89,7 @@ class Fallback(_Plain):
     forced: bool = False  # at once, without trying SSH
     plain_allowed: bool = False  # by the user's preferences, when the session starts; counts without TLS
     ca_file: str = ""  # PEM; certificates the user trusts beside the system's
+    pinned: str = ""  # SHA-256 of the only certificate the user accepts there, in hex
 
 
 class HostKeys(_Plain):

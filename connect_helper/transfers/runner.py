@@ -192,7 +192,7 @@ class Runner:
                 "login": login,
                 "rate_kbps": rate_kbps,
                 "keep_free": keep_free,
-                "fallback": preferred(entry.plan.fallback, self._preferences.current),
+                "fallback": preferred(entry.plan.fallback, entry.plan.server.host, self._preferences.current),
             }
         )
         watch = _Watch(entry, self._list, self._questions, self._clock)

@@ -129,7 +129,10 @@ class Session:
         if self._plan.direction == "send":  # so that connections are begun while the first logs in
             way.expect(await asyncio.to_thread(_at_hand, self._plan))
         async with reached(self._plan, way, self._limiter) as (transport, kind):
-            await self._channel.tell(Connected(address=transport.address, transport=kind))
+            fallback = self._plan.fallback
+            encrypted = kind == "fasp" or (fallback is not None and fallback.tls)
+            told = Connected(address=transport.address, transport=kind, encrypted=encrypted)
+            await self._channel.tell(told)
             if self._plan.clean_only:
                 await remove_unfinished(self._plan, transport)
                 return

@@ -61,6 +61,7 @@ class Transfer:
     current_file: str = ""
     explorer_path: str = ""
     transport: Literal["fasp", "http"] = "fasp"
+    encrypted: bool = True  # False: over HTTP, readable on the way
     counts: FileCounts = field(default_factory=FileCounts)
     files: dict[int, FileReport] = field(default_factory=dict)  # by index; at most FILES_KEPT, failures first
     error: str = ""  # slug, e.g. "auth_failed"

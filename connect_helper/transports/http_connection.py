@@ -1,7 +1,7 @@
 """One server over HTTP: settled addresses only, verified TLS, nothing followed, errors made ours.
 
 SEC-22 (connects to the addresses the user agreed to), SEC-23 (no proxy, cookie or login of the environment
-takes part), SEC-26 (certificates are verified, TLS 1.2 at least). A redirect is refused like any other
+takes part), SEC-26 (certificates are verified, see `certificates`). A redirect is refused like any other
 unexpected answer: the token must not go where the user has not agreed to.
 """
 
@@ -11,7 +11,6 @@ import asyncio
 import errno
 import json
 import socket
-import ssl
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -26,7 +25,6 @@ from yarl import URL
 from connect_helper.errors import (
     AlreadyExists,
     AuthFailed,
-    CertificateRefused,
     ChecksumMismatch,
     ConnectError,
     ConnectionLost,
@@ -43,6 +41,7 @@ from connect_helper.errors import (
     TransferError,
 )
 from connect_helper.spec.names import display
+from connect_helper.transports.certificates import certificate_refused, trust
 from connect_helper.transports.error_map import Side
 
 CONNECT_LIMIT_S: Final = 30.0
@@ -63,6 +62,7 @@ class HttpEndpoint:
     token: SecretStr = field(repr=False)
     tls: bool = True
     ca_file: str = ""  # PEM; certificates trusted beside those of the system
+    pinned: str = ""  # SHA-256 of the one certificate that is accepted, in hex; "": by authority
 
     def __str__(self) -> str:
         return f"{self.host} port {self.port}"
@@ -116,7 +116,7 @@ class HttpConnection:
             raise HostNotFound(f"No address is known for {endpoint.host}; check the name.")
         connector = aiohttp.TCPConnector(
             resolver=_Settled(endpoint.addresses),
-            ssl=await asyncio.to_thread(_tls, endpoint.ca_file) if endpoint.tls else False,
+            ssl=await asyncio.to_thread(trust, endpoint.ca_file, endpoint.pinned) if endpoint.tls else False,
             limit=CONNECTIONS,
         )
         self._session = aiohttp.ClientSession(
@@ -193,6 +193,9 @@ class HttpConnection:
                 if data is None:
                     self._quickest_s = min(self._quickest_s, time.monotonic() - asked)
                 yield answer
+        except (aiohttp.ClientConnectorCertificateError, aiohttp.ServerFingerprintMismatch) as error:
+            where = self._endpoint
+            raise await certificate_refused(where.host, where.port, where.addresses, error) from error
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise self._translated(error) from error
         finally:
@@ -202,12 +205,6 @@ class HttpConnection:
     def _translated(self, error: Exception) -> TransferError:
         detail = f"{type(error).__name__}: {error}"
         where = self._endpoint
-        if isinstance(error, aiohttp.ClientConnectorCertificateError):
-            return CertificateRefused(
-                f"The certificate of {where} is not accepted; its operator has to mend it, or you name a"
-                " file with certificates to trust in the preferences.",
-                internal_message=detail,
-            )
         if isinstance(error, aiohttp.ClientSSLError):
             return ConnectError(f"No secure connection to {where} could be made.", internal_message=detail)
         if isinstance(error, aiohttp.ConnectionTimeoutError):
@@ -219,20 +216,6 @@ class HttpConnection:
         return ConnectionLost(
             "The connection to the server broke; start the transfer again to go on.", internal_message=detail
         )
-
-
-def _tls(ca_file: str) -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    if ca_file:
-        try:
-            context.load_verify_locations(cafile=ca_file)
-        except (OSError, ssl.SSLError) as error:
-            raise CertificateRefused(
-                "The file with certificates to trust cannot be read; correct it in the preferences.",
-                internal_message=f"{type(error).__name__}: {error}",
-            ) from error
-    return context
 
 
 async def refusal(answer: aiohttp.ClientResponse, side: Side, name: bytes) -> TransferError:

@@ -456,6 +456,55 @@ async def test_a_bad_preference_is_explained_at_its_field(window: Window, browse
         assert window.preferences.current.concurrent_transfers == 4
 
 
+PLAIN = [["connect over", "http"], ["totals", 1_000_000, 1], ["progress", 400_000], ["hold"]]
+TLS = [["connect over", "https"], *PLAIN[1:]]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("size", [WIDE, NARROW], ids=["wide", "narrow"])
+async def test_a_transfer_that_others_can_read_is_marked(
+    window: Window, browser: Browser, size: dict[str, int], scheme: str
+) -> None:
+    plain = await window.manager.submit(request(PLAIN, title="readable.mov"))
+    sealed = await window.manager.submit(request(TLS, title="sealed.mov"))
+    for one in (plain, sealed):
+        await reaches(one, Status.RUNNING)
+    async with window.page(browser, viewport=size, color_scheme=scheme) as page:
+        row = page.locator("transfer-row")
+        await expect(row.filter(has_text="readable.mov").get_by_text("Not encrypted")).to_be_visible()
+        await expect(row.filter(has_text="sealed.mov").get_by_text("Not encrypted")).to_be_hidden()
+        await screenshot(page, f"window-unencrypted-{scheme}-{size['width']}")
+        await page.goto(f"{window.address}/activity/{plain.id}")
+        await expect(page.locator(".monitor-head").get_by_text("Not encrypted")).to_be_visible()
+        await expect(page.get_by_text("HTTP, not encrypted")).to_be_visible()
+        await screenshot(page, f"window-unencrypted-one-{scheme}-{size['width']}")
+        await page.goto(f"{window.address}/activity/{sealed.id}")
+        await expect(page.get_by_text("HTTPS", exact=True)).to_be_visible()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("size", [WIDE, NARROW], ids=["wide", "narrow"])
+async def test_whom_to_trust_is_a_preference(
+    window: Window, browser: Browser, size: dict[str, int], scheme: str
+) -> None:
+    pin = f"files.example={':'.join(['AB'] * 32)}"
+    async with window.page(browser, "/preferences/network", viewport=size, color_scheme=scheme) as page:
+        plain = page.get_by_role("switch", name="Allow transfers over HTTP without encryption")
+        await expect(plain).not_to_be_checked()  # until the user wants it
+        field = page.get_by_label("Pinned certificates")
+        await field.fill("files.example=AB:CD")
+        await page.keyboard.press("Tab")
+        await expect(page.get_by_role("alert").filter(has_text="HOST=FINGERPRINT")).to_be_visible()
+        await screenshot(page, f"preferences-trust-wrong-{scheme}-{size['width']}")
+        assert window.preferences.current.pinned_certificates == ""
+        await field.fill(pin)
+        await page.keyboard.press("Tab")
+        await until(lambda: window.preferences.current.pinned_certificates == pin, "the pin is kept")
+        await plain.click()
+        await until(lambda: window.preferences.current.plain_http, "the switch is kept")
+        await screenshot(page, f"preferences-trust-{scheme}-{size['width']}")
+
+
 async def test_a_change_elsewhere_shows_without_touching_what_is_typed(
     window: Window, browser: Browser
 ) -> None:

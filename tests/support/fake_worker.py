@@ -104,6 +104,8 @@ def play(plan: Any, steps: list[list[Any]]) -> None:
                     return
             case ["connect"]:
                 say(messages.Connected(address="127.0.0.1"))
+            case ["connect over", "http" | "https" as scheme]:
+                say(messages.Connected(address="127.0.0.1", transport="http", encrypted=scheme == "https"))
             case ["totals", size, files]:
                 say(messages.Totals(bytes_expected=size, files_expected=files, final=True))
             case ["progress", size]:

@@ -8,7 +8,7 @@ import { bytes, counted, duration, fraction, moment, percent, rate } from "./for
  *   origin: string, status: string, group: "running" | "finished" | "failed", token: number,
  *   bytes_written: number, bytes_expected: number, rate_kbps: number, rates: number[],
  *   remaining_s: number, elapsed_s: number, added_at: number, started_at: number, ended_at: number,
- *   retry_at: number, attempts: number, current_file: string, place: string, transport: string,
+ *   retry_at: number, attempts: number, current_file: string, place: string, transport: string, encrypted: boolean,
  *   counts: { attempted: number, completed: number, failed: number, skipped: number },
  *   note: string, error: { code: string, number: number, message: string, advice: string } | null,
  *   can: string[],
@@ -43,6 +43,15 @@ export function share(transfer) {
 export function peerWords(transfer) {
   const server = transfer.port === 22 ? transfer.host : `${transfer.host}:${transfer.port}`;
   return `${transfer.direction === "send" ? "Upload to" : "Download from"} ${server}`;
+}
+
+/**
+ * How the bytes go.
+ * @param {TransferView} transfer
+ */
+export function transportWords(transfer) {
+  if (transfer.transport !== "http") return "SSH";
+  return transfer.encrypted ? "HTTPS" : "HTTP, not encrypted";
 }
 
 /**

@@ -13,6 +13,7 @@ export class TransferRow extends HTMLElement {
   #transfer;
   #title = h("a", { class: "transfer-title" });
   #badge = h("span", { class: "badge" });
+  #readable = h("span", { class: "badge warn", hidden: true }, "Not encrypted");
   #peer = h("span");
   #origin = h("span");
   #figures = h("span", { class: "number" });
@@ -34,7 +35,7 @@ export class TransferRow extends HTMLElement {
     this.setAttribute("role", "listitem");
     this.append(
       this.#direction,
-      h("div", { class: "transfer-head" }, this.#title, this.#badge),
+      h("div", { class: "transfer-head" }, this.#title, this.#badge, this.#readable),
       h("div", { class: "transfer-peer muted small" }, this.#peer, " ", this.#origin),
       this.#bar,
       h("div", { class: "transfer-figures small" }, this.#figures),
@@ -55,6 +56,7 @@ export class TransferRow extends HTMLElement {
     const [words, tone] = stateWords(transfer);
     setText(this.#badge, words);
     this.#badge.className = `badge ${tone}`;
+    this.#readable.hidden = transfer.encrypted;
     setText(this.#title, transfer.title);
     this.dataset["group"] = transfer.group;
     this.dataset["status"] = transfer.status;

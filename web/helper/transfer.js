@@ -7,7 +7,7 @@ import { ApiError, api, stream } from "./session.js";
 import { toast } from "./shell.js";
 import { ActionBar, ErrorBox } from "./transfer-actions.js";
 import { FileList } from "./transfer-files.js";
-import { figures, peerWords, share, stateWords } from "./transfer-model.js";
+import { figures, peerWords, share, stateWords, transportWords } from "./transfer-model.js";
 
 /**
  * @typedef {import("./transfer-model.js").TransferView & { app_id: string, rate_limit_kbps: number | null, rate_choice: RateChoice, facts: [string, string][] }} Details
@@ -30,6 +30,7 @@ const current = () => {
 
 const title = h("h1");
 const badge = h("span", { class: "badge" });
+const readable = h("span", { class: "badge warn", hidden: true }, "Not encrypted");
 const peer = h("p", { class: "muted" });
 const direction = h("div", { class: "transfer-direction" });
 const actions = new ActionBar(current, { removed: () => location.assign("/") });
@@ -57,7 +58,7 @@ const factsCard = h("section", { class: "card" }, h("div", { class: "card-body" 
 
 const figuresCard = h("section", { class: "card" }, h("div", { class: "card-body figures" }, bar, line, error.element, note, stats));
 monitor.append(
-  h("div", { class: "monitor-head" }, direction, h("div", { class: "words" }, title, peer), badge, actions.element),
+  h("div", { class: "monitor-head" }, direction, h("div", { class: "words" }, title, peer), readable, badge, actions.element),
   figuresCard,
   graphCard, files.element, factsCard,
 );
@@ -71,6 +72,7 @@ function showDetails(next) {
   if (first) showFixed(next);
   monitor.dataset["status"] = next.status;
   const [words, tone] = stateWords(next);
+  readable.hidden = next.encrypted;
   setText(badge, words);
   badge.className = `badge ${tone}`;
   actions.show(next);
@@ -142,7 +144,7 @@ function statsOf(one) {
     ["Ended", one.ended_at ? moment(one.ended_at) : ""],
     ["Data flowed for", one.elapsed_s ? duration(one.elapsed_s) : ""],
     ["Files", files.filter(Boolean).join(", ")],
-    ["Transport", one.started_at ? (one.transport === "http" ? "HTTP" : "SSH") : ""],
+    ["Transport", one.started_at ? transportWords(one) : ""],
     ["Error number", one.error?.number ? `${one.error.number} (${one.error.code})` : ""],
     ["In progress", one.group === "running" ? one.current_file : ""],
     ["On this computer", one.place],
