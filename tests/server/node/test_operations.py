@@ -207,7 +207,12 @@ async def test_a_body_that_looks_like_a_cancel_is_left_alone(node: Node) -> None
 
 
 async def test_starting_a_transfer_from_the_server_is_refused(node: Node) -> None:
-    assert "client" in await node.bad(501, "ops/transfers", {"direction": "send", "paths": []})
+    """It would act as a client towards others: whatever is asked for, nothing begins."""
+    before = await node.good("ops/transfers")
+    whole = {"direction": "send", "remote_host": "b.example", "paths": [{"source": "/a"}], "token": "t"}
+    for spec in ({"direction": "send", "paths": []}, whole, {}):
+        assert "client" in await node.bad(501, "ops/transfers", spec)
+    assert len(await node.good("ops/transfers")) == len(before)
 
 
 async def test_bandwidth(node: Node) -> None:
