@@ -2,12 +2,14 @@
 #   make demo    the whole thing on this machine: an SSH server, a web site, the helper
 #   make test    installs what the tests need, then runs all of them, several at a time
 #   make check   style, types, the rooms' import rule
+#   make fuzz    100,000 made-up names each over SFTP and HTTP, none of which may lead out of a docroot
 #   make bench   1 GiB up and down against OpenSSH
 PYTHON ?= python3
 DEMO_ARGS ?=
 # Options for pytest after ours: "-n 4" for more at a time, "-n 0" for one after the other.
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
+ESCAPE_NAMES ?= 100000
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -16,7 +18,7 @@ READY := $(VENV)/.ready
 READY_DEV := $(VENV)/.ready-dev
 READY_NPM := node_modules/.ready
 
-.PHONY: demo test check bench clean programs
+.PHONY: demo test check fuzz bench clean programs
 .DELETE_ON_ERROR:
 
 demo: $(READY)
@@ -32,6 +34,11 @@ check: $(READY_DEV) $(READY_NPM)
 	$(BIN)/lint-imports
 	node_modules/.bin/tsc --project web/sdk
 	node_modules/.bin/tsc --project web/demo
+
+fuzz: $(READY_DEV)
+	ESCAPE_NAMES=$(ESCAPE_NAMES) $(BIN)/python -m pytest -n 2 --durations=5 \
+	  tests/server/sftp/test_sftp_escapes.py::test_no_path_of_a_client_leads_outside \
+	  tests/server/http/test_escapes.py $(PYTEST_ARGS)
 
 bench: programs $(READY_DEV)
 	$(BIN)/python -m benchmarks.loopback $(BENCH_ARGS)

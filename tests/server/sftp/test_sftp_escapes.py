@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import struct
 import threading
 from pathlib import Path
@@ -13,10 +12,12 @@ from hypothesis import strategies as st
 
 from connect_helper.server.sftp import packets
 from connect_helper.server.sftp.packets import FLAG_CREAT, FLAG_EXCL, FLAG_READ, FLAG_WRITE
+from tests.support.escapes import NAMES_TRIED, THOROUGH, TIME_LIMIT_S
 from tests.support.sftp_raw import NO_ATTRS, RawClient, raw_client, text
 from tests.support.sftp_server import FarEnd
 
 CANARY = b"nobody's business"
+AT_ONCE = 25  # paths tried over one connection
 PARTS = st.one_of(
     st.sampled_from(
         [b"..", b".", b"", b"in", b"out", b"far", b"canary", b"outside", b"root", b"proc", b"self", b"cwd",
@@ -93,14 +94,17 @@ def outside(end: FarEnd) -> Path:
     return trap(end)
 
 
+@pytest.mark.timeout(TIME_LIMIT_S)
 @settings(
     suppress_health_check=[HealthCheck.function_scoped_fixture],
     deadline=None,
-    max_examples=int(os.environ.get("ESCAPE_NAMES", "250")) // 25,
+    max_examples=NAMES_TRIED // AT_ONCE,
+    database=None,
+    derandomize=not THOROUGH,
 )
-@given(paths=st.lists(PATHS, min_size=1, max_size=25))
+@given(paths=st.lists(PATHS, min_size=AT_ONCE, max_size=AT_ONCE))
 async def test_no_path_of_a_client_leads_outside(end: FarEnd, outside: Path, paths: list[bytes]) -> None:
-    """ESCAPE_NAMES=100000 in the environment is the slow, thorough run."""
+    """`NAMES_TRIED` of them, 100,000 by `make fuzz`."""
     (end.root / "in/mine").touch()
     async with raw_client(end) as client:
         for path in paths:
