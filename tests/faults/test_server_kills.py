@@ -101,10 +101,12 @@ async def server(tmp_path: Path) -> AsyncIterator[Mortal]:
     ports = {"ssh": {"port": mortal.ssh_port}, "https": {"port": mortal.https_port}}
     write_new(folder / "server.toml", render(settings_in(folder, web, **ports)).encode())
     (mortal.docroot / "in").mkdir()
-    await mortal.start()
-    yield mortal
-    if mortal.process is not None and mortal.process.returncode is None:
-        await mortal.kill()
+    try:
+        await mortal.start()
+        yield mortal
+    finally:
+        if mortal.process is not None and mortal.process.returncode is None:
+            await mortal.kill()
 
 
 def plan(server: Mortal, way: str, source: Path, resume: Path, https_port: int) -> SessionPlan:
