@@ -28,6 +28,31 @@ log = logging.getLogger(__name__)
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Why a request is answered with an error: what a face makes its answer of."""
+
+    status: int  # of HTTP
+    user_message: str
+    error: ConnectHelperError | None = None  # None: a wrong route or verb, or a bug of ours
+
+
+ErrorShape = Callable[[web.Request, Problem], Awaitable[web.Response]]
+"""Writes an error in a face's own words."""
+
+
+async def connect_error(request: web.Request, problem: Problem) -> web.Response:
+    """The shape of the Connect face (Connect reference, section 4)."""
+    note = ""
+    if problem.error is not None:
+        # Not error.internal_message: that one may name local paths, and this goes to the page.
+        note = problem.error.code
+        if isinstance(problem.error, InvalidRequest) and problem.error.field:
+            note = f"{problem.error.code}: {problem.error.field}"
+    return error_body(problem.status, problem.user_message, note)
+
+
 # Public files of ours that a page may load with a plain <script> tag; they hold no state.
 PUBLIC_PREFIX: Final = "/sdk/"
 _FETCH_MODES: Final = frozenset({"cors", "websocket"})
@@ -38,12 +63,14 @@ class Gate:
     """Middlewares for one listening address; `port` is set once the socket is bound."""
 
     port: int = 0
+    methods: str = "GET, POST, OPTIONS"  # what a preflight is told
+    shape: ErrorShape = connect_error
     rate: CallRate[str] = field(default_factory=lambda: CallRate(per_second=20, burst=60))
     _checked: WeakSet[asyncio.Transport] = field(default_factory=WeakSet)
 
     def middlewares(self) -> list[Middleware]:
         """Outermost first."""
-        return [self.check_host, answer, self.admit]
+        return [self.check_host, self.answer, self.admit]
 
     @web.middleware
     async def check_host(self, request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -65,13 +92,35 @@ class Gate:
         await self._check_account(request)
         _check_fetch_mode(request)
         if request.method == "OPTIONS":
-            return _preflight(request)
+            return _preflight(request, self.methods)
+        self.count(request)
+        request[CALLER] = await identify(request)
+        return await handler(request)
+
+    def count(self, request: web.Request) -> None:
+        """Take one call of the caller's rate. Raises TooManyRequests when it has none left."""
         # Each connection of a local program counts by itself: two of them must not block each other.
         key = request.headers.get("Origin") or str(request.transport and id(request.transport))
         if not self.rate.allow(key, time.monotonic()):
             raise TooManyRequests("Too many requests; slow down.")
-        request[CALLER] = await identify(request)
-        return await handler(request)
+
+    @web.middleware
+    async def answer(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Turn every error into the face's shape, and give every answer its headers."""
+        try:
+            response = await handler(request)
+        except ConnectHelperError as error:
+            response = await self.shape(request, Problem(error.http_status, error.user_message, error))
+            if isinstance(error, TooManyRequests):
+                response.headers["Retry-After"] = str(error.retry_after)
+        except web.HTTPException as error:
+            sentence = _HTTP_SENTENCES.get(error.status, "The request cannot be served.")
+            response = await self.shape(request, Problem(error.status, sentence))
+        except Exception as error:  # noqa: BLE001 - the outermost edge: a bug of ours must still be an answer
+            response = await self.shape(request, Problem(500, note_bug(error, _route(request))))
+        if not response.prepared:
+            add_headers(request, response)
+        return response
 
     async def _check_account(self, request: web.Request) -> None:
         """Once a connection: its other end must be of our own account, where the kernel tells."""
@@ -91,38 +140,15 @@ def _check_fetch_mode(request: web.Request) -> None:
         raise Refused("The caller is not identified: only scripts of a page may call the helper.")
 
 
-def _preflight(request: web.Request) -> web.Response:
+def _preflight(request: web.Request, methods: str) -> web.Response:
     headers = {
-        "Access-Control-Allow-Methods": "GET, POST, OPTIONS",
+        "Access-Control-Allow-Methods": methods,
         "Access-Control-Allow-Headers": request.headers.get("Access-Control-Request-Headers", "content-type"),
         "Access-Control-Max-Age": "600",
     }
     if request.headers.get("Access-Control-Request-Private-Network") == "true":
         headers["Access-Control-Allow-Private-Network"] = "true"
     return web.Response(status=204, headers=headers)
-
-
-@web.middleware
-async def answer(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Turn every error into the error shape, and give every answer its headers (Connect reference 1.3, 4)."""
-    try:
-        response = await handler(request)
-    except ConnectHelperError as error:
-        response = _error_response(error)
-    except web.HTTPException as error:
-        response = error_body(
-            error.status, _HTTP_SENTENCES.get(error.status, "The request cannot be served.")
-        )
-    except Exception as error:  # noqa: BLE001 - the outermost edge: a bug of ours must still be an answer
-        incident = uuid.uuid4().hex[:12]
-        # The traceback may hold values of the request, so only its place is logged.
-        log.error(
-            "incident %s in %s: %s at %s", incident, _route(request), type(error).__name__, _place(error)
-        )
-        response = error_body(500, f"Something went wrong in the helper (incident {incident}).")
-    if not response.prepared:
-        add_headers(request, response)
-    return response
 
 
 _HTTP_SENTENCES: Final = {
@@ -132,15 +158,12 @@ _HTTP_SENTENCES: Final = {
 }
 
 
-def _error_response(error: ConnectHelperError) -> web.Response:
-    # Not error.internal_message: that one may name local paths, and this goes to the page.
-    note = error.code
-    if isinstance(error, InvalidRequest) and error.field:
-        note = f"{error.code}: {error.field}"
-    response = error_body(error.http_status, error.user_message, note)
-    if isinstance(error, TooManyRequests):
-        response.headers["Retry-After"] = str(error.retry_after)
-    return response
+def note_bug(error: Exception, place: str) -> str:
+    """Log a bug of ours; the sentence for whoever met it."""
+    incident = uuid.uuid4().hex[:12]
+    # The traceback may hold values of the request, so only its place is logged.
+    log.error("incident %s in %s: %s at %s", incident, place, type(error).__name__, _place(error))
+    return f"Something went wrong in the helper (incident {incident})."
 
 
 def error_body(status: int, user_message: str, internal_message: str = "") -> web.Response:
