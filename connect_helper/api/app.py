@@ -17,6 +17,7 @@ from connect_helper.api.choosing import Choosing, FolderRule, whole_folder_rule
 from connect_helper.api.connect.info_text import InfoTexts
 from connect_helper.api.connect.routes import connect_routes
 from connect_helper.api.connect.transfers import INFO_TEXTS
+from connect_helper.api.dropping import Dropping
 from connect_helper.api.gate import Gate
 from connect_helper.api.host_key_questions import HostKeyQuestions
 from connect_helper.api.instance import Instance, Record
@@ -29,6 +30,7 @@ from connect_helper.api.places import Places
 from connect_helper.api.probing import Probing
 from connect_helper.api.reading import Reading
 from connect_helper.api.script import script_routes
+from connect_helper.api.showing import Showing
 from connect_helper.api.sites import Sites
 from connect_helper.api.starting import Starting
 from connect_helper.api.ui import Control, UiParts, build_ui
@@ -147,6 +149,7 @@ def build_parts(
     """Join what the faces for pages work with; `tasks` owns the open questions."""
     ladder = Ladder(sites, dialogs, tasks)
     places = Places(sites, preferences)
+    choosing = Choosing(ladder, sites, dialogs, folder_rule)
     login_guard = LoginGuard()
     starting = Starting(
         sites=sites,
@@ -162,13 +165,14 @@ def build_parts(
         preferences=preferences,
         sites=sites,
         ladder=ladder,
-        choosing=Choosing(ladder, sites, dialogs, folder_rule),
+        choosing=choosing,
+        dropping=Dropping(ladder, choosing),
+        showing=Showing(ladder, windows),
         reading=Reading(places),
         probing=Probing(ladder, starting, questions, login_guard, folders),
         login_guard=login_guard,
         starting=starting,
         manager=manager,
-        windows=windows,
     )
 
 

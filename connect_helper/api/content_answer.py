@@ -22,17 +22,20 @@ _TAIL: Final = b'"}'
 STALLED_S: Final = 60.0  # a page that takes nothing of its answer for this long does not want it
 
 
-async def send_content(request: web.Request, content: Content) -> web.StreamResponse:
-    """Send the answer; raises as `Content.blocks` while nothing of it is sent.
+async def send_content(
+    request: web.Request, content: Content, *, before: bytes = b"", after: bytes = b""
+) -> web.StreamResponse:
+    """Send the answer between `before` and `after`; raises as `Content.blocks` while nothing is sent.
 
     What fails later can no longer be told: the connection is cut short of the announced length, which
     pages see as a failed request rather than as a shorter file.
     """
-    async with aclosing(_pieces(content)) as pieces:
+    head, tail = before + _head(content), _TAIL + after
+    async with aclosing(_pieces(content, head, tail)) as pieces:
         first = await anext(pieces)
         response = web.StreamResponse()
         response.content_type, response.charset = "application/json", "utf-8"
-        response.content_length = len(_head(content)) + (content.length + 2) // 3 * 4 + len(_TAIL)
+        response.content_length = len(head) + (content.length + 2) // 3 * 4 + len(tail)
         add_headers(request, response)  # later would be too late for the gate to add them
         try:
             await response.prepare(request)
@@ -51,14 +54,14 @@ def _head(content: Content) -> bytes:
     return f'{{"type": {json.dumps(content.type)}, "data": "'.encode()
 
 
-async def _pieces(content: Content) -> AsyncGenerator[bytes, None]:
+async def _pieces(content: Content, head: bytes, tail: bytes) -> AsyncGenerator[bytes, None]:
     """The JSON text; the first piece holds the first block, so that most failures come before an answer."""
-    before = _head(content)
+    before = head
     async with aclosing(content.blocks()) as blocks:
         async for block in blocks:
             yield before + base64.b64encode(block)
             before = b""
-    yield before + _TAIL
+    yield before + tail
 
 
 async def _write(response: web.StreamResponse, piece: bytes) -> None:

@@ -8,13 +8,14 @@ from typing import Final
 from aiohttp import web
 
 from connect_helper.api.choosing import Choosing
+from connect_helper.api.dropping import Dropping
 from connect_helper.api.ladder import Ladder
 from connect_helper.api.login_guard import LoginGuard
 from connect_helper.api.probing import Probing
 from connect_helper.api.reading import Reading
+from connect_helper.api.showing import Showing
 from connect_helper.api.sites import Sites
 from connect_helper.api.starting import Starting
-from connect_helper.api.windows import Windows
 from connect_helper.settings import PreferencesStore
 from connect_helper.transfers.manager import TransferManager
 
@@ -27,12 +28,13 @@ class Parts:
     sites: Sites
     ladder: Ladder
     choosing: Choosing
+    dropping: Dropping
+    showing: Showing
     reading: Reading
     probing: Probing
     login_guard: LoginGuard
     starting: Starting
     manager: TransferManager
-    windows: Windows
 
 
 PARTS: Final = web.AppKey("parts", Parts)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,18 +9,17 @@ from typing import Any
 from aiohttp import web
 
 from connect_helper.api.bodies import JsonObject, read_object
-from connect_helper.api.callers import Caller, caller_of
+from connect_helper.api.callers import caller_of
 from connect_helper.api.connect.settings import read_settings
 from connect_helper.api.content_answer import send_content
+from connect_helper.api.dropping import read_dropped
+from connect_helper.api.filters import read_filters
 from connect_helper.api.parts import PARTS
 from connect_helper.consent.origins import Scope
-from connect_helper.errors import InvalidRequest, RequestError
-from connect_helper.picking.base import DialogKind, DialogRequest, FileFilter
+from connect_helper.errors import InvalidRequest
+from connect_helper.picking.base import DialogKind, DialogRequest
 from connect_helper.picking.facts import Picked
 from connect_helper.spec.lenient import as_bool, as_int, as_text
-from connect_helper.spec.names import page_text
-
-log = logging.getLogger(__name__)
 
 
 async def select_open_file(request: web.Request) -> web.Response:
@@ -54,24 +52,6 @@ async def _select(request: web.Request, kind: DialogKind) -> web.Response:
     return web.json_response(data_transfer(picked))
 
 
-def read_filters(value: Any) -> tuple[FileFilter, ...]:
-    """FileFilters of section 8: `[{"filter_name": "Images", "extensions": ["png"]}]`.
-
-    A filter is a convenience: one that cannot be read shows everything rather than no dialog.
-    """
-    entries = value if isinstance(value, list) else []
-    filters = (_filter(entry) for entry in entries if isinstance(entry, Mapping))
-    return tuple(entry for entry in filters if entry.extensions)
-
-
-def _filter(entry: Mapping[str, Any]) -> FileFilter:
-    name, extensions = entry.get("filter_name"), entry.get("extensions")
-    listed = extensions if isinstance(extensions, list) else []
-    return FileFilter(
-        name if isinstance(name, str) else "", tuple(item for item in listed if isinstance(item, str))
-    )
-
-
 def data_transfer(picked: Sequence[Picked]) -> JsonObject:
     """What dialogs and drops answer: `{"dataTransfer": {"files": [...]}}` with absolute paths."""
     return {"dataTransfer": {"files": [_entry(item) for item in picked]}}
@@ -89,63 +69,19 @@ def _entry(item: Picked) -> JsonObject:
 
 
 async def initialize_drag_drop(request: web.Request) -> web.Response:
-    """Nothing to start: a drop is proved by the dialog that `dropped_files` opens."""
-    request.app[PARTS].ladder.may_watch_drags(caller_of(request))
+    request.app[PARTS].dropping.prepare(caller_of(request))
     return web.json_response({})
 
 
 async def dropped_files(request: web.Request) -> web.Response:
-    """Ask the user to find what was dropped: a page can post any names, so they prove nothing.
-
-    Page libraries have no error callback here, so everything but a malformed request is answered with
-    a list, an empty one when the user declines or may not be asked.
-    """
+    """Everything but a malformed request is answered with a list: page libraries hear of no error here."""
     caller = caller_of(request)
     body = await read_object(request)
     app_id = read_settings(body).app_id
-    dropped = _dropped(body)
-    try:
-        picked = await _find_dropped(request, caller, app_id, dropped)
-    except RequestError as error:
-        log.info("a drop of %s was not answered with files: %s", caller.origin, error.code)
-        picked = []
-    return web.json_response(data_transfer(picked))
-
-
-def _dropped(body: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     holder = body.get("dataTransfer")
-    entries = holder.get("files") if isinstance(holder, Mapping) else None
-    if not isinstance(entries, list) or not all(isinstance(entry, Mapping) for entry in entries):
-        raise InvalidRequest("dataTransfer.files must be a list of objects.", field="dataTransfer")
-    return entries
-
-
-async def _find_dropped(
-    request: web.Request, caller: Caller, app_id: str, dropped: Sequence[Mapping[str, Any]]
-) -> Sequence[Picked]:
-    if not dropped:
-        return []
-    parts = request.app[PARTS]
-    parts.ladder.may_report_drop(caller)
-    names = [name if isinstance(name := entry.get("name"), str) else "" for entry in dropped]
-    shown = ", ".join(page_text(name, 40) for name in names[:3])
-    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    dialog = DialogRequest(
-        kind="open-folder" if all(_looks_like_folder(entry) for entry in dropped) else "open-file",
-        caller=caller.label,
-        title=f"Find what you dropped: {shown}{more}",
-        multiple=len(names) > 1,
-    )
-    picked = await parts.choosing.choose(caller, app_id, dialog)
-    order = {name: position for position, name in enumerate(names)}
-    return sorted(picked, key=lambda item: order.get(item.path.rsplit("/", 1)[-1], len(order)))
-
-
-def _looks_like_folder(entry: Mapping[str, Any]) -> bool:
-    """Browsers give folders no type, and 0 or a block size as size; names with an ending are files."""
-    size, name = entry.get("size"), entry.get("name")
-    block = not size or (isinstance(size, int) and size % 4096 == 0)
-    return not entry.get("type") and block and isinstance(name, str) and "." not in name.strip(".")
+    dropped = read_dropped(holder.get("files") if isinstance(holder, Mapping) else None, "dataTransfer.files")
+    picked = await request.app[PARTS].dropping.find(caller, app_id, dropped)
+    return web.json_response(data_transfer(picked))
 
 
 async def read_as_array_buffer(request: web.Request) -> web.StreamResponse:

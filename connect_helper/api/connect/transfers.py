@@ -12,14 +12,13 @@ from connect_helper.api.callers import caller_of
 from connect_helper.api.connect import views
 from connect_helper.api.connect.info_text import InfoTexts
 from connect_helper.api.connect.settings import FIELD, ConnectSettings, read_settings
+from connect_helper.api.modifying import modify_rates
 from connect_helper.api.parts import PARTS
 from connect_helper.api.starting import StartCall
 from connect_helper.errors import InvalidRequest, NotFound
 from connect_helper.spec.lenient import as_int
-from connect_helper.spec.rates import parse_rates, requested_rate_kbps
 from connect_helper.transfers.transfer import Owner, Transfer
 
-_LOCKS: Final = ("lock_target_rate", "lock_min_rate")
 INFO_TEXTS: Final = web.AppKey("info_texts", InfoTexts)
 
 
@@ -93,12 +92,7 @@ async def info(request: web.Request) -> web.Response:
 async def modify(request: web.Request) -> web.Response:
     """Change the rates of a waiting or running transfer; answers the changed fields."""
     transfer, body = await _own_transfer(request)
-    fields = parse_rates(body).as_connect_fields()
-    # The other spelling of a lock must not outlive the change.
-    kept = {f"{name}_kbps": value for name, value in fields.items() if name in _LOCKS}
-    changes = fields | {name: value for name, value in kept.items() if name in transfer.spec}
-    limit = requested_rate_kbps({**transfer.spec, **changes})
-    await request.app[PARTS].manager.set_rate(transfer.id, limit, changes)
+    fields = await modify_rates(request.app[PARTS].manager, transfer, body)
     return web.json_response(fields)
 
 

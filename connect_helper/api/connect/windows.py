@@ -6,24 +6,20 @@ Each answers once the window was asked for. GET requests carry no app_id, so an 
 from __future__ import annotations
 
 from typing import Final
-from urllib.parse import quote
 
 from aiohttp import web
 
 from connect_helper.api.callers import caller_of
 from connect_helper.api.parts import PARTS
-from connect_helper.api.reveal import reveal
+from connect_helper.api.showing import transfer_of_origin
 from connect_helper.errors import NotFound
-from connect_helper.transfers.listing import NO_SUCH_TRANSFER
 from connect_helper.transfers.transfer import Transfer
 
 PREFERENCE_PAGES: Final = frozenset({"general", "transfers", "bandwidth", "network", "security"})
 
 
 async def _show(request: web.Request, path: str) -> web.Response:
-    parts = request.app[PARTS]
-    parts.ladder.may_show_window(caller_of(request))
-    await parts.windows.open(path)
+    await request.app[PARTS].showing.page(caller_of(request), path)
     return web.json_response({})
 
 
@@ -43,22 +39,16 @@ async def transfer_manager(request: web.Request) -> web.Response:
 
 
 async def transfer_monitor(request: web.Request) -> web.Response:
-    transfer = await _transfer_of_origin(request)
-    return await _show(request, f"/activity/{quote(transfer.id, safe='')}")
-
-
-async def finder(request: web.Request) -> web.Response:
-    """Selects the transfer's file in the file manager; opens nothing."""
-    transfer = await _transfer_of_origin(request)
-    request.app[PARTS].ladder.may_show_window(caller_of(request))
-    await reveal(transfer.explorer_path)
+    transfer = await _transfer(request)
+    await request.app[PARTS].showing.monitor(caller_of(request), transfer)
     return web.json_response({})
 
 
-async def _transfer_of_origin(request: web.Request) -> Transfer:
-    """The transfer of the path; one of another origin reads like one that never was."""
-    caller = caller_of(request)
-    transfer = (await request.app[PARTS].manager.look(request.match_info["id"])).transfer
-    if transfer.owner.origin != caller.origin:
-        raise NotFound(NO_SUCH_TRANSFER)
-    return transfer
+async def finder(request: web.Request) -> web.Response:
+    transfer = await _transfer(request)
+    await request.app[PARTS].showing.files(caller_of(request), transfer)
+    return web.json_response({})
+
+
+async def _transfer(request: web.Request) -> Transfer:
+    return await transfer_of_origin(request.app[PARTS].manager, caller_of(request), request.match_info["id"])
