@@ -54,9 +54,14 @@ async def identify(request: web.Request) -> Caller:
         except CallerNotIdentified:
             if from_browser or "://" in origins[0]:
                 return NOBODY
-    if from_browser or request.method != "POST":
+    if from_browser or not (request.method == "POST" or _opens_a_socket(request)):
         return NOBODY
     return await _local_program(request)
+
+
+def _opens_a_socket(request: web.Request) -> bool:
+    """A browser names the page's Origin in every handshake of a WebSocket (RFC 6455, section 4.1)."""
+    return request.headers.get("Upgrade", "").lower() == "websocket"
 
 
 async def _local_program(request: web.Request) -> Caller:
@@ -76,7 +81,11 @@ def caller_of(request: web.Request) -> Caller:
 
     Raises CallerNotIdentified for requests without an Origin that could own anything.
     """
-    caller = request[CALLER]
+    return identified(request[CALLER])
+
+
+def identified(caller: Caller) -> Caller:
+    """The caller, who must be somebody; raises as `caller_of`."""
     if not caller.origin:
         raise CallerNotIdentified(
             "The caller is not identified. Open this page from a web server rather than from a file or frame."

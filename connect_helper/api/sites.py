@@ -43,6 +43,7 @@ class Sites:
         self._limits = PromptLimits()
         self._agreed: dict[str, str] = {}  # transfer id: origin
         self._listeners: list[Callable[[], None]] = []
+        self._revoke_listeners: list[Callable[[str], None]] = []
 
     def _load(self) -> HostTrust:
         try:
@@ -58,6 +59,10 @@ class Sites:
 
     def on_change(self, listener: Callable[[], None]) -> None:
         self._listeners.append(listener)
+
+    def on_revoke(self, listener: Callable[[str], None]) -> None:
+        """Have `listener` told the origin from which the user took everything back."""
+        self._revoke_listeners.append(listener)
 
     def _changed(self) -> None:
         for listener in self._listeners:
@@ -141,6 +146,8 @@ class Sites:
         self._limits.accepted(origin)
         self._hosts.forget_origin(origin)
         self._disagree(origin)
+        for listener in self._revoke_listeners:
+            listener(origin)
         self._save()
 
     def overview(self) -> list[SiteView]:

@@ -11,11 +11,11 @@ import asyncio
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from itertools import islice
 from typing import Any, Final
 
 from aiohttp import web
 
+from connect_helper.api.outbox import Outbox
 from connect_helper.errors import TooManyRequests
 from connect_helper.transfers.manager import TransferManager
 from connect_helper.transfers.state import Status
@@ -25,51 +25,9 @@ from connect_helper.transfers.transfer import Transfer
 STREAMS_LIMIT: Final = 64
 PING_S: Final = 15.0  # a comment at least this often, so that both ends notice a dead line
 PACE_S: Final = 0.4  # between two sends to one window
-AT_ONCE: Final = 100  # transfers in one send: with a thousand running, each is news every few seconds
 
 Render = Callable[[], dict[str, Any]]
 RenderTransfers = Callable[[list[Transfer]], dict[str, Any]]
-
-
-class Outbox:
-    """What one window has not been told yet."""
-
-    def __init__(self) -> None:
-        self._transfers: dict[str, Transfer] = {}
-        self._topics: set[str] = set()
-        self._news = asyncio.Event()
-        self.closed = False
-
-    def add_transfers(self, changed: list[Transfer]) -> None:
-        for transfer in changed:
-            self._transfers[transfer.id] = transfer  # in the place it had, if it waits already
-        self._news.set()
-
-    def add_topic(self, topic: str) -> None:
-        self._topics.add(topic)
-        self._news.set()
-
-    def close(self) -> None:
-        self.closed = True
-        self._news.set()
-
-    async def wait(self, limit_s: float) -> None:
-        """Return when there is news, the stream is to end, or after `limit_s` seconds."""
-        try:
-            async with asyncio.timeout(limit_s):
-                await self._news.wait()
-        except TimeoutError:
-            return
-
-    def take(self) -> tuple[list[Transfer], set[str]]:
-        """Hand over the topics and the transfers that wait for longest."""
-        some = list(islice(self._transfers.values(), AT_ONCE))
-        for transfer in some:
-            del self._transfers[transfer.id]
-        topics, self._topics = self._topics, set()
-        if not self._transfers:
-            self._news.clear()
-        return some, topics
 
 
 class Feed:

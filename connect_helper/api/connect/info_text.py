@@ -19,6 +19,7 @@ from json.encoder import encode_basestring_ascii as _quoted
 from typing import Any, Final
 
 from connect_helper.api.connect.views import without_errors
+from connect_helper.api.progress import percentage
 from connect_helper.spec.lenient import as_bool
 from connect_helper.transfers.messages import FileReport
 from connect_helper.transfers.state import Status
@@ -193,13 +194,6 @@ def _file(transfer_id: str, report: FileReport) -> str:
         f'"bytes_written":{report.bytes_written},'
         f'"fasp_file_id":"{_file_id(transfer_id, report.index)}"}}'
     )
-
-
-def percentage(transfer: Transfer) -> float:
-    """Progress as a fraction, 0 to 1; 1 when a transfer without bytes is done."""
-    if transfer.bytes_expected > 0:
-        return min(1.0, transfer.bytes_written / transfer.bytes_expected)
-    return 1.0 if transfer.status.value == "completed" else 0.0
 
 
 def local_time(seconds: float) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 
-from connect_helper.api.ui_stream import AT_ONCE, Outbox
+from connect_helper.api.outbox import AT_ONCE, Outbox
 from connect_helper.transfers.arrivals import arrived
 from connect_helper.transfers.transfer import Transfer
 from tests.support.managing import request
