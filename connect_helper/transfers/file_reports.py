@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import json
 import logging
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
@@ -32,12 +33,17 @@ SWEEP: Final = 10_000  # rows deleted at a time, so that nobody waits long behin
 BASES_KEPT: Final = 10_000
 FREED_PAGES: Final = 2_000  # given back to the disk at a time
 
+
+def _from_1(connection: sqlite3.Connection) -> None:
+    connection.execute("ALTER TABLE files ADD COLUMN elapsed_usec INTEGER NOT NULL DEFAULT 0")
+
+
 # A power cut may cost the reports of the last moments, and no more: the list itself is in a file that
 # waits for the disk. A killed program costs nothing that was handed to the system.
 SCHEMA: Final = Schema(
-    version=1,
+    version=2,
     synchronous="NORMAL",
-    steps={},
+    steps={1: _from_1},
     tables="""
 CREATE TABLE files (
     transfer INTEGER NOT NULL,      -- position in the list of transfers
@@ -53,6 +59,7 @@ CREATE TABLE files (
     message BLOB NOT NULL,
     proof TEXT NOT NULL,
     digest TEXT NOT NULL,
+    elapsed_usec INTEGER NOT NULL DEFAULT 0,
     PRIMARY KEY (transfer, place)
 ) WITHOUT ROWID;
 CREATE UNIQUE INDEX files_by_name ON files (transfer, name);
@@ -61,15 +68,17 @@ CREATE INDEX files_by_state ON files (transfer, state, place);
 )
 
 _COLUMNS: Final = (
-    "place, path, remote_path, bytes_expected, bytes_written, state, code, error_code, message, proof, digest"
+    "place, path, remote_path, bytes_expected, bytes_written, state, code, error_code, message, proof,"
+    " digest, elapsed_usec"
 )
 # A file that a later session found in its place keeps the receipt of the session that brought it.
 _INSERT: Final = f"""
-INSERT INTO files (transfer, name, {_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+INSERT INTO files (transfer, name, {_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (transfer, name) DO UPDATE SET
     bytes_expected = excluded.bytes_expected, bytes_written = excluded.bytes_written,
     state = excluded.state, code = excluded.code, error_code = excluded.error_code,
-    message = excluded.message, proof = excluded.proof, digest = excluded.digest
+    message = excluded.message, proof = excluded.proof, digest = excluded.digest,
+    elapsed_usec = excluded.elapsed_usec
 WHERE NOT (files.state = 'done' AND excluded.state IN ('skipped', 'running') AND excluded.code = '')
 """  # noqa: S608 - made of constants
 
@@ -210,6 +219,25 @@ class FileReports:
         )
         return FilePage([], rows[:limit], rows[limit - 1].index if len(rows) > limit else None)
 
+    async def in_order(
+        self, transfer: int, under_way: Sequence[FileReport], *, live: bool, offset: int, limit: int
+    ) -> tuple[list[FileReport], int]:
+        """Files in the order of their first activity, and how many there are in all.
+
+        `under_way` are those of the session that runs now (`live`), with the indexes it gave them. What the
+        disk has as under way belongs to the session before then, and is left out.
+        """
+        self._send()
+        states = [state for state in STATES if not (live and state == "running")]
+        session = self._sessions.get(transfer)
+
+        def read(connection: sqlite3.Connection) -> tuple[list[FileReport], int]:
+            base = self._base(connection, transfer, session) if session is not None else 0
+            places = {_place_of(connection, transfer, base, one): one for one in under_way}
+            return _slice(connection, transfer, states, places, offset, limit)
+
+        return await self._disk.read(read)
+
     async def newest(self, transfers: Sequence[int], *, each: int, budget: int) -> dict[int, Reports]:
         """What transfers of the past show of their files: failures first, then the newest.
 
@@ -262,9 +290,14 @@ def _text(blob: bytes) -> str:
     return blob.decode("utf-8", "surrogatepass")
 
 
+def _name(report: FileReport) -> bytes:
+    names = _blob(report.path) + b"\0" + _blob(report.remote_path)
+    return hashlib.blake2b(names, digest_size=12).digest()
+
+
 def _row(transfer: int, place: int, report: FileReport) -> tuple[Any, ...]:
     path, remote_path = _blob(report.path), _blob(report.remote_path)
-    name = hashlib.blake2b(path + b"\0" + remote_path, digest_size=12).digest()
+    name = _name(report)
     sizes = (min(report.bytes_expected, 2**63 - 1), min(report.bytes_written, 2**63 - 1))
     ending = (
         report.state,
@@ -273,12 +306,13 @@ def _row(transfer: int, place: int, report: FileReport) -> tuple[Any, ...]:
         _blob(report.message),
         report.proof,
         report.digest,
+        min(report.elapsed_usec, 2**63 - 1),
     )
     return (transfer, name, place, path, remote_path, *sizes, *ending)
 
 
 def _report(row: tuple[Any, ...]) -> FileReport:
-    place, path, remote_path, expected, written, state, code, number, message, proof, digest = row
+    place, path, remote_path, expected, written, state, code, number, message, proof, digest, elapsed = row
     return FileReport(
         index=place,
         path=_text(path),
@@ -291,6 +325,7 @@ def _report(row: tuple[Any, ...]) -> FileReport:
         message=_text(message),
         proof=proof,
         digest=digest,
+        elapsed_usec=elapsed,
     )
 
 
@@ -317,6 +352,53 @@ def _select(
         ]
         found.sort(reverse=True)
     return [_report(row) for row in found[:limit]]
+
+
+def _place_of(connection: sqlite3.Connection, transfer: int, base: int, report: FileReport) -> int:
+    """The place of a file under way: where an earlier session put it, or the one it is going to have."""
+    found = connection.execute(
+        "SELECT place FROM files WHERE transfer = ? AND name = ?", (transfer, _name(report))
+    ).fetchone()
+    return base + report.index if found is None else int(found[0])
+
+
+_LISTED: Final = """
+WITH live (place) AS (SELECT value FROM json_each(:live)),
+    listed (place) AS (
+        SELECT place FROM files WHERE transfer = :transfer
+            AND state IN (SELECT value FROM json_each(:states)) AND place NOT IN (SELECT place FROM live)
+        UNION ALL SELECT place FROM live
+    )
+"""
+_TOTAL: Final = _LISTED + "SELECT COUNT(*) FROM listed"  # noqa: S608 - made of constants
+_PLACES: Final = _LISTED + "SELECT place FROM listed ORDER BY place LIMIT :limit OFFSET :offset"  # noqa: S608
+
+
+def _slice(
+    connection: sqlite3.Connection,
+    transfer: int,
+    states: Sequence[str],
+    under_way: dict[int, FileReport],
+    offset: int,
+    limit: int,
+) -> tuple[list[FileReport], int]:
+    """A piece of the list of files by place, where those under way stand in for what the disk has of them."""
+    words = {
+        "transfer": transfer,
+        "states": json.dumps(list(states)),
+        "live": json.dumps(list(under_way)),
+        "offset": min(offset, 2**62),
+        "limit": limit,
+    }
+    (total,) = connection.execute(_TOTAL, words).fetchone()
+    places = [place for (place,) in connection.execute(_PLACES, words)]
+    rows = connection.execute(
+        f"SELECT {_COLUMNS} FROM files WHERE transfer = ? AND place IN"  # noqa: S608 - made of constants
+        " (SELECT value FROM json_each(?))",
+        (transfer, json.dumps([place for place in places if place not in under_way])),
+    )
+    known = {row[0]: _report(row) for row in rows}
+    return [under_way.get(place) or known[place] for place in places], int(total)
 
 
 def _newest(

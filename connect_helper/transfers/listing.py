@@ -227,6 +227,11 @@ class TransferList:
         removed = self._removed.get(transfer_id)
         return removed is not None and owner in (None, removed.owner)
 
+    def removed_owner(self, transfer_id: str) -> Owner | None:
+        """Whose transfer had that id before it was removed."""
+        removed = self._removed.get(transfer_id)
+        return removed.owner if removed is not None else None
+
     async def of_request(self, owner: Owner, request_id: str) -> Transfer | None:
         """Find the transfer that a start call made, also a removed one; an empty request_id finds none.
 

@@ -232,6 +232,16 @@ class TransferManager:
         page = await self._reports.page(one.position, kept, before=before, limit=limit)
         return FilePage(under_way, page.reports, page.before)
 
+    async def files_in_order(self, one: Listed, *, offset: int, limit: int) -> tuple[list[FileReport], int]:
+        """Return files of a transfer in the order of their first activity, and how many have begun.
+
+        Raises Unavailable.
+        """
+        live = one.transfer.status is Status.RUNNING
+        files = one.transfer.files.values() if live else ()
+        under_way = [report for report in files if report.state == "running"]
+        return await self._reports.in_order(one.position, under_way, live=live, offset=offset, limit=limit)
+
     def every_file(self, one: Listed) -> AsyncIterator[list[FileReport]]:
         """All files of a transfer that have ended or are left over, in batches. Raises Unavailable."""
         live = one.transfer.status is Status.RUNNING
@@ -323,6 +333,10 @@ class TransferManager:
         Goes on to the end even when the caller goes away. Raises Unavailable.
         """
         return await asyncio.shield(self._owned(self._clear_completed(), "clear-completed"))
+
+    def removed_owner(self, transfer_id: str) -> Owner | None:
+        """Whose transfer had that id before it was removed; None when none had."""
+        return self._list.removed_owner(transfer_id)
 
     async def set_rate(
         self,

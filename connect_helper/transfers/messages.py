@@ -101,6 +101,7 @@ class FileReport(_Message):
     message: str = ""
     proof: Literal["", "size", "digest"] = ""  # receipt: what was verified, when done
     digest: str = ""  # "sha-256:<hex>" when one was computed
+    elapsed_usec: int = 0  # since the session began with it
 
 
 class Progress(_Message):

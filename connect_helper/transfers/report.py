@@ -54,6 +54,7 @@ class Tracker:
         self.remote_path = remote_path
         self.expected = size
         self.written = 0
+        self._began_at = time.monotonic()
 
     def advance(self, amount: int) -> None:
         """Count bytes that became certain."""
@@ -87,6 +88,7 @@ class Tracker:
             message=error.user_message if error else outcome.message if outcome else "",
             proof=outcome.proof if outcome else "",
             digest=outcome.digest if outcome else "",
+            elapsed_usec=round((time.monotonic() - self._began_at) * 1e6),
         )
 
 
