@@ -132,6 +132,11 @@ class Preferences(BaseModel):
     reported_version: str = Field(
         "4.2.13.820", pattern=r"^\d+(\.\d+){1,3}$", description="Connect version that pages are told."
     )
+    reported_desktop_version: str = Field(
+        "1.0.20",
+        pattern=r"^\d+(\.\d+){1,3}$",
+        description="Version of IBM Aspera for desktop that pages are told.",
+    )
 
 
 class PreferencesStore:

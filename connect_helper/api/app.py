@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager, suppress
+import socket
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 from aiohttp import web
 
 from connect_helper import __version__
+from connect_helper.api.beside import beside
 from connect_helper.api.bodies import BODY_LIMIT
+from connect_helper.api.brandings import Brandings
 from connect_helper.api.choosing import Choosing, FolderRule, whole_folder_rule
 from connect_helper.api.connect.info_text import InfoTexts
 from connect_helper.api.connect.routes import connect_routes
 from connect_helper.api.connect.transfers import INFO_TEXTS
+from connect_helper.api.desktop.calls import DesktopParts
+from connect_helper.api.desktop.door import build_desktop_face
+from connect_helper.api.desktop.listening import CROWDED, bind_desktop, describe_desktop
+from connect_helper.api.desktop.objects import TransferTexts
+from connect_helper.api.desktop.sessions import LaunchedSessions
 from connect_helper.api.dropping import Dropping
 from connect_helper.api.gate import Gate
 from connect_helper.api.host_key_questions import HostKeyQuestions
@@ -72,7 +79,8 @@ async def serve(
     """
     page_socket = bind_first_free(PAGE_PORTS)
     window_socket = bind_first_free(WINDOW_PORTS, fall_back=True)
-    pages, window = (f"http://127.0.0.1:{sock.getsockname()[1]}" for sock in (page_socket, window_socket))
+    desktop_socket = bind_desktop()
+    pages, window = _address(page_socket), _address(window_socket)
     preferences = PreferencesStore(folders)
     sites = Sites(folders)
     sessions = WindowSessions()
@@ -82,7 +90,7 @@ async def serve(
     dialogs = Dialogs(preferences, find_desktop(), desk)
     known_hosts = KnownHosts(folders)
     questions = HostKeyQuestions(dialogs, known_hosts)
-    record = instance.record(pages, window)
+    record = instance.record(pages, window, _address(desktop_socket) if desktop_socket else "")
     try:
         async with (
             TransferManager(folders=folders, preferences=preferences, questions=questions) as manager,
@@ -100,27 +108,35 @@ async def serve(
                 windows=windows,
                 tasks=tasks,
             )
+            brandings, launched = Brandings(folders, sites), LaunchedSessions()
+            desktop = DesktopParts(parts, brandings, launched, TransferTexts())
             ui = build_ui(
                 UiParts(
                     port=window_socket.getsockname()[1],
                     version=__version__,
                     pages_address=pages,
+                    desktop_address=record.desktop,
                     manager=manager,
                     sites=sites,
+                    brandings=brandings,
                     preferences=preferences,
                     folders=folders,
                     sessions=sessions,
                     control=Control(record.key, stopping.set),
-                    more_routes=picking_routes(desk),
+                    more_routes=[*picking_routes(desk), launched.route()],
                 )
             )
             face = build_pages_face(parts, page_socket.getsockname()[1])
             listeners = [Listener(face, page_socket), Listener(ui, window_socket)]
+            if desktop_socket is not None:
+                port = desktop_socket.getsockname()[1]
+                listeners.append(Listener(build_desktop_face(desktop, port), desktop_socket, crowded=CROWDED))
             serving = [tasks.create_task(each.run(), name=f"serve {each.sock}") for each in listeners]
             for listener in listeners:
                 await listener.started.wait()
             below = range(PAGE_PORTS.start, page_socket.getsockname()[1])
             warnings = await asyncio.to_thread(describe_holders, below)
+            warnings += await asyncio.to_thread(describe_desktop, desktop_socket)
             for warning in warnings:
                 log.warning("%s", warning)
             ready(Running(record, windows, warnings))
@@ -129,8 +145,13 @@ async def serve(
                 task.cancel()
     finally:
         sites.close()
-        page_socket.close()
-        window_socket.close()
+        for sock in (page_socket, window_socket, desktop_socket):
+            if sock is not None:
+                sock.close()
+
+
+def _address(sock: socket.socket) -> str:
+    return f"http://127.0.0.1:{sock.getsockname()[1]}"
 
 
 def build_parts(
@@ -189,23 +210,12 @@ def build_pages_face(parts: Parts, port: int) -> web.Application:
 async def _watch_logins(app: web.Application) -> AsyncIterator[None]:
     """Have failed transfers count as wrong logins for as long as pages are served."""
     parts = app[PARTS]
-    async with _beside(parts.login_guard.watch(parts.manager), "watch logins"):
+    async with beside(parts.login_guard.watch(parts.manager), "watch logins"):
         yield
 
 
 async def _keep_texts_ready(app: web.Application) -> AsyncIterator[None]:
     """Have the answers of `activity` made ahead for as long as pages are served."""
     with app[PARTS].manager.subscribe() as changes:
-        async with _beside(app[INFO_TEXTS].keep_ready(changes), "texts for activity"):
+        async with beside(app[INFO_TEXTS].keep_ready(changes), "texts for activity"):
             yield
-
-
-@asynccontextmanager
-async def _beside(work: Coroutine[Any, Any, None], name: str) -> AsyncIterator[None]:
-    task = asyncio.create_task(work, name=name)
-    try:
-        yield
-    finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task

@@ -42,9 +42,12 @@ class Record:
     pages: str  # "http://127.0.0.1:33003"
     window: str  # "http://127.0.0.1:33030"
     key: str
+    desktop: str = ""  # "http://127.0.0.1:33024", for pages of the newer SDK; "" when its ports are taken
 
     def __repr__(self) -> str:
-        return f"Record(pid={self.pid}, pages={self.pages!r}, window={self.window!r})"
+        return (
+            f"Record(pid={self.pid}, pages={self.pages!r}, window={self.window!r}, desktop={self.desktop!r})"
+        )
 
 
 class Instance:
@@ -69,9 +72,9 @@ class Instance:
         where = f" at {found.pages}" if found else ""
         raise AlreadyRunning(f"connect-helper runs already{where}.")
 
-    def record(self, pages: str, window: str) -> Record:
+    def record(self, pages: str, window: str, desktop: str = "") -> Record:
         """Write the records; returns what was written."""
-        record = Record(os.getpid(), pages, window, secrets.token_urlsafe(32))
+        record = Record(os.getpid(), pages, window, secrets.token_urlsafe(32), desktop)
         write_private(self._run / _CONTROL, json.dumps(asdict(record)) + "\n")
         write_private(self._run / _ADDRESS, f"{pages}\n{secrets.token_urlsafe(32)}\n")
         return record

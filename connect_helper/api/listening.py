@@ -24,11 +24,18 @@ from connect_helper.api.peers import find_listener, find_program
 from connect_helper.errors import Unavailable
 
 PAGE_PORTS: Final = range(33003, 33023)
+# Pages know the first; they try the others where several people use one computer.
+DESKTOP_PORTS: Final = range(33024, 33030)
 WINDOW_PORTS: Final = range(33030, 33040)
 CONNECTION_LIMIT: Final = 256
 REFUSED_LIMIT: Final = 64  # connections above the limit that are waiting for their answer
 FIRST_REQUEST_LIMIT_S: Final = 10.0
 IDLE_LIMIT_S: Final = 90.0  # above aiohttp's own keep-alive limit, which ends idle connections first
+TOO_MANY_CONNECTIONS: Final = "Too many connections to the helper; close some pages."
+CROWDED: Final = (
+    '{"error": {"code": 429, "internal_message": "too_many_requests", '
+    f'"user_message": "{TOO_MANY_CONNECTIONS}"}}}}'
+)
 _ORIGIN: Final = re.compile(rb"\r\n[Oo]rigin:[ \t]*([!-~]{1,300})[ \t]*\r\n")
 _HEAD_LIMIT: Final = 16 * 1024  # bytes
 
@@ -102,6 +109,7 @@ class Listener:
 
     app: web.Application
     sock: socket.socket
+    crowded: str = CROWDED  # body of the answer to a connection above the limit
     started: asyncio.Event = field(default_factory=asyncio.Event)
     _refused: set[_TooMany] = field(default_factory=set)
     _lives: dict[asyncio.BaseProtocol, _Life] = field(default_factory=dict)
@@ -140,7 +148,7 @@ class Listener:
 
     def _admit(self, server: web.Server) -> asyncio.BaseProtocol:
         if len(server.connections) >= CONNECTION_LIMIT:
-            return _TooMany(self._refused)
+            return _TooMany(self._refused, self.crowded)
         protocol = server()
         self._lives[protocol] = _Life()
         return protocol
@@ -160,8 +168,9 @@ class Listener:
 class _TooMany(asyncio.Protocol):
     """Answers 429 to a connection above the limit, with the header that lets a page read it."""
 
-    def __init__(self, others: set[_TooMany]) -> None:
+    def __init__(self, others: set[_TooMany], body: str) -> None:
         self._others = others
+        self._body = body.encode()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)  # noqa: S101 - a stream server's transport
@@ -176,11 +185,7 @@ class _TooMany(asyncio.Protocol):
         self._head += data[:_HEAD_LIMIT]
         if b"\r\n\r\n" not in self._head and len(self._head) < _HEAD_LIMIT:
             return
-        sentence = "Too many connections to the helper; close some pages."
-        body = (
-            f'{{"error": {{"code": 429, "internal_message": "too_many_requests", '
-            f'"user_message": "{sentence}"}}}}'
-        ).encode()
+        body = self._body
         origin = _ORIGIN.search(self._head)
         lines = [b"HTTP/1.1 429 Too Many Requests", b"Content-Type: application/json", b"Retry-After: 5"]
         lines += [b"Vary: Origin", b"Connection: close", b"Content-Length: %d" % len(body)]

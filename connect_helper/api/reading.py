@@ -19,8 +19,9 @@ from typing import Final
 from connect_helper.api.disk_threads import DiskThreads
 from connect_helper.api.places import Places
 from connect_helper.api.turns import Turns
+from connect_helper.api.walking import ENTRIES, LOOKED_AT, FolderEntry, Kind, Wanted, list_folder
 from connect_helper.consent.origins import Scope
-from connect_helper.errors import InvalidRequest, TooLarge
+from connect_helper.errors import InvalidRequest, SourceError, TooLarge
 from connect_helper.transports.local_files import Granted, SourceFile, open_source
 
 READ_LIMIT: Final = 50 * 1024 * 1024  # bytes of a file or chunk
@@ -128,6 +129,57 @@ class Reading:
                 )
             await self._threads.run(file.check)
         return digest.hexdigest()
+
+    async def folder(
+        self,
+        scope: Scope,
+        path: str,
+        *,
+        depth: int | None,
+        kind: Kind | None,
+        pattern: str | None,
+        hidden: bool,
+    ) -> list[FolderEntry]:
+        """What is in a granted folder and `depth` levels below it (None: all); a folder before its content.
+
+        At most 10,000 entries: so many mean that there may be more. Raises NotGranted, SourceMissing,
+        SourceDenied, SourceChanged, TooManyRequests; TooLarge when it takes a look at too many to find them.
+        """
+        found = self._places.granted(scope, path)
+        grant = found.grant
+        granted = Granted(os.fsencode(grant.path), grant.device, grant.inode)
+        wanted = Wanted.reading(kind, pattern, hidden=hidden)
+        entries: list[FolderEntry] = []
+        looked_at = 0
+        async with self._turns.take(scope.origin):
+            content = await self._list(granted, found.below, "", wanted)
+            todo = content[::-1]
+            while todo and len(entries) < ENTRIES:
+                entry = todo.pop()
+                looked_at += 1
+                if looked_at > LOOKED_AT:
+                    raise TooLarge("The folder holds too much; ask for a folder below, or with a depth.")
+                if wanted.takes(entry):
+                    entries.append(entry)
+                names = tuple(entry.relative_path.split("/"))
+                if entry.kind == "directory" and (depth is None or len(names) <= depth):
+                    todo += await self._below(granted, (*found.below, *names), entry, wanted)
+        return entries
+
+    async def _below(
+        self, granted: Granted, names: tuple[str, ...], entry: FolderEntry, wanted: Wanted
+    ) -> list[FolderEntry]:
+        """The content of a folder below, last name first; nothing when it cannot be looked into."""
+        try:
+            content = await self._list(granted, names, f"{entry.relative_path}/", wanted)
+        except SourceError:
+            return []
+        return content[::-1]
+
+    async def _list(
+        self, granted: Granted, names: tuple[str, ...], above: str, wanted: Wanted
+    ) -> list[FolderEntry]:
+        return await self._threads.run(partial(list_folder, granted, names, above, wanted))
 
     @asynccontextmanager
     async def _open(self, scope: Scope, path: str) -> AsyncIterator[tuple[_Opened, str]]:

@@ -64,6 +64,10 @@ class Sites:
         """Have `listener` told the origin from which the user took everything back."""
         self._revoke_listeners.append(listener)
 
+    def announce(self) -> None:
+        """Tell the listeners that what is known of a site changed elsewhere."""
+        self._changed()
+
     def _changed(self) -> None:
         for listener in self._listeners:
             listener()

@@ -18,6 +18,7 @@ import jinja2
 from aiohttp import web
 
 from connect_helper.api.bodies import BODY_LIMIT, read_object
+from connect_helper.api.brandings import Brandings
 from connect_helper.api.reveal import reveal
 from connect_helper.api.sites import Sites
 from connect_helper.api.ui_choices import ChoicePages
@@ -65,8 +66,10 @@ class UiParts:
     port: int  # of the window itself, bound already
     version: str
     pages_address: str  # where web pages reach the helper: "http://127.0.0.1:33003"
+    desktop_address: str  # the same for pages of the newer SDK; "" when they cannot
     manager: TransferManager
     sites: Sites
+    brandings: Brandings
     preferences: PreferencesStore
     folders: Folders
     sessions: WindowSessions
@@ -83,7 +86,7 @@ def build_ui(parts: UiParts) -> web.Application:
     loader = jinja2.FileSystemLoader(web_folder() / "helper" / "templates")
     aiohttp_jinja2.setup(app, loader=loader, undefined=jinja2.StrictUndefined, auto_reload=False)
     transfers = TransferPages(parts.manager, parts.reveal)
-    choices = ChoicePages(parts.sites, parts.preferences)
+    choices = ChoicePages(parts.sites, parts.brandings, parts.preferences)
     feed = _build_feed(parts, transfers, choices)
     app.on_shutdown.append(_ending(feed))
     own, files = _OwnPages(parts), FilePages(parts.manager)
@@ -140,6 +143,7 @@ class _OwnPages:
             {
                 "version": self._parts.version,
                 "pages_address": self._parts.pages_address,
+                "desktop_address": self._parts.desktop_address,
                 "window_address": f"http://127.0.0.1:{self._parts.port}",
                 "python": platform.python_version(),
                 "system": f"{platform.system()} {platform.release()}",
@@ -163,6 +167,7 @@ class _OwnPages:
             {
                 "version": self._parts.version,
                 "pages": self._parts.pages_address,
+                "desktop": self._parts.desktop_address,
                 "window": f"http://127.0.0.1:{self._parts.port}",
                 "transfers": counts_view(self._parts.manager.counts()),
             }

@@ -10,6 +10,7 @@ from typing import Any
 from aiohttp import web
 
 from connect_helper.api.bodies import read_object
+from connect_helper.api.brandings import Brandings
 from connect_helper.api.sites import Sites, SiteView
 from connect_helper.api.ui_views import check_preferences, preferences_view, sites_view
 from connect_helper.errors import InvalidRequest, NotFound
@@ -19,8 +20,9 @@ from connect_helper.settings import PreferencesStore
 class ChoicePages:
     """Handlers below /api/sites, /api/grants and /api/preferences."""
 
-    def __init__(self, sites: Sites, preferences: PreferencesStore) -> None:
+    def __init__(self, sites: Sites, brandings: Brandings, preferences: PreferencesStore) -> None:
         self._sites = sites
+        self._brandings = brandings
         self._preferences = preferences
 
     def routes(self) -> list[web.RouteDef]:
@@ -34,7 +36,7 @@ class ChoicePages:
         ]
 
     def render_sites(self) -> dict[str, Any]:
-        return sites_view(self._sites.overview())
+        return sites_view(self._sites.overview(), self._brandings.newest)
 
     def render_preferences(self) -> dict[str, Any]:
         return preferences_view(self._preferences)

@@ -6,9 +6,10 @@ Names and paths pass `display`, since the other side chose them. Times are secon
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, Literal
 
+from connect_helper.api.brandings import THEMES, Branding
 from connect_helper.api.sites import SiteView
 from connect_helper.consent.grants import Grant
 from connect_helper.errors import InvalidRequest
@@ -244,10 +245,11 @@ def counts_view(numbers: Mapping[Status, int]) -> JsonObject:
     return counts
 
 
-def sites_view(sites: Iterable[SiteView]) -> JsonObject:
-    """`{"sites": [{"origin", "key", "muted", "hosts": [...], "grants": [...]}]}`.
+def sites_view(sites: Iterable[SiteView], branding_of: Callable[[str], Branding | None]) -> JsonObject:
+    """`{"sites": [{"origin", "key", "muted", "branding", "hosts": [...], "grants": [...]}]}`.
 
-    `key` is the origin as the addresses of this API want it, `origin` the one to show.
+    `key` is the origin as the addresses of this API want it, `origin` the one to show. `branding` is what
+    the site calls itself and its colours, `{"name", "light": ["#102030"], "dark": [...]}`, or null.
     """
     return {
         "sites": [
@@ -255,6 +257,7 @@ def sites_view(sites: Iterable[SiteView]) -> JsonObject:
                 "origin": display(site.origin),
                 "key": site.origin,
                 "muted": site.muted,
+                "branding": _branding_view(branding_of(site.origin)),
                 "hosts": [
                     {"host": host.host, "port": host.port, "name": display(host.host), "since": host.since}
                     for host in site.hosts
@@ -264,6 +267,15 @@ def sites_view(sites: Iterable[SiteView]) -> JsonObject:
             for site in sites
         ]
     }
+
+
+def _branding_view(branding: Branding | None) -> JsonObject | None:
+    if branding is None:
+        return None
+    light, dark = (branding.colours()[theme] for theme in THEMES)
+    # A site that minds no dark mode gives the colours of one theme only.
+    dark = light if branding.one_theme_only else dark
+    return {"name": display(branding.name), "light": light, "dark": dark}
 
 
 def _grant_view(grant: Grant) -> JsonObject:

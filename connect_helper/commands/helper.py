@@ -59,6 +59,8 @@ def _say_running(running: Running) -> None:
         typer.echo(f"Warning: {warning}", err=True)
     typer.echo(f"connect-helper {__version__} runs.")
     typer.echo(f"  for pages    {record.pages}")
+    if record.desktop:
+        typer.echo(f"  and          {record.desktop}   (for the Aspera SDK)")
     typer.echo(f"  its window   {record.window}   (connect-helper open)")
     typer.echo("  to end it    Ctrl-C, or connect-helper stop")
 
@@ -84,6 +86,8 @@ def status(
     counts = ", ".join(f"{count} {word}" for word, count in facts["transfers"].items() if count)
     typer.echo(f"connect-helper {facts['version']} runs (process {record.pid}).")
     typer.echo(f"  for pages    {record.pages}")
+    if record.desktop:
+        typer.echo(f"  and          {record.desktop}   (for the Aspera SDK)")
     typer.echo(f"  its window   {record.window}")
     typer.echo(f"  transfers    {counts or 'none'}")
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 from typing import Any, Final
 
 from connect_helper.errors import InvalidRequest
@@ -70,6 +71,14 @@ def as_text(value: Any, field: str, *, limit: int = TEXT_LIMIT, path: bool = Fal
     if "\0" in value or not _encodable(value, "surrogateescape" if path else "strict"):
         raise InvalidRequest(f'"{field}" contains a character that is not allowed.', field=field)
     return value
+
+
+def required_text(fields: Mapping[str, Any], field: str) -> str:
+    """Read a field as `as_text` does; raises InvalidRequest also when it is missing."""
+    text = as_text(fields.get(field), field)
+    if text is None:
+        raise InvalidRequest(f"{field} is missing.", field=field)
+    return text
 
 
 def is_unset(value: Any) -> bool:

@@ -16,7 +16,13 @@ import aiohttp
 import pytest
 
 from connect_helper.api.app import build_pages_face, build_parts
+from connect_helper.api.brandings import Brandings
 from connect_helper.api.choosing import whole_folder_rule
+from connect_helper.api.desktop.calls import DesktopParts
+from connect_helper.api.desktop.door import build_desktop_face
+from connect_helper.api.desktop.listening import CROWDED
+from connect_helper.api.desktop.objects import TransferTexts
+from connect_helper.api.desktop.sessions import LaunchedSessions
 from connect_helper.api.host_key_questions import HostKeyQuestions
 from connect_helper.api.listening import Listener, bind_first_free
 from connect_helper.api.parts import Parts
@@ -86,6 +92,8 @@ class Face:
     parts: Parts
     folders: Folders
     opened: list[str]
+    desktop: str  # address of the desktop face
+    desktop_parts: DesktopParts
 
     async def post(
         self, path: str, body: Any = None, *, origin: str = PAGE, app_id: str = APP
@@ -155,8 +163,8 @@ async def running_face(folders: Folders) -> AsyncIterator[Face]:
     known_hosts = KnownHosts(folders)
     questions = HostKeyQuestions(person, known_hosts)
     opened: list[str] = []
-    sock = bind_first_free((), fall_back=True)
-    port = sock.getsockname()[1]
+    sock, desktop_sock = (bind_first_free((), fall_back=True) for _ in range(2))
+    port, desktop_port = (one.getsockname()[1] for one in (sock, desktop_sock))
 
     def note(address: str) -> bool:
         opened.append(address)
@@ -180,11 +188,26 @@ async def running_face(folders: Folders) -> AsyncIterator[Face]:
             windows=windows,
             tasks=tasks,
         )
-        listener = Listener(build_pages_face(parts, port), sock)
-        serving = tasks.create_task(listener.run(), name="pages' face")
-        await listener.started.wait()
+        desktop = DesktopParts(parts, Brandings(folders, sites), LaunchedSessions(), TransferTexts())
+        listeners = [
+            Listener(build_pages_face(parts, port), sock),
+            Listener(build_desktop_face(desktop, desktop_port), desktop_sock, crowded=CROWDED),
+        ]
+        serving = [tasks.create_task(each.run(), name=f"serve {each.sock}") for each in listeners]
+        for listener in listeners:
+            await listener.started.wait()
         try:
-            yield Face(f"http://127.0.0.1:{port}/v5", http, person, parts, folders, opened)
+            yield Face(
+                f"http://127.0.0.1:{port}/v5",
+                http,
+                person,
+                parts,
+                folders,
+                opened,
+                f"http://127.0.0.1:{desktop_port}",
+                desktop,
+            )
         finally:
-            serving.cancel()
+            for task in serving:
+                task.cancel()
     sites.close()

@@ -11,6 +11,7 @@ import aiohttp
 from aiohttp import web
 from playwright.async_api import Browser, ConsoleMessage, Page
 
+from connect_helper.api.brandings import Brandings
 from connect_helper.api.listening import bind_first_free
 from connect_helper.api.sites import Sites
 from connect_helper.api.ui import Control, UiParts, build_ui
@@ -32,6 +33,7 @@ class Window:
     folders: Folders
     manager: TransferManager
     sites: Sites
+    brandings: Brandings
     preferences: PreferencesStore
     sessions: WindowSessions
     stops: list[str] = field(default_factory=list)  # one entry for each order to stop
@@ -90,6 +92,7 @@ async def open_window(home: Path, *, scripted: bool = True) -> AsyncIterator[Win
     preferences = PreferencesStore(folders)
     preferences.change({"concurrent_transfers": 10})
     sites = Sites(folders)
+    brandings = Brandings(folders, sites)
     sessions = WindowSessions()
     sock = bind_first_free((), fall_back=True)
     port = sock.getsockname()[1]
@@ -101,7 +104,7 @@ async def open_window(home: Path, *, scripted: bool = True) -> AsyncIterator[Win
         worker_command=FAKE_WORKER if scripted else None,
     )
     async with manager:
-        window = Window(f"http://127.0.0.1:{port}", folders, manager, sites, preferences, sessions)
+        window = Window(f"http://127.0.0.1:{port}", folders, manager, sites, brandings, preferences, sessions)
 
         async def note_reveal(path: str) -> None:
             window.revealed.append(path)
@@ -110,8 +113,10 @@ async def open_window(home: Path, *, scripted: bool = True) -> AsyncIterator[Win
             port=port,
             version="1.2.3",
             pages_address="http://127.0.0.1:33003",
+            desktop_address="http://127.0.0.1:33024",
             manager=manager,
             sites=sites,
+            brandings=brandings,
             preferences=preferences,
             folders=folders,
             sessions=sessions,

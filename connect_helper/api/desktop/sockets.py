@@ -1,0 +1,254 @@
+"""WebSockets: calls, and news of the transfers of one origin and app_id (desktop reference, section 1.4).
+
+A page takes the program for gone when its socket closes, so an idle one is never closed, and each origin has
+a bounded number. News wait in an outbox: changes of one transfer melt into its latest state, so that neither
+a busy list nor a page that does not read costs more than that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+from collections import Counter
+from collections.abc import Coroutine
+from contextlib import suppress
+from typing import Any, Final
+
+from aiohttp import WSCloseCode, WSMsgType, web
+
+from connect_helper.api.callers import CALLER, Caller, identified
+from connect_helper.api.desktop.answering import answer_call
+from connect_helper.api.desktop.calls import DesktopParts, Streamed
+from connect_helper.api.desktop.messages import BadCall, Call, InvalidCall, failure, parse_call
+from connect_helper.api.gate import Gate
+from connect_helper.api.outbox import Outbox
+from connect_helper.errors import TooManyRequests, WrongState
+from connect_helper.transfers.state import Status
+from connect_helper.transfers.subscriptions import Subscription
+from connect_helper.transfers.transfer import Owner, Transfer
+
+log = logging.getLogger(__name__)
+
+OF_ONE_ORIGIN: Final = 8
+OF_STRANGERS: Final = 96  # of all origins together that the user never gave anything
+OF_ALL: Final = 160  # fewer than connections, so that calls by POST always find one
+MESSAGE_LIMIT: Final = 64 * 1024  # bytes of a call over a socket
+CALLS_AT_ONCE: Final = 16  # of one socket
+PACE_S: Final = 0.5  # between two messages of news to one socket
+PING_S: Final = 30.0
+STALLED_S: Final = 60.0  # a page that takes nothing for this long is gone
+
+
+class Socket:
+    """One open socket. It is the Subscriber of the calls that come over it."""
+
+    def __init__(self, caller: Caller, number: int, transport: asyncio.Transport | None) -> None:
+        self.caller = caller
+        self.transport = transport
+        self.number = number
+        self.ws = web.WebSocketResponse(max_msg_size=MESSAGE_LIMIT, compress=False, timeout=2.0)
+        self.owner: Owner | None = None  # whose transfers it is told of
+        self.outbox: Outbox | None = None  # there from the moment the answer to the subscription is sent
+
+    def subscribe(self, app_id: str) -> int:
+        """See Subscriber. Once more for the same app_id has everything told anew."""
+        owner = Owner(self.caller.origin, app_id)
+        if self.owner not in (None, owner):
+            raise WrongState("This socket is told of another app_id; open one more.")
+        self.owner = owner
+        return self.number
+
+    def silence(self) -> None:
+        """Tell it nothing any more, until it subscribes again."""
+        if self.outbox is not None:
+            self.outbox.close()
+        self.owner = self.outbox = None
+
+    def abort(self) -> None:
+        """Cut the line: a goodbye would wait behind what the other end does not take."""
+        if self.transport is not None:
+            self.transport.abort()
+
+    async def send(self, text: str) -> None:
+        """Raises ConnectionError when the other end is gone or takes nothing."""
+        try:
+            async with asyncio.timeout(STALLED_S):
+                await self.ws.send_str(text)
+        except TimeoutError:
+            raise ConnectionAbortedError from None
+
+
+class Sockets:
+    """All open sockets of this face."""
+
+    def __init__(self, parts: DesktopParts, gate: Gate) -> None:
+        self._parts = parts
+        self._gate = gate
+        self._open: set[Socket] = set()
+        self._numbers = itertools.count(1)
+        parts.shared.sites.on_revoke(self._silence)
+
+    async def run(self, changes: Subscription) -> None:
+        """Put what changes into the outboxes of those who may know. Runs until cancelled."""
+        async for batch in changes:
+            listening: dict[Owner, list[Outbox]] = {}
+            for socket in self._open:
+                if socket.owner is not None and socket.outbox is not None:
+                    listening.setdefault(socket.owner, []).append(socket.outbox)
+            for transfer in batch:
+                for outbox in listening.get(transfer.owner, ()):
+                    outbox.add_transfers([transfer])
+
+    async def close(self) -> None:
+        """Say goodbye to everybody."""
+        for socket in list(self._open):
+            socket.silence()
+        await asyncio.gather(*(socket.ws.close(code=WSCloseCode.GOING_AWAY) for socket in list(self._open)))
+
+    def _silence(self, origin: str) -> None:
+        for socket in self._open:
+            if socket.caller.origin == origin:
+                socket.silence()
+
+    async def serve(self, request: web.Request) -> web.StreamResponse:
+        """Shake hands and serve the socket to its end. Raises CallerNotIdentified, TooManyRequests."""
+        caller = identified(request[CALLER])
+        self._make_room_for(caller)
+        socket = Socket(caller, next(self._numbers), request.transport)
+        self._open.add(socket)
+        try:
+            await socket.ws.prepare(request)
+            async with asyncio.TaskGroup() as tasks:
+                served = _Served(socket, self._parts, tasks)
+                try:
+                    await self._read(request, served)
+                finally:
+                    served.end()
+        finally:
+            self._open.discard(socket)
+        return socket.ws
+
+    def _make_room_for(self, caller: Caller) -> None:
+        knows = self._parts.shared.sites.has_history
+        counts = Counter(socket.caller.origin for socket in self._open)
+        strangers = sum(count for origin, count in counts.items() if not knows(origin))
+        crowded = strangers >= OF_STRANGERS and not knows(caller.origin)
+        if crowded or counts[caller.origin] >= OF_ONE_ORIGIN or len(self._open) >= OF_ALL:
+            raise TooManyRequests("Too many pages are open; close some of them.", retry_after=5)
+
+    async def _read(self, request: web.Request, served: _Served) -> None:
+        async for message in served.socket.ws:
+            if message.type not in (WSMsgType.TEXT, WSMsgType.BINARY):
+                return  # it broke; closing is no message here
+            data = message.data.encode() if isinstance(message.data, str) else message.data
+            try:
+                call = parse_call(data)
+            except BadCall as bad:
+                served.answer(failure(bad.id, bad.error))
+                continue
+            try:
+                self._gate.count(request)
+                served.begin(call)
+            except TooManyRequests as error:
+                served.answer(failure(call.id, error))
+
+
+class _Served:
+    """A socket with the tasks it needs, all of them ended with it."""
+
+    def __init__(self, socket: Socket, parts: DesktopParts, tasks: asyncio.TaskGroup) -> None:
+        self.socket = socket
+        self._parts = parts
+        self._tasks = tasks
+        self._running: set[asyncio.Task[None]] = set()
+        self._calls = 0
+        _ = self._keep(self._ping(), "ping")
+
+    def begin(self, call: Call) -> None:
+        """Answer a call beside the others: a dialog may take hours. Raises TooManyRequests."""
+        if self._calls >= CALLS_AT_ONCE:
+            raise TooManyRequests("Too many calls at once; wait for some answers.")
+        self._calls += 1
+        self._keep(self._answer(call), "call").add_done_callback(lambda _: self._call_ended())
+
+    def answer(self, text: str) -> None:
+        """Send an answer that needed no work. A caller that takes none in is not waited for."""
+        if self._calls < CALLS_AT_ONCE:
+            self._calls += 1
+            self._keep(self._send(text), "answer").add_done_callback(lambda _: self._call_ended())
+
+    def end(self) -> None:
+        for task in list(self._running):
+            task.cancel()
+
+    def _call_ended(self) -> None:
+        self._calls -= 1
+
+    async def _answer(self, call: Call) -> None:
+        answer = await answer_call(self._parts, self.socket.caller, call, self.socket)
+        if isinstance(answer, Streamed):
+            answer = failure(call.id, InvalidCall("Ask for a file's content by POST."))
+        if call.expects_answer:
+            await self._send(answer)
+        if self.socket.owner is not None and (
+            self.socket.outbox is None or call.method == "subscribe_transfer_activity"
+        ):
+            await self._tell_all(self.socket.owner)
+
+    async def _tell_all(self, owner: Owner) -> None:
+        """Have the socket told of every transfer as it is now, and of changes from now on."""
+        socket = self.socket
+        if socket.outbox is None:
+            socket.outbox = Outbox()
+            _ = self._keep(self._tell(socket.outbox), "news")
+        outbox = socket.outbox
+        _, transfers = await self._parts.shared.manager.changes(owner, 0)
+        outbox.add_transfers(transfers)
+
+    async def _tell(self, outbox: Outbox) -> None:
+        while not outbox.closed:
+            await outbox.wait(PING_S)
+            transfers, _ = outbox.take()
+            for text in self._notifications(transfers):
+                await self._send(text)
+            await asyncio.sleep(PACE_S)
+
+    def _notifications(self, transfers: list[Transfer]) -> list[str]:
+        removed = [transfer for transfer in transfers if transfer.status is Status.REMOVED]
+        changed = [transfer for transfer in transfers if transfer.status is not Status.REMOVED]
+        news = (("transferUpdated", changed), ("transferRemoved", removed))
+        return [self._notification(kind, some) for kind, some in news if some]
+
+    def _notification(self, kind: str, transfers: list[Transfer]) -> str:
+        texts = self._parts.texts
+        if len(transfers) == 1:
+            data = texts.one(transfers[0])
+        else:
+            data = f'{{"transfers":{texts.several(transfers)}}}'
+        return (
+            '{"jsonrpc":"2.0","method":"transfer_activity","params":{'
+            f'"subscription":{self.socket.number},"result":{{"type":"{kind}","data":{data}}}}}}}'
+        )
+
+    async def _ping(self) -> None:
+        while True:
+            await asyncio.sleep(PING_S)
+            with suppress(ConnectionError):
+                await self.socket.ws.ping()
+
+    async def _send(self, text: str) -> None:
+        """A socket that is gone ends by itself; one that takes nothing is ended here."""
+        try:
+            await self.socket.send(text)
+        except ConnectionAbortedError:
+            log.info("a socket of %s took no news; it is closed", self.socket.caller.origin)
+            self.socket.abort()
+        except (ConnectionError, RuntimeError):  # RuntimeError: closed before it was sent
+            return
+
+    def _keep(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        task = self._tasks.create_task(work, name=f"socket {self.socket.number}: {name}")
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+        return task
