@@ -4,7 +4,7 @@ import { find, h } from "./dom.js";
 import { ApiError, api } from "./session.js";
 import { toast } from "./shell.js";
 
-/** @typedef {{ version: string, pages_address: string, window_address: string, python: string, system: string, program: string, folders: Record<string, string> }} About */
+/** @typedef {{ version: string, pages_address: string, desktop_address: string, window_address: string, python: string, system: string, program: string, folders: Record<string, string> }} About */
 
 const FOLDERS = { downloads: "Downloads go to", preferences: "Preferences", state: "State", log: "Log" };
 
@@ -14,6 +14,7 @@ function show(about) {
   const pairs = [
     ["Version", about.version],
     ["Address for web pages", about.pages_address],
+    ["Address for pages of the Aspera SDK", about.desktop_address || "Not served: another program has the port"],
     ["Address of this window", about.window_address],
     ...Object.entries(FOLDERS).map(([key, label]) => /** @type {[string, string]} */ ([label, about.folders[key] ?? ""])),
     ["System", about.system],

@@ -8,7 +8,8 @@ import { toast } from "./shell.js";
 /**
  * @typedef {{ host: string, port: number, name: string, since: number }} Host
  * @typedef {{ id: string, kind: "file" | "folder" | "save", path: string, app_id: string, since: number }} Grant
- * @typedef {{ origin: string, key: string, muted: boolean, hosts: Host[], grants: Grant[] }} Site
+ * @typedef {{ name: string, light: string[], dark: string[] }} Branding colours like "#102030"
+ * @typedef {{ origin: string, key: string, muted: boolean, branding: Branding | null, hosts: Host[], grants: Grant[] }} Site
  */
 
 const SHOWN = 50; // entries of one list before "show all"
@@ -49,10 +50,29 @@ function card(site) {
   if (!nothing) revokeAll.classList.add("danger");
   return h("section", { class: "card site" },
     h("div", { class: "site-head" }, heading, badges(site, secure || local), revokeAll),
+    site.branding ? branding(site.branding) : null,
     site.muted ? h("div", { class: "message warn" }, "You said no several times, so its questions are answered with no for an hour.") : null,
     site.hosts.length ? part("Servers it may always use", site, hostRows(site), site.hosts.length > 1
       ? button(`hosts ${site.key}`, "Ask again for all", () => revoke(`${address(site)}/hosts`, "The next transfer to any server asks again.")) : null) : null,
     site.grants.length ? part(`Files and folders you chose (${counted(site.grants.length, "entry", "entries")})`, site, grantRows(site), null) : null);
+}
+
+/**
+ * What the site calls itself: its own words, so they stand below its address.
+ * @param {Branding} shown
+ */
+function branding({ name, light, dark }) {
+  return h("div", { class: "branding" },
+    h("span", { class: "wrap" }, "Calls itself “", h("strong", {}, name), "”"),
+    h("span", { class: "swatches light", "aria-hidden": "true" }, ...light.map(swatch)),
+    h("span", { class: "swatches dark", "aria-hidden": "true" }, ...dark.map(swatch)));
+}
+
+/** @param {string} colour */
+function swatch(colour) {
+  const spot = h("span", { class: "swatch" });
+  spot.style.backgroundColor = colour;
+  return spot;
 }
 
 /**

@@ -145,13 +145,13 @@ class Sockets:
             try:
                 call = parse_call(data)
             except BadCall as bad:
-                served.answer(failure(bad.id, bad.error))
+                await served.send(failure(bad.id, bad.error))
                 continue
             try:
                 self._gate.count(request)
                 served.begin(call)
             except TooManyRequests as error:
-                served.answer(failure(call.id, error))
+                await served.send(failure(call.id, error))
 
 
 class _Served:
@@ -172,12 +172,6 @@ class _Served:
         self._calls += 1
         self._keep(self._answer(call), "call").add_done_callback(lambda _: self._call_ended())
 
-    def answer(self, text: str) -> None:
-        """Send an answer that needed no work. A caller that takes none in is not waited for."""
-        if self._calls < CALLS_AT_ONCE:
-            self._calls += 1
-            self._keep(self._send(text), "answer").add_done_callback(lambda _: self._call_ended())
-
     def end(self) -> None:
         for task in list(self._running):
             task.cancel()
@@ -190,7 +184,7 @@ class _Served:
         if isinstance(answer, Streamed):
             answer = failure(call.id, InvalidCall("Ask for a file's content by POST."))
         if call.expects_answer:
-            await self._send(answer)
+            await self.send(answer)
         if self.socket.owner is not None and (
             self.socket.outbox is None or call.method == "subscribe_transfer_activity"
         ):
@@ -211,7 +205,7 @@ class _Served:
             await outbox.wait(PING_S)
             transfers, _ = outbox.take()
             for text in self._notifications(transfers):
-                await self._send(text)
+                await self.send(text)
             await asyncio.sleep(PACE_S)
 
     def _notifications(self, transfers: list[Transfer]) -> list[str]:
@@ -237,7 +231,7 @@ class _Served:
             with suppress(ConnectionError):
                 await self.socket.ws.ping()
 
-    async def _send(self, text: str) -> None:
+    async def send(self, text: str) -> None:
         """A socket that is gone ends by itself; one that takes nothing is ended here."""
         try:
             await self.socket.send(text)
