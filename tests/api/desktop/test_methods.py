@@ -417,3 +417,20 @@ async def test_there_is_no_other_tab(page: RpcPage) -> None:
     for tab in ("colours", "../activity", 1.5):
         assert (await page.error("open_preferences", {"tab": tab}))["code"] == -32602
     assert page.face.opened == []
+
+
+# Branding -------------------------------------------------------------------------------------------
+
+
+async def test_what_a_page_calls_its_application_is_kept_for_its_origin(
+    page: RpcPage, other: RpcPage
+) -> None:
+    branding = {"id": "acme", "name": "Acme", "theme": {"g10": {"headerBackground": "#102030"}, "g100": {}}}
+    assert await page.call("update_branding", {"branding": branding}) is None
+    kept = page.face.desktop_parts.brandings.newest(page.origin)
+    assert kept is not None
+    assert kept.name == "Acme"
+    assert page.face.desktop_parts.brandings.newest(other.origin) is None
+    for wrong in (None, "x", {}, {"id": "a"}, {"id": "a", "name": "b", "theme": {"g10": []}}):
+        error = await page.error("update_branding", {"branding": wrong})
+        assert error["code"] == -32602
