@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import sqlite3
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -11,7 +13,7 @@ import pytest
 
 from connect_helper.settings import Folders
 from connect_helper.transfers import file_reports
-from connect_helper.transfers.file_reports import FILE_NAME, STATES, FileReports
+from connect_helper.transfers.file_reports import FILE_NAME, SCHEMA, STATES, FileReports
 from connect_helper.transfers.messages import FileReport
 
 
@@ -162,3 +164,61 @@ async def test_a_damaged_file_is_set_aside(folders: Folders) -> None:
     reports.put(1, report(1))  # the program ends: nobody listens any more
     async with opened(folders) as again:
         assert len(await kept(again, 1)) == 1
+
+
+async def in_order(
+    reports: FileReports, under_way: list[FileReport], *, live: bool, offset: int = 0, limit: int = 100
+) -> tuple[list[str], int]:
+    found, total = await reports.in_order(1, under_way, live=live, offset=offset, limit=limit)
+    return [f"{one.path.rsplit('/', 1)[-1]} {one.state}" for one in found], total
+
+
+async def test_files_come_in_the_order_they_began_with_those_under_way_among_them(folders: Folders) -> None:
+    async with opened(folders) as reports:
+        reports.begin(1)
+        for index, state in enumerate(("done", "running", "failed", "running")):
+            reports.put(1, report(index, state))
+        reports.put(2, report(0))  # of another transfer
+        await reports.end(1)
+        before = ["0 done", "1 running", "2 failed", "3 running"]
+        assert await in_order(reports, [], live=False) == (before, 4)
+        # The next session goes on with number 3, has begun 7 and 9 and ended 8; 1 is not yet its turn.
+        reports.begin(1)
+        under_way = [report(0, "running", path="/a\udcff/3", remote_path="b/3")]
+        under_way += [report(index, "running", path=f"/a/{name}") for index, name in ((1, 7), (3, 9))]
+        now = ["0 done", "2 failed", "3 running", "7 running", "8 done", "9 running"]
+        assert await in_order(reports, under_way, live=True) == (
+            [one for one in now if one != "8 done"],
+            5,
+        )
+        reports.put(1, report(2, path="/a/8"))
+        assert await in_order(reports, under_way, live=True) == (now, 6)
+        pieces = [await in_order(reports, under_way, live=True, offset=at, limit=2) for at in (0, 2, 4, 6)]
+        assert [one for piece, _ in pieces for one in piece] == now
+        assert {total for _, total in pieces} == {6}
+        assert await in_order(reports, under_way, live=True, offset=2**70) == ([], 6)
+
+
+async def test_a_page_deep_in_a_long_list_is_found(folders: Folders) -> None:
+    number = 30_000
+    async with opened(folders) as reports:
+        for index in range(number):
+            reports.put(1, report(index))
+            if index % 1_000 == 0:
+                await reports.room()
+        names, total = await in_order(reports, [report(number, "running")], live=True, offset=number - 2)
+        assert names == [f"{number - 2} done", f"{number - 1} done", f"{number} running"]
+        assert total == number + 1
+
+
+async def test_a_file_of_the_first_version_gets_the_column_for_times(folders: Folders) -> None:
+    old = SCHEMA.tables.replace("    elapsed_usec INTEGER NOT NULL DEFAULT 0,\n", "")
+    assert old != SCHEMA.tables
+    values = "(1, 0, x'00', x'2f61', x'62', 5, 5, 'done', '', 0, x'', 'size', '')"
+    with contextlib.closing(sqlite3.connect(folders.state / FILE_NAME)) as connection:
+        connection.executescript(f"{old} PRAGMA user_version = 1; INSERT INTO files VALUES {values};")
+    async with opened(folders) as reports:
+        (kept_one,) = await kept(reports, 1)
+        assert (kept_one.path, kept_one.state, kept_one.elapsed_usec) == ("/a", "done", 0)
+        reports.put(1, report(1, elapsed_usec=1_234))
+        assert [one.elapsed_usec for one in await kept(reports, 1)] == [1_234, 0]
