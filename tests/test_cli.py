@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -15,6 +16,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from connect_helper.api.listening import DESKTOP_PORTS
 from tests.support.helper import COMMAND, Helper
 
 
@@ -55,7 +57,7 @@ async def test_sec_01_it_listens_on_loopback_only(helper: Helper) -> None:
     sockets = {str(entry.readlink()) for entry in descriptors if entry.is_symlink()}
     rows = [line.split() for line in table]
     addresses = [row[1] for row in rows if row[3] == "0A" and f"socket:[{row[9]}]" in sockets]
-    assert len(addresses) == 2
+    assert len(addresses) == 3
     assert all(address.startswith("0100007F:") for address in addresses)
 
 
@@ -109,6 +111,51 @@ async def test_what_a_killed_one_left_behind_does_not_count(helper: Helper) -> N
     assert (await command(helper.home, "status"))[0] == 4
     await helper.start()
     assert (await command(helper.home, "status"))[0] == 0
+
+
+@pytest.mark.parametrize("held", [DESKTOP_PORTS, DESKTOP_PORTS[:1]])
+async def test_it_runs_without_the_desktops_port_and_says_so(tmp_path: Path, held: range) -> None:
+    with contextlib.ExitStack() as holders:
+        for port in held:
+            holders.enter_context(socket.create_server(("127.0.0.1", port)))
+        async with Helper.running(tmp_path / "home") as helper:
+            facts = json.loads((await command(helper.home, "status", "--json"))[1])
+            free = [port for port in DESKTOP_PORTS if port not in held]
+            assert facts["desktop"] == (f"http://127.0.0.1:{free[0]}" if free else "")
+            assert f"Port {DESKTOP_PORTS[0]} is held by" in helper.output()
+            assert f"look for port {DESKTOP_PORTS[0]} and do not find this helper" in helper.output()
+
+
+async def test_the_desktops_port_is_told(helper: Helper) -> None:
+    address = f"http://127.0.0.1:{DESKTOP_PORTS[0]}"
+    assert f"{address}   (for the Aspera SDK)" in (await command(helper.home, "status"))[1]
+    assert f"{address}   (for the Aspera SDK)" in helper.output()
+    async with aiohttp.ClientSession() as http:
+        call = {"jsonrpc": "2.0", "id": 1, "method": "get_info", "params": []}
+        async with http.post(address, json=call) as answer:
+            assert (await answer.json())["result"]["version"]
+
+
+async def test_a_launch_makes_a_session_known_and_a_page_cannot(helper: Helper) -> None:
+    record = json.loads((helper.home / "run" / "control.json").read_text())
+    launched, session = f"{record['window']}/api/control/launched", {"app_id": "a", "session_id": "s-1"}
+    call = {"jsonrpc": "2.0", "id": 1, "method": "verify_session", "params": session}
+    async with aiohttp.ClientSession() as http:
+
+        async def verified() -> bool:
+            async with http.post(record["desktop"], json=call) as answer:
+                known: bool = (await answer.json())["result"]["result"]
+                return known
+
+        async with http.post(launched, json=session) as refused:
+            assert refused.status == 401
+        assert not await verified()
+        key = {"Authorization": f"Bearer {record['key']}"}
+        async with http.post(launched, json={"app_id": "a"}, headers=key) as incomplete:
+            assert incomplete.status == 400
+        async with http.post(launched, json=session, headers=key) as taken:
+            assert taken.status == 200
+        assert await verified()
 
 
 async def test_it_takes_the_next_port_when_one_is_held(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,10 +18,10 @@ from typing import Any
 import aiohttp
 import pytest
 import pytest_asyncio
-from aiohttp import web
-from playwright.async_api import Frame, Page
+from playwright.async_api import Page
 
 from tests.support.helper import Helper
+from tests.support.hostile import Answers, fetch, serve_empty_pages
 from tests.support.official import OfficialPage, World
 from tests.support.person import AtThePages
 
@@ -101,62 +101,6 @@ async def _state(scene: Scene) -> dict[str, Any]:
     }
 
 
-class Answers:
-    """What the helper answered to requests of a page, also where the browser hid the answer from the page."""
-
-    def __init__(self, base: str) -> None:
-        self._base = base
-        self._paths: dict[str, str] = {}  # by the browser's id of the request
-        self._statuses: dict[str, int] = {}
-        self._changed = asyncio.Event()
-
-    @classmethod
-    async def watched(cls, scene: Scene, page: Page) -> Answers:
-        """Watch the page's traffic from now on."""
-        answers = cls(scene.helper.base_url)
-        session = await page.context.new_cdp_session(page)
-        session.on("Network.requestWillBeSent", answers._sent)
-        session.on("Network.responseReceivedExtraInfo", answers._answered)
-        await session.send("Network.enable")
-        return answers
-
-    def _sent(self, event: dict[str, Any]) -> None:
-        url = event["request"]["url"]
-        if url.startswith(self._base):
-            self._paths[event["requestId"]] = url.removeprefix(self._base)
-            self._changed.set()
-
-    def _answered(self, event: dict[str, Any]) -> None:
-        self._statuses[event["requestId"]] = event["statusCode"]
-        self._changed.set()
-
-    async def of(self, count: int) -> list[tuple[str, int]]:
-        """Wait until `count` requests were answered; their paths and statuses, sorted."""
-        async with asyncio.timeout(15):
-            while len(self._paths.keys() & self._statuses.keys()) < count:
-                self._changed.clear()
-                await self._changed.wait()
-        return sorted((path, self._statuses[known]) for known, path in self._paths.items())
-
-
-async def serve_page(request: web.Request) -> web.Response:
-    return web.Response(text="<!doctype html><title>Win a prize</title><p>Hello", content_type="text/html")
-
-
-@asynccontextmanager
-async def serve_empty_pages() -> AsyncIterator[str]:
-    """A site of nothing but an empty page; the tests put the attacks into it. Yields its origin."""
-    app = web.Application()
-    app.router.add_get("/{any:.*}", serve_page)
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    try:
-        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
-    finally:
-        await runner.cleanup()
-
-
 @pytest_asyncio.fixture(loop_scope="module")
 async def hostile(scene: Scene) -> AsyncIterator[Page]:
     """An empty page on another origin than the victim's."""
@@ -165,26 +109,6 @@ async def hostile(scene: Scene) -> AsyncIterator[Page]:
     await page.goto(scene.hostile_origin)
     yield page
     await context.close()
-
-
-FETCH = """async ([url, method, body, mode]) => {
-  try {
-    const answer = await fetch(url, { method, body: body ?? undefined, mode });
-    const text = answer.type === "opaque" ? "" : await answer.text();
-    return { type: answer.type, status: answer.status, text };
-  } catch (error) {
-    return { failed: String(error) };
-  }
-}"""
-
-
-async def fetch(
-    page: Page | Frame, url: str, body: str | None = None, *, method: str | None = None, mode: str = "cors"
-) -> dict[str, Any]:
-    """What a script in the page gets to see of an answer."""
-    verb = method or ("GET" if body is None else "POST")
-    seen: dict[str, Any] = await page.evaluate(FETCH, [url, verb, body, mode])
-    return seen
 
 
 def assert_no_leak(scene: Scene, *texts: str) -> None:
@@ -203,7 +127,7 @@ def assert_no_leak(scene: Scene, *texts: str) -> None:
 
 @pytest.mark.usefixtures("nothing_happens")
 async def test_a_form_that_posts_a_start_is_refused(scene: Scene, hostile: Page) -> None:
-    answers = await Answers.watched(scene, hostile)
+    answers = await Answers.watched(scene.helper.base_url, hostile)
     await hostile.evaluate(
         """([url, body]) => {
           const form = document.createElement("form");
@@ -225,7 +149,7 @@ async def test_a_form_that_posts_a_start_is_refused(scene: Scene, hostile: Page)
 
 @pytest.mark.usefixtures("nothing_happens")
 async def test_images_frames_and_scripts_open_no_window(scene: Scene, hostile: Page) -> None:
-    answers = await Answers.watched(scene, hostile)
+    answers = await Answers.watched(scene.helper.base_url, hostile)
     paths = ["windows/about", "windows/preferences", "windows/transfer-manager"]
     await hostile.evaluate(
         """([image, frame, script]) => {
@@ -250,7 +174,7 @@ async def test_a_link_into_the_helper_shows_nothing(scene: Scene, hostile: Page)
 
 @pytest.mark.usefixtures("nothing_happens")
 async def test_a_no_cors_fetch_does_nothing_and_sees_nothing(scene: Scene, hostile: Page) -> None:
-    answers = await Answers.watched(scene, hostile)
+    answers = await Answers.watched(scene.helper.base_url, hostile)
     dialog = scene.url("windows/select-open-file-dialog/")
     for url, body in [
         (scene.url("transfers/start"), scene.start_body()),
@@ -265,7 +189,7 @@ async def test_a_no_cors_fetch_does_nothing_and_sees_nothing(scene: Scene, hosti
 
 @pytest.mark.usefixtures("nothing_happens")
 async def test_a_beacon_starts_nothing(scene: Scene, hostile: Page) -> None:
-    answers = await Answers.watched(scene, hostile)
+    answers = await Answers.watched(scene.helper.base_url, hostile)
     sent = await hostile.evaluate(
         "([url, body]) => navigator.sendBeacon(url, body)", [scene.url("transfers/start"), scene.start_body()]
     )
