@@ -6,6 +6,7 @@ sites the user ever gave anything are kept on disk, others until the helper ends
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import re
@@ -21,8 +22,9 @@ from connect_helper.spec.lenient import as_bool, as_text
 
 log = logging.getLogger(__name__)
 
-ORIGINS_KEPT: Final = 100
-IDS_KEPT: Final = 8  # of one origin
+ORIGINS_KEPT: Final = 50
+IDS_KEPT: Final = 4  # of one origin
+CHARACTERS: Final = 32 * 1024  # of one branding; that of the reference has about half of it
 VALUES: Final = 200  # of one theme; the reference knows 140
 VALUE_LIMIT: Final = 500  # characters
 NAME_LIMIT: Final = 100
@@ -59,12 +61,15 @@ def read_branding(value: Mapping[str, Any]) -> Branding:
     theme = value.get("theme") or {}
     if not isinstance(theme, Mapping):
         raise InvalidRequest("branding.theme must be an object.", field="theme")
-    return Branding(
+    branding = Branding(
         id=_named(value, "id"),
         name=_named(value, "name"),
         themes={name: _theme(theme.get(name), name) for name in THEMES},
         one_theme_only=as_bool(theme.get("disableLightDarkMode"), "disableLightDarkMode") is True,
     )
+    if len(json.dumps(branding.themes)) > CHARACTERS:
+        raise InvalidRequest(f"branding.theme may have {CHARACTERS // 1024} KiB.", field="theme")
+    return branding
 
 
 def _named(value: Mapping[str, Any], field: str) -> str:
@@ -92,9 +97,10 @@ class Brandings:
         self._path = folders.state / "brandings.json"
         self._sites = sites
         self._by_origin: OrderedDict[str, OrderedDict[str, Branding]] = self._load()
+        self._saving = asyncio.Lock()
         sites.on_revoke(self._forget)
 
-    def keep(self, origin: str, branding: Branding) -> None:
+    async def keep(self, origin: str, branding: Branding) -> None:
         """Put it in the place of an earlier one with the same id."""
         ours = self._by_origin.setdefault(origin, OrderedDict())
         self._by_origin.move_to_end(origin)
@@ -106,8 +112,9 @@ class Brandings:
             ours.popitem(last=False)
         while len(self._by_origin) > ORIGINS_KEPT:
             self._by_origin.pop(self._one_to_forget())
-        self._save()
         self._sites.announce()
+        if self._sites.has_history(origin):
+            await self._save()
 
     def newest(self, origin: str) -> Branding | None:
         """The one the site gave last."""
@@ -120,17 +127,21 @@ class Brandings:
         return next((one for one in origins if not self._sites.has_history(one)), origins[0])
 
     def _forget(self, origin: str) -> None:
-        if self._by_origin.pop(origin, None) is not None:
-            self._save()
+        if self._by_origin.pop(origin, None) is not None and self._path.exists():
+            write_private(self._path, self._text())
 
-    def _save(self) -> None:
+    async def _save(self) -> None:
+        """One write at a time; a page that calls often waits for those before."""
+        async with self._saving:
+            await asyncio.to_thread(write_private, self._path, self._text())
+
+    def _text(self) -> str:
         known = {
             origin: [asdict(branding) for branding in ours.values()]
             for origin, ours in self._by_origin.items()
             if self._sites.has_history(origin)
         }
-        if known or self._path.exists():
-            write_private(self._path, json.dumps(known, indent=2) + "\n")
+        return json.dumps(known, indent=2) + "\n"
 
     def _load(self) -> OrderedDict[str, OrderedDict[str, Branding]]:
         try:

@@ -54,12 +54,12 @@ async def identify(request: web.Request) -> Caller:
         except CallerNotIdentified:
             if from_browser or "://" in origins[0]:
                 return NOBODY
-    if from_browser or not (request.method == "POST" or _opens_a_socket(request)):
+    if from_browser or not (request.method == "POST" or opens_a_socket(request)):
         return NOBODY
     return await _local_program(request)
 
 
-def _opens_a_socket(request: web.Request) -> bool:
+def opens_a_socket(request: web.Request) -> bool:
     """A browser names the page's Origin in every handshake of a WebSocket (RFC 6455, section 4.1)."""
     return request.headers.get("Upgrade", "").lower() == "websocket"
 

@@ -19,7 +19,7 @@ from typing import Final
 from connect_helper.api.disk_threads import DiskThreads
 from connect_helper.api.places import Places
 from connect_helper.api.turns import Turns
-from connect_helper.api.walking import ENTRIES, LOOKED_AT, FolderEntry, Kind, Wanted, list_folder
+from connect_helper.api.walking import ENTRIES, LOOKED_AT, TOO_MUCH, FolderEntry, Kind, Wanted, list_folder
 from connect_helper.consent.origins import Scope
 from connect_helper.errors import InvalidRequest, SourceError, TooLarge
 from connect_helper.transports.local_files import Granted, SourceFile, open_source
@@ -158,7 +158,7 @@ class Reading:
                 entry = todo.pop()
                 looked_at += 1
                 if looked_at > LOOKED_AT:
-                    raise TooLarge("The folder holds too much; ask for a folder below, or with a depth.")
+                    raise TooLarge(TOO_MUCH)
                 if wanted.takes(entry):
                     entries.append(entry)
                 names = tuple(entry.relative_path.split("/"))

@@ -12,9 +12,10 @@ import re
 import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Final, Literal
 
-from connect_helper.errors import SourceMissing
+from connect_helper.errors import SourceMissing, TooLarge
 from connect_helper.spec.names import display
 from connect_helper.transports.error_map import local_error
 from connect_helper.transports.local_files import Granted, open_below, open_granted
@@ -23,6 +24,7 @@ Kind = Literal["file", "directory"]
 
 ENTRIES: Final = 10_000  # returned by one call
 LOOKED_AT: Final = 500_000  # entries looked at by one call
+TOO_MUCH: Final = "The folder holds too much; ask for a folder below, or with a depth."
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,8 @@ class Wanted:
 def list_folder(granted: Granted, below: Sequence[str], above: str, wanted: Wanted) -> list[FolderEntry]:
     """Everything directly in the folder `below` the granted one that may be seen, by name.
 
-    `above` is put before the names. Raises SourceMissing, SourceDenied, SourceChanged, LinkSkipped.
+    `above` is put before the names. Raises SourceMissing, SourceDenied, SourceChanged, LinkSkipped; TooLarge
+    for a folder with more entries than one call looks at.
     """
     names = [os.fsencode(name) for name in below]
     path = b"/".join((granted.path.rstrip(b"/"), *names))
@@ -74,9 +77,10 @@ def list_folder(granted: Granted, below: Sequence[str], above: str, wanted: Want
         os.close(top)
     try:
         with os.scandir(folder) as entries:
-            seen = [
-                _entry(entry, above) for entry in entries if wanted.hidden or not entry.name.startswith(".")
-            ]
+            listed = list(islice(entries, LOOKED_AT + 1))
+            if len(listed) > LOOKED_AT:
+                raise TooLarge(TOO_MUCH)
+            seen = [_entry(one, above) for one in listed if wanted.hidden or not one.name.startswith(".")]
     except NotADirectoryError:
         raise SourceMissing(f"{display(path)} is no folder.") from None
     except OSError as error:

@@ -14,7 +14,7 @@ from aiohttp import web
 
 from connect_helper.api.beside import beside
 from connect_helper.api.bodies import BODY_LIMIT, READ_LIMIT_S
-from connect_helper.api.callers import CALLER
+from connect_helper.api.callers import CALLER, opens_a_socket
 from connect_helper.api.content_answer import send_content
 from connect_helper.api.desktop.answering import answer_call
 from connect_helper.api.desktop.calls import DesktopParts, Streamed
@@ -23,6 +23,7 @@ from connect_helper.api.desktop.messages import (
     Call,
     Id,
     InvalidCall,
+    NoJson,
     NoSuchMethod,
     around_result,
     bug,
@@ -35,6 +36,7 @@ from connect_helper.api.gate import Gate, Problem
 from connect_helper.errors import ConnectHelperError, Refused, TooLarge
 
 JSON_TYPE: Final = "application/json"
+REFUSED_LIMIT: Final = 8 * 1024  # bytes read of a call that is refused anyway
 PARTS: Final = web.AppKey("desktop_parts", DesktopParts)
 SOCKETS: Final = web.AppKey("sockets", Sockets)
 
@@ -94,8 +96,11 @@ async def _read_call(request: web.Request) -> Call:
     return call
 
 
-async def _read(request: web.Request) -> tuple[bytes, bool]:
-    """The body, and whether that is all of it: it is read as far as the limits of size and time allow."""
+async def _read(request: web.Request, limit: int = BODY_LIMIT) -> tuple[bytes, bool]:
+    """The body, and whether that is all of it: it is read as far as `limit` bytes and the time allow.
+
+    Raises BadCall when it is no body at all, such as one that is said to be compressed and is not.
+    """
     pieces: list[bytes] = []
     size = 0
     try:
@@ -103,10 +108,12 @@ async def _read(request: web.Request) -> tuple[bytes, bool]:
             async for piece in request.content.iter_any():
                 pieces.append(piece)
                 size += len(piece)
-                if size > BODY_LIMIT:
+                if size > limit:
                     return b"".join(pieces), False
-    except (TimeoutError, web.PayloadAccessError):
+    except TimeoutError:
         return b"".join(pieces), False
+    except web.RequestPayloadError:
+        raise BadCall(NoJson("The body of the call cannot be read.")) from None
     return b"".join(pieces), True
 
 
@@ -127,21 +134,24 @@ async def rpc_error(request: web.Request, problem: Problem) -> web.Response:
         # Status 403: a page that looks for its own user's helper goes on to the next port.
         return _json(failure(call_id, InvalidCall(problem.user_message)), status=403)
     if problem.error is not None:
-        return _json(failure(call_id, problem.error))
+        # A handshake can only fail by its status.
+        status = problem.status if opens_a_socket(request) else 200
+        return _json(failure(call_id, problem.error), status=status)
     if problem.status >= 500:
         return _json(bug(call_id, problem.user_message))
     return _json(failure(call_id, NoSuchMethod(problem.user_message)))
 
 
 async def _id_of(request: web.Request) -> Id:
-    """The id of a call that is refused unread, without which the page would wait for ever."""
+    """The id of a call that is refused unread, without which the page would wait for ever.
+
+    Of a large call only the beginning is looked at: refusing it must cost less than answering.
+    """
     if request.method != "POST" or request.content.at_eof():
         return None
-    body, whole = await _read(request)
-    if not whole:
-        return id_at_the_start(body)
     try:
-        return parse_call(body).id
+        body, whole = await _read(request, REFUSED_LIMIT)
+        return parse_call(body).id if whole else id_at_the_start(body)
     except BadCall as bad:
         return bad.id
 

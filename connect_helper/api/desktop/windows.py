@@ -51,4 +51,4 @@ async def update_branding(asked: Asked) -> Any:
     """Kept, and shown with the site in the helper's window."""
     caller = asked.caller
     branding = read_branding(required_object(asked.params, "branding"))
-    asked.parts.brandings.keep(caller.origin, branding)
+    await asked.parts.brandings.keep(caller.origin, branding)
