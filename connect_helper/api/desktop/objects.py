@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -27,10 +27,6 @@ class TransferTexts:
     def one(self, transfer: Transfer) -> str:
         """One transfer object as JSON text."""
         return f'{{"transfer_spec":{self._spec(transfer)},{encoded(facts(transfer))[1:]}'
-
-    def several(self, transfers: Iterable[Transfer]) -> str:
-        """A JSON list of them."""
-        return f"[{','.join(self.one(transfer) for transfer in transfers)}]"
 
     def _spec(self, transfer: Transfer) -> str:
         known = self._specs.get(transfer.id)

@@ -11,7 +11,7 @@ import asyncio
 import itertools
 import logging
 from collections import Counter
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
 from contextlib import suppress
 from typing import Any, Final
 
@@ -30,6 +30,7 @@ from connect_helper.transfers.transfer import Owner, Transfer
 
 log = logging.getLogger(__name__)
 
+SUBSCRIBE: Final = "subscribe_transfer_activity"
 OF_ONE_ORIGIN: Final = 8
 OF_STRANGERS: Final = 96  # of all origins together that the user never gave anything
 OF_ALL: Final = 160  # fewer than connections, so that calls by POST always find one
@@ -37,6 +38,8 @@ MESSAGE_LIMIT: Final = 64 * 1024  # bytes of a call over a socket
 CALLS_AT_ONCE: Final = 16  # of one socket
 PACE_S: Final = 0.5  # between two messages of news to one socket
 PING_S: Final = 30.0
+MESSAGE_SIZE: Final = 256 * 1024  # characters of news in one message; one transfer may need more
+GOODBYE_S: Final = 2.0
 STALLED_S: Final = 60.0  # a page that takes nothing for this long is gone
 
 
@@ -47,7 +50,7 @@ class Socket:
         self.caller = caller
         self.transport = transport
         self.number = number
-        self.ws = web.WebSocketResponse(max_msg_size=MESSAGE_LIMIT, compress=False, timeout=2.0)
+        self.ws = web.WebSocketResponse(max_msg_size=MESSAGE_LIMIT, compress=False, timeout=GOODBYE_S / 2)
         self.owner: Owner | None = None  # whose transfers it is told of
         self.outbox: Outbox | None = None  # there from the moment the answer to the subscription is sent
 
@@ -64,6 +67,15 @@ class Socket:
         if self.outbox is not None:
             self.outbox.close()
         self.owner = self.outbox = None
+
+    async def end(self) -> None:
+        """Say goodbye, and cut the line when that is not heard."""
+        self.silence()
+        try:
+            async with asyncio.timeout(GOODBYE_S):
+                await self.ws.close(code=WSCloseCode.GOING_AWAY)
+        except (TimeoutError, RuntimeError):  # RuntimeError: still shaking hands
+            self.abort()
 
     def abort(self) -> None:
         """Cut the line: a goodbye would wait behind what the other end does not take."""
@@ -102,9 +114,7 @@ class Sockets:
 
     async def close(self) -> None:
         """Say goodbye to everybody."""
-        for socket in list(self._open):
-            socket.silence()
-        await asyncio.gather(*(socket.ws.close(code=WSCloseCode.GOING_AWAY) for socket in list(self._open)))
+        await asyncio.gather(*(socket.end() for socket in list(self._open)))
 
     def _silence(self, origin: str) -> None:
         for socket in self._open:
@@ -185,9 +195,7 @@ class _Served:
             answer = failure(call.id, InvalidCall("Ask for a file's content by POST."))
         if call.expects_answer:
             await self.send(answer)
-        if self.socket.owner is not None and (
-            self.socket.outbox is None or call.method == "subscribe_transfer_activity"
-        ):
+        if call.method == SUBSCRIBE and self.socket.owner is not None:  # no news before that answer
             await self._tell_all(self.socket.owner)
 
     async def _tell_all(self, owner: Owner) -> None:
@@ -208,18 +216,24 @@ class _Served:
                 await self.send(text)
             await asyncio.sleep(PACE_S)
 
-    def _notifications(self, transfers: list[Transfer]) -> list[str]:
+    def _notifications(self, transfers: list[Transfer]) -> Iterator[str]:
+        """As few messages as their size allows; each is made when its turn comes."""
         removed = [transfer for transfer in transfers if transfer.status is Status.REMOVED]
         changed = [transfer for transfer in transfers if transfer.status is not Status.REMOVED]
-        news = (("transferUpdated", changed), ("transferRemoved", removed))
-        return [self._notification(kind, some) for kind, some in news if some]
+        for kind, some in (("transferUpdated", changed), ("transferRemoved", removed)):
+            texts: list[str] = []
+            size = 0
+            for text in map(self._parts.texts.one, some):
+                if texts and size + len(text) > MESSAGE_SIZE:
+                    yield self._notification(kind, texts)
+                    texts, size = [], 0
+                texts.append(text)
+                size += len(text)
+            if texts:
+                yield self._notification(kind, texts)
 
-    def _notification(self, kind: str, transfers: list[Transfer]) -> str:
-        texts = self._parts.texts
-        if len(transfers) == 1:
-            data = texts.one(transfers[0])
-        else:
-            data = f'{{"transfers":{texts.several(transfers)}}}'
+    def _notification(self, kind: str, texts: list[str]) -> str:
+        data = texts[0] if len(texts) == 1 else f'{{"transfers":[{",".join(texts)}]}}'
         return (
             '{"jsonrpc":"2.0","method":"transfer_activity","params":{'
             f'"subscription":{self.socket.number},"result":{{"type":"{kind}","data":{data}}}}}}}'

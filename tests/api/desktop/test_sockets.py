@@ -90,6 +90,39 @@ async def test_a_socket_that_comes_back_is_told_everything_it_missed(
         assert (await socket.ask("subscribe_transfer_activity", ["another"], 2))["error"]["code"] == -32005
 
 
+async def test_many_large_transfers_are_told_in_messages_of_bounded_size(
+    page: RpcPage, socket: RpcSocket, sshd: SshServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sockets, "MESSAGE_SIZE", 9_000)
+    sources = [f"/{number}/{'x' * 100}" for number in range(20)]  # with all else about 3,500 characters
+    spec = spec_for(sshd, "receive", *sources, ssh_port=free_port())
+    ids = [(await page.start(spec))["uuid"] for _ in range(4)]
+    for transfer_id in ids:
+        await page.until(transfer_id)
+    await socket.subscribe()
+    told: list[str] = []
+    while len(told) < 4:
+        message = await socket.until(lambda message: bool(transfers_of(message)))
+        told += [one["uuid"] for one in transfers_of(message)]
+        assert len(json.dumps(message)) < 10_500
+    assert told == ids
+    assert sum(bool(transfers_of(message)) for message in socket.came) < 4
+
+
+async def test_no_news_come_before_the_answer_to_the_subscription(
+    page: RpcPage, socket: RpcSocket, sshd: SshServer
+) -> None:
+    """Whatever else is asked at the same time."""
+    await page.until((await page.start(spec_for(sshd, "receive", f"{sshd.root}/x")))["uuid"])
+    for number in range(2, 8):
+        await socket.send("get_all_transfers", [APP], number)
+    await socket.send("subscribe_transfer_activity", [APP], 1)
+    for number in range(8, 14):
+        await socket.send("get_all_transfers", [APP], number)
+    await socket.until(lambda message: bool(transfers_of(message)))
+    assert 1 in [message.get("id") for message in socket.came]
+
+
 async def test_all_tabs_of_a_page_are_told_and_nobody_else(
     page: RpcPage, face: Face, sshd: SshServer
 ) -> None:

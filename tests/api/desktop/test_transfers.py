@@ -396,5 +396,4 @@ def test_a_text_tells_the_spec_as_it_is_now_and_memory_is_bounded() -> None:
         assert told == {"transfer_spec": transfer.spec, **facts(transfer)}
     transfers[-1].spec = {**transfers[-1].spec, "title": "new"}
     assert json.loads(texts.one(transfers[-1]))["transfer_spec"]["title"] == "new"
-    assert [one["uuid"] for one in json.loads(texts.several(transfers[:3]))] == ["t0", "t1", "t2"]
     assert len(texts._specs) == SPECS_KEPT
