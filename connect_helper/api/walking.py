@@ -23,7 +23,7 @@ from connect_helper.transports.local_files import Granted, open_below, open_gran
 Kind = Literal["file", "directory"]
 
 ENTRIES: Final = 10_000  # returned by one call
-LOOKED_AT: Final = 500_000  # entries looked at by one call
+LOOKED_AT: Final = 200_000  # entries looked at by one call
 TOO_MUCH: Final = "The folder holds too much; ask for a folder below, or with a depth."
 
 
