@@ -27,12 +27,13 @@ class Dropping:
         self._ladder = ladder
         self._choosing = choosing
 
-    def prepare(self, caller: Caller) -> None:
-        """A page will take drops. Nothing to start: the dialog of `find` proves a drop.
+    async def prepare(self, caller: Caller) -> bool:
+        """A page will take drops; tell whether the system shows them, so that nothing need be asked.
 
-        Raises TooManyRequests when it said so just now.
+        It does not: the dialog of `find` proves a drop. Raises TooManyRequests when it was said just now.
         """
         self._ladder.may_watch_drags(caller)
+        return False
 
     async def find(self, caller: Caller, app_id: str, dropped: Dropped) -> Sequence[Picked]:
         """Ask the user to find what was dropped; in the order of the drop, and granted.

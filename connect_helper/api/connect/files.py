@@ -69,7 +69,7 @@ def _entry(item: Picked) -> JsonObject:
 
 
 async def initialize_drag_drop(request: web.Request) -> web.Response:
-    request.app[PARTS].dropping.prepare(caller_of(request))
+    await request.app[PARTS].dropping.prepare(caller_of(request))
     return web.json_response({})
 
 

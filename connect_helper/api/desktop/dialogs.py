@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 from connect_helper.api.desktop.calls import Asked, optional_object
@@ -46,11 +47,12 @@ async def _choose(asked: Asked, kind: DialogKind, filters: str) -> Any:
 
 
 async def init_drag_drop(asked: Asked) -> Any:
-    """Whether drops can be resolved. A page may say several times that it takes drops."""
-    try:
-        asked.shared.dropping.prepare(asked.caller)
-    except TooManyRequests:
-        return True  # asked for just now, and still so
+    """Whether drops can be resolved: always, with the user's help where the system does not show them.
+
+    A page may say several times at once that it takes drops.
+    """
+    with suppress(TooManyRequests):
+        await asked.shared.dropping.prepare(asked.caller)
     return True
 
 
