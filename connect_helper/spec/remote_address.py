@@ -53,10 +53,8 @@ def parse_address(text: str) -> RemoteAddress:
     login, at, place = authority.rpartition("@")
     if ":" in login:
         raise _invalid("it must not hold a password: leave it out to be asked for it")
-    user = _decoded(login) if at else None
-    if user is not None and (not user or not user.isprintable()):
-        raise _invalid("the user name is empty or holds a character that is not allowed")
-    host, port = _place(place)
+    user = parse_user(login) if at else None
+    host, port = parse_place(place)
     return RemoteAddress(clean_host(host, FIELD), port, user, _path(slash + path))
 
 
@@ -68,12 +66,24 @@ def joined(address: RemoteAddress, name: str) -> str:
     return f"{folder}/{name}" if folder else name
 
 
-def _place(text: str) -> tuple[str, int]:
+def parse_user(text: str) -> str:
+    """Read the user's name of an authority (RFC 3986 section 3.2.1). Raises InvalidRequest."""
+    user = decoded(text)
+    if not user or not user.isprintable():
+        raise _invalid("the user name is empty or holds a character that is not allowed")
+    return user
+
+
+def parse_place(text: str) -> tuple[str, int]:
+    """Read "host", "host:port" or "[2001:db8::1]:port"; the port is 22 when none is given.
+
+    The host is as it came, but for its brackets: `clean_host` judges it. Raises InvalidRequest.
+    """
     host, colon, port = text.rpartition(":")
     if not colon or text.endswith("]"):
         host, port = text, str(DEFAULT_PORT)
     elif ":" in host and not host.endswith("]"):
-        raise _invalid("an IPv6 address stands in brackets, as in ssh://[2001:db8::1]/path")
+        raise _invalid("an IPv6 address stands in brackets, as in //[2001:db8::1]/path")
     if not host:
         raise _invalid("the name of the server is missing")
     if not (port.isascii() and port.isdigit() and 0 < int(port[:6]) < 65_536):
@@ -82,7 +92,7 @@ def _place(text: str) -> tuple[str, int]:
 
 
 def _path(text: str) -> str:
-    path = _decoded(text)
+    path = decoded(text)
     if "\0" in path:
         raise _invalid("the path holds a NUL")
     if path == "/~" or path.startswith("/~/"):
@@ -90,7 +100,8 @@ def _path(text: str) -> str:
     return path
 
 
-def _decoded(text: str) -> str:
+def decoded(text: str) -> str:
+    """Undo percent-encoding; lone surrogates stand for bytes that are no UTF-8."""
     return unquote_to_bytes(text.encode("utf-8", "surrogateescape")).decode("utf-8", "surrogateescape")
 
 
