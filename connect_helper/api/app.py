@@ -29,6 +29,8 @@ from connect_helper.api.gate import Gate
 from connect_helper.api.host_key_questions import HostKeyQuestions
 from connect_helper.api.instance import Instance, Record
 from connect_helper.api.ladder import Ladder
+from connect_helper.api.links import Links
+from connect_helper.api.links import routes as link_routes
 from connect_helper.api.listening import PAGE_PORTS, WINDOW_PORTS, Listener, bind_first_free, describe_holders
 from connect_helper.api.login_guard import LoginGuard
 from connect_helper.api.logins import Logins
@@ -110,6 +112,9 @@ async def serve(
             )
             brandings, launched = Brandings(folders, sites), LaunchedSessions()
             desktop = DesktopParts(parts, brandings, launched, TransferTexts())
+            links = Links(
+                starting=parts.starting, ladder=parts.ladder, asker=dialogs, windows=windows, tasks=tasks
+            )
             ui = build_ui(
                 UiParts(
                     port=window_socket.getsockname()[1],
@@ -123,7 +128,7 @@ async def serve(
                     folders=folders,
                     sessions=sessions,
                     control=Control(record.key, stopping.set),
-                    more_routes=[*picking_routes(desk), launched.route()],
+                    more_routes=[*picking_routes(desk), *link_routes(links), launched.route()],
                 )
             )
             face = build_pages_face(parts, page_socket.getsockname()[1])
@@ -141,6 +146,7 @@ async def serve(
                 log.warning("%s", warning)
             ready(Running(record, windows, warnings))
             await stopping.wait()
+            links.close()
             for task in serving:
                 task.cancel()
     finally:

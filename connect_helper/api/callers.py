@@ -18,7 +18,7 @@ from connect_helper.spec.names import page_text
 class Caller:
     """Who sent a request. Only a caller with an `origin` can own grants and transfers."""
 
-    origin: str  # "https://portal.example", "local:curl", or "" for nobody
+    origin: str  # "https://portal.example", "local:curl", "link:", or "" for nobody
     label: str  # how questions name it
     may_be_remembered: bool = False
     is_page: bool = False

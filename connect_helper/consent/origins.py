@@ -13,6 +13,9 @@ from typing import Final
 
 from connect_helper.errors import CallerNotIdentified
 
+LINKS: Final = "link:"
+"""The origin of all links that the desktop hands over: where they stood is not known."""
+
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 _ORIGIN: Final = re.compile(
     r"(?P<scheme>https?)://(?P<host>\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::(?P<port>[1-9][0-9]{0,4}))?", re.ASCII
@@ -92,7 +95,7 @@ class LocalProgram:
 class Scope:
     """Owner of grants and transfers. `app_id` is the page's own invention and proves nothing alone."""
 
-    origin: str  # "https://portal.example", or "local:curl" for a local program
+    origin: str  # "https://portal.example", "local:curl" for a local program, or LINKS
     app_id: str
 
 

@@ -14,7 +14,7 @@ from connect_helper.transfers.state import Status
 class Owner:
     """Who started a transfer: the scope that may see and change it."""
 
-    origin: str  # "https://portal.example", or "local:curl" for a local program
+    origin: str  # "https://portal.example", "local:curl" for a local program, "link:" for a link
     app_id: str
 
 

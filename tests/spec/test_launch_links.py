@@ -209,8 +209,7 @@ def test_what_is_put_into_a_link_comes_out_again(
 def test_no_text_does_anything_but_parse_or_be_refused(text: str) -> None:
     try:
         found = parse_link(text)
-    except InvalidRequest as refused:
-        assert refused.user_message
+    except InvalidRequest:
         return
     if isinstance(found, DownloadLink):
         assert found.spec["direction"] == "receive"

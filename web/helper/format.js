@@ -70,7 +70,8 @@ export function counted(count, one, many = `${one}s`) {
   return `${WHOLE.format(count)} ${count === 1 ? one : many}`;
 }
 
-/** @param {string} origin "https://portal.example", "local:curl" */
+/** @param {string} origin "https://portal.example", "local:curl", "link:" */
 export function caller(origin) {
+  if (origin === "link:") return "a link";
   return origin.startsWith("local:") ? `${origin.slice(6)} on this computer` : origin.replace(/^https?:\/\//, "");
 }

@@ -39,10 +39,16 @@ function restoreFocus(name) {
 }
 
 /** @param {Site} site */
+function name(site) {
+  if (site.key === "link:") return "Links that carry a download";
+  return site.key.startsWith("local:") ? `${site.origin.slice(6)} (a program on this computer)` : site.origin;
+}
+
+/** @param {Site} site */
 function card(site) {
-  const local = site.key.startsWith("local:");
+  const local = site.key.startsWith("local:") || site.key === "link:";
   const secure = site.key.startsWith("https:");
-  const heading = h("h2", { class: "wrap" }, icon(local ? "drive" : secure ? "lock" : "globe"), local ? `${site.origin.slice(6)} (a program on this computer)` : site.origin);
+  const heading = h("h2", { class: "wrap" }, icon(local ? "drive" : secure ? "lock" : "globe"), name(site));
   const nothing = site.hosts.length + site.grants.length === 0;
   const revokeAll = nothing
     ? button(`all ${site.key}`, "Let it ask again", () => revoke(address(site), `${site.origin} may ask again.`))
