@@ -22,6 +22,9 @@ COMMANDS: Final = {
     "stop": "connect_helper.commands.helper:stop",
     "send": "connect_helper.commands.transfer:send",
     "receive": "connect_helper.commands.transfer:receive",
+    "open-link": "connect_helper.commands.links:open_link",
+    "install": "connect_helper.commands.installation:install",
+    "uninstall": "connect_helper.commands.installation:uninstall",
     "demo": "connect_helper.commands.demo:demo",
     # The transfer server stands on what POSIX systems have.
     **({} if sys.platform == "win32" else _TRANSFER_SERVER),

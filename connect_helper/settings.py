@@ -78,12 +78,12 @@ def _make_private(folder: Path) -> None:
             folder.chmod(0o700)
 
 
-def write_private(path: Path, text: str) -> None:
-    """Replace `path` by one rename with a file only the user can read (0600)."""
+def write_private(path: Path, text: str, *, errors: str = "strict") -> None:
+    """Replace `path` by one rename with a file only the user can read (0600); `errors` as in `str.encode`."""
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     temporary = Path(name)
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
+        with os.fdopen(handle, "w", encoding="utf-8", errors=errors) as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())

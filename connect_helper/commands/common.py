@@ -8,13 +8,15 @@ import logging.handlers
 import os
 import signal
 import sys
-from collections.abc import Callable
-from typing import Final, NoReturn
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Final, NoReturn
 
 import typer
 
 from connect_helper.errors import ConnectHelperError
-from connect_helper.settings import Folders
+from connect_helper.settings import HOME_VARIABLE, Folders
 
 EXIT_FAILED: Final = 1
 EXIT_RUNNING: Final = 3  # another helper of this user runs
@@ -31,9 +33,20 @@ def stop_on_signals(stop: Callable[[], None]) -> None:
             signal.signal(number, lambda *_: loop.call_soon_threadsafe(stop))
 
 
-def own_folders() -> Folders:
+Home = Annotated[
+    Path | None, typer.Option(help=f"Folder to keep everything in, as {HOME_VARIABLE} does.", hidden=True)
+]
+"""For what is installed into the desktop, which starts programs without the variables of a shell."""
+
+
+def folders_of(home: Path | None = None) -> Folders:
+    """The program's folders, not made."""
+    return Folders.from_environment({**os.environ, HOME_VARIABLE: str(home)} if home else os.environ)
+
+
+def own_folders(home: Path | None = None) -> Folders:
     """The program's folders, made when missing; ends the command when they cannot be used."""
-    folders = Folders.from_environment()
+    folders = folders_of(home)
     try:
         folders.create()
     except ConnectHelperError as error:
@@ -59,3 +72,12 @@ def fail(error: ConnectHelperError, code: int = EXIT_FAILED) -> NoReturn:
     """Say what is wrong and end with `code`."""
     typer.echo(error.user_message, err=True)
     sys.exit(code)
+
+
+@contextmanager
+def ends_with_error() -> Iterator[None]:
+    """End the command with an error's sentence."""
+    try:
+        yield
+    except ConnectHelperError as error:
+        fail(error, EXIT_FAILED)

@@ -5,37 +5,34 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import time
-import urllib.error
-import urllib.request
 import webbrowser
-from typing import Annotated, Any, Final
+from typing import Annotated
 
 import typer
 
 from connect_helper import __version__
 from connect_helper.api.app import Running, serve
-from connect_helper.api.instance import AlreadyRunning, Instance, Record, running_record
+from connect_helper.api.instance import AlreadyRunning, Instance
 from connect_helper.commands.common import (
     EXIT_FAILED,
     EXIT_RUNNING,
-    EXIT_STOPPED,
+    Home,
     fail,
     log_to,
     own_folders,
     stop_on_signals,
 )
-from connect_helper.errors import ConnectHelperError, Unavailable
+from connect_helper.commands.control import ask, running_or_exit, stop_running
+from connect_helper.errors import ConnectHelperError
 from connect_helper.settings import Folders
-
-_STOP_LIMIT_S: Final = 10.0
 
 
 def run(
     debug: Annotated[bool, typer.Option(help="Log more, for hunting faults.")] = False,
+    home: Home = None,
 ) -> None:
     """Run the helper until it is stopped."""
-    folders = own_folders()
+    folders = own_folders(home)
     log_to(folders, debug=debug)
     _warn_of_root()
     try:
@@ -67,8 +64,8 @@ def _say_running(running: Running) -> None:
 
 def open_window() -> None:
     """Open the helper's window in the browser."""
-    record = _running_or_exit(own_folders())
-    code = _ask(record, "code")["code"]
+    record = running_or_exit(own_folders())
+    code = ask(record, "code")["code"]
     address = f"{record.window}/#code={code}"
     if not webbrowser.open_new_tab(address):
         typer.echo(f"No browser could be opened. Within a minute, open {address}")
@@ -78,8 +75,8 @@ def status(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Tell whether the helper runs, where, and what it is doing."""
-    record = _running_or_exit(own_folders())
-    facts = _ask(record, "status")
+    record = running_or_exit(own_folders())
+    facts = ask(record, "status")
     if as_json:
         typer.echo(json.dumps(facts))
         return
@@ -95,39 +92,8 @@ def status(
 def stop() -> None:
     """End the helper; partial files and the list of transfers are kept."""
     folders = own_folders()
-    record = _running_or_exit(folders)
-    _ask(record, "stop")
-    deadline = time.monotonic() + _STOP_LIMIT_S
-    while running_record(folders) is not None:
-        if time.monotonic() > deadline:
-            fail(Unavailable(f"The helper (process {record.pid}) has not ended yet."), EXIT_FAILED)
-        time.sleep(0.05)
+    stop_running(folders, running_or_exit(folders))
     typer.echo("connect-helper has ended.")
-
-
-def _running_or_exit(folders: Folders) -> Record:
-    record = running_record(folders)
-    if record is None:
-        typer.echo("connect-helper does not run. Start it with: connect-helper run", err=True)
-        raise typer.Exit(EXIT_STOPPED)
-    return record
-
-
-def _ask(record: Record, what: str) -> dict[str, Any]:
-    """Ask the running helper over its control routes."""
-    request = urllib.request.Request(  # noqa: S310 - our own loopback address, from a file only we can read
-        f"{record.window}/api/control/{what}",
-        data=b"{}",
-        headers={"Authorization": f"Bearer {record.key}", "Content-Type": "application/json"},
-    )
-    try:
-        # No proxy of the environment: the request carries the control key.
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        with opener.open(request, timeout=10) as response:
-            found: dict[str, Any] = json.load(response)
-    except (OSError, ValueError) as error:
-        fail(Unavailable(f"The helper at {record.window} does not answer ({error})."), EXIT_FAILED)
-    return found
 
 
 def _warn_of_root() -> None:

@@ -28,6 +28,8 @@ DOWNLOAD_SCHEMES: Final = ("fasp", "faspe")
 SCHEMES: Final = (*DOWNLOAD_SCHEMES, "aspera", "aspera-drive", "com.aspera.drive")
 """Every scheme to register. Only the first two may carry a download."""
 
+SESSION_SCHEME: Final = "aspera"
+_ID_LIMIT: Final = 1_024  # characters
 LINK_LIMIT: Final = 2 * SECRET_LIMIT  # characters: the longest token, percent-encoded in part
 _INITIALIZE: Final = "initialize"
 _SHAPE: Final = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9.+-]*):(?P<slashes>//)?(?P<rest>.*)", re.DOTALL)
@@ -36,7 +38,14 @@ _KEY: Final = re.compile(r"[a-z0-9_]{1,20}", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class StartLink:
-    """Start the helper if it does not run, and nothing else, whatever its query says."""
+    """Start the helper if it does not run, and nothing else.
+
+    A page of the newer SDK that minds several people on one computer names itself and a session in the query
+    of an aspera: link, and then looks for the helper that knows them; no other query means anything.
+    """
+
+    app_id: str = ""
+    session_id: str = ""  # "" unless both were named
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +68,7 @@ def parse_link(text: str) -> StartLink | DownloadLink:
         raise _wrong(f"it must begin with one of {', '.join(f'{one}:' for one in SCHEMES)}")
     address, mark, query = shape["rest"].partition("#")[0].partition("?")
     if _only_starts(address):
-        return StartLink()
+        return _session(query) if scheme == SESSION_SCHEME else StartLink()
     if scheme not in DOWNLOAD_SCHEMES:
         raise _wrong(f"links with {scheme}: start the helper and carry nothing else")
     if not shape["slashes"]:
@@ -70,6 +79,17 @@ def parse_link(text: str) -> StartLink | DownloadLink:
 def _only_starts(address: str) -> bool:
     """Tell whether the part before the query is empty or "initialize" alone."""
     return address.removesuffix("/").lower() in ("", _INITIALIZE)
+
+
+def _session(query: str) -> StartLink:
+    """Read who starts the helper; ids that cannot be any are left out, for the link still starts it."""
+    named = dict(part.partition("=")[::2] for part in query.split("&"))
+    app_id, session_id = (decoded(named.get(key, "")) for key in ("app_id", "session_id"))
+    if not (app_id and session_id) or any(
+        len(text) > _ID_LIMIT or not text.isprintable() for text in (app_id, session_id)
+    ):
+        return StartLink()
+    return StartLink(app_id, session_id)
 
 
 def _download(address: str, query: str) -> DownloadLink:

@@ -26,10 +26,18 @@ STARTS = [
     "aspera:",
     "aspera://",
     "aspera:///",
-    "aspera://initialize?app_id=a&session_id=5f0c1c52-7f0f-4a0d-9a3a-5d2f5f4b6a01",
+    "aspera://initialize?app_id=a",
+    "aspera://initialize?app_id=a&session_id=%00",
+    f"aspera://initialize?app_id={'a' * 2000}&session_id=b",
+    "fasp://initialize?app_id=a&session_id=b",
     "aspera-drive://initialize",
     "com.aspera.drive://initialize",
 ]
+
+
+def test_a_page_of_the_newer_sdk_names_its_session() -> None:
+    link = "aspera://initialize?app_id=QTdm+y%3D=&session_id=5f0c1c52-7f0f-4a0d-9a3a-5d2f5f4b6a01"
+    assert parse_link(link) == StartLink("QTdm+y==", "5f0c1c52-7f0f-4a0d-9a3a-5d2f5f4b6a01")
 
 
 def download(link: str) -> DownloadLink:
