@@ -25,6 +25,7 @@ COMMANDS: Final = {
     "open-link": "connect_helper.commands.links:open_link",
     "install": "connect_helper.commands.installation:install",
     "uninstall": "connect_helper.commands.installation:uninstall",
+    "doctor": "connect_helper.commands.doctor:doctor",
     "demo": "connect_helper.commands.demo:demo",
     # The transfer server stands on what POSIX systems have.
     **({} if sys.platform == "win32" else _TRANSFER_SERVER),
