@@ -75,6 +75,13 @@ class Helper:
             finally:
                 await helper.stop()
 
+    @classmethod
+    @asynccontextmanager
+    async def stopped(cls, home: Path, *, display: str | None = None) -> AsyncIterator[Helper]:
+        """A home in which none runs yet, while no other test runs one either."""
+        with await asyncio.to_thread(_only_one):
+            yield cls(home, display=display)
+
     async def start(self) -> None:
         """Start the process and wait until it answers ping. After `kill` it starts the same home again."""
         recorded = self.home / "run" / "http.uri"
