@@ -34,6 +34,7 @@ check: $(READY_DEV) $(READY_NPM)
 	$(BIN)/lint-imports
 	node_modules/.bin/tsc --project web/sdk
 	node_modules/.bin/tsc --project web/demo
+	node_modules/.bin/tsc --project examples/parts
 
 fuzz: $(READY_DEV)
 	ESCAPE_NAMES=$(ESCAPE_NAMES) $(BIN)/python -m pytest -n 2 --durations=5 \

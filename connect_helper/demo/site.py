@@ -24,7 +24,7 @@ HELPER_PORT: Final = web.AppKey("helper_port", int)  # 0: the page looks on all 
 
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
-    "connect-src 'self' http://127.0.0.1:*; frame-src fasp:; "
+    "connect-src 'self' http://127.0.0.1:* ws://127.0.0.1:*; frame-src fasp: aspera:; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 _HEADERS = {
@@ -49,7 +49,7 @@ class SpecRequest(BaseModel):
 
 def build_site(server: ServerFacts, *, helper_port: int = 0) -> web.Application:
     """The site's application for one SSH server."""
-    site = web.Application(middlewares=[_own_origin_only], client_max_size=2 * 1024 * 1024)
+    site = web.Application(middlewares=[own_origin_only], client_max_size=2 * 1024 * 1024)
     site[SERVER] = server
     site[HELPER_PORT] = helper_port
     site.add_routes(routes)
@@ -68,7 +68,7 @@ def _file(path: Path) -> Callable[[web.Request], Awaitable[web.FileResponse]]:
 
 
 @web.middleware
-async def _own_origin_only(
+async def own_origin_only(
     request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
 ) -> web.StreamResponse:
     """Other pages, and names that were made to point here, get nothing: a spec holds the password."""

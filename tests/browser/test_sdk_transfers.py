@@ -9,8 +9,6 @@ import asyncio
 import base64
 import hashlib
 import os
-import re
-import sys
 from collections.abc import AsyncIterator, Awaitable
 from pathlib import Path
 from typing import Any
@@ -19,17 +17,14 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Page
 
-from tests.support.browser import screenshot
 from tests.support.official import World
 from tests.support.person import AtThePages
 from tests.support.sdk_site import serve_page
-from tests.support.sshd import PasswordServer
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 MIB = 1024 * 1024
 WAIT_MS = 30_000
-EXAMPLE = Path(__file__).parents[2] / "examples" / "embed" / "serve.py"
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -214,33 +209,6 @@ async def test_a_dropped_file_is_found_by_the_user_and_can_be_sent(
     )
     files = (await together(drop, person.choose(source)))["dataTransfer"]["files"]
     assert [(file["name"], file["size"]) for file in files] == [(str(source), 4321)]
-
-
-async def test_the_embedding_example_sends_a_file(world: World, person: AtThePages) -> None:
-    source = local_file(world, "example.bin", MIB)
-    async with PasswordServer(user="ana", password="correct horse") as server:
-        site = await asyncio.create_subprocess_exec(
-            sys.executable, str(EXAMPLE), f"ana@{server.host}:{server.port}", "/incoming",
-            env={**os.environ, "SERVE_PORT": "0"}, stdout=asyncio.subprocess.PIPE,
-        )  # fmt: skip
-        try:
-            assert site.stdout is not None
-            address = re.search(r"http://\S+", (await site.stdout.readline()).decode())
-            assert address is not None
-            page = await world.browser.new_page()
-            await page.goto(address.group())
-            await page.locator("#send").click()
-            await person.choose(source)
-            await person.allow()
-            await person.sign_in("ana", "correct horse")
-            await person.allow()  # the server's key, seen for the first time
-            await page.get_by_text("example.bin: completed").wait_for(timeout=WAIT_MS)
-            assert (server.root / "incoming" / "example.bin").read_bytes() == source.read_bytes()
-            await screenshot(page, "embed-example")
-            await page.close()
-        finally:
-            site.terminate()
-            await site.wait()
 
 
 async def test_a_helper_that_was_killed_is_found_again_and_knows_the_transfers(
