@@ -13,6 +13,7 @@ import os
 import signal
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
@@ -38,7 +39,7 @@ NICENESS: Final = 5
 _log = logging.getLogger(__name__)
 
 READ_SIZE: Final = 256 * 1024
-EVENTS_AHEAD: Final = 256  # events that may wait for a slow helper
+EVENTS_AHEAD: Final = 256  # events that may wait for a slow helper; all that wait go in one write
 
 
 class _Questions:
@@ -171,19 +172,26 @@ class Worker:
             loop.call_soon_threadsafe(self._commands.put_nowait, command)
 
     async def _write(self) -> None:
-        while True:
-            event = await self._events.get()
-            try:
-                await asyncio.to_thread(_write_all, self._output, encode(event))
-            except BrokenPipeError:
-                # Nobody listens any more; the end of input follows and ends the session.
-                _log.info("the helper is gone")
-            finally:
-                self._events.task_done()
+        """Pass on what has gathered: a way to the thread and back costs more than an event does."""
+        loop = asyncio.get_running_loop()
+        # Not one of the threads that are for disk work: a write waits for the helper.
+        with ThreadPoolExecutor(1, "events") as thread:
+            while True:
+                events = [await self._events.get()]
+                while not self._events.empty():
+                    events.append(self._events.get_nowait())
+                try:
+                    await loop.run_in_executor(thread, _write_all, self._output, events)
+                except BrokenPipeError:
+                    # Nobody listens any more; the end of input follows and ends the session.
+                    _log.info("the helper is gone")
+                finally:
+                    for _ in events:
+                        self._events.task_done()
 
 
-def _write_all(output: int, data: bytes) -> None:
-    view = memoryview(data)
+def _write_all(output: int, events: list[Event]) -> None:
+    view = memoryview(b"".join(map(encode, events)))
     while view:
         view = view[os.write(output, view) :]
 
