@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from connect_helper.transfers.collector import calm_collector
+from connect_helper.transfers.lines import Lines, TooLong
 from connect_helper.transfers.messages import (
     LINE_LIMIT,
     Answer,
@@ -147,20 +148,13 @@ class Worker:
 
     def _read(self, source: int, loop: asyncio.AbstractEventLoop) -> None:
         """Runs in a thread of its own: pass on each line's command, and None at the end."""
-        pieces: list[bytes] = []  # of a line that has not ended yet
-        length = 0
-        while data := os.read(source, READ_SIZE):
-            first, *others = data.split(b"\n")
-            pieces.append(first)
-            length += len(first)
-            if length > LINE_LIMIT:
-                _log.error("a command is too long")
-                break
-            if others:
-                *whole, last = [b"".join(pieces), *others]
-                for line in whole:
+        lines = Lines(LINE_LIMIT)
+        try:
+            while data := os.read(source, READ_SIZE):
+                for line in lines.feed(data):
                     self._parse(line, loop)
-                pieces, length = [last], len(last)
+        except TooLong:
+            _log.error("a command is too long")
         loop.call_soon_threadsafe(self._commands.put_nowait, None)
 
     def _parse(self, line: bytes, loop: asyncio.AbstractEventLoop) -> None:

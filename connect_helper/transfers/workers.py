@@ -12,12 +12,14 @@ import contextlib
 import logging
 import os
 import sys
+from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 
 from connect_helper.transfers import wire
+from connect_helper.transfers.lines import Lines, TooLong
 from connect_helper.transfers.messages import Answer, Ended, Event, SetRate, Start, Stop
 
 logger = logging.getLogger(__name__)
@@ -27,6 +29,8 @@ IDLE_S: Final = 60.0
 SESSIONS_EACH: Final = 50
 EXIT_S: Final = 1.5  # how long an idle worker may take to end after its input ended
 EVENT_LIMIT: Final = 8 * 1024 * 1024  # bytes of one line; 64 reports with the longest paths fit
+READ_SIZE: Final = 64 * 1024  # what a pipe holds
+EVENTS_IN_A_ROW: Final = 8  # of one worker, before everybody else in the helper has a turn
 WRITE_S: Final = 30.0  # a worker that reads nothing for so long is stuck
 LOG_LINE: Final = 2_000  # characters of a worker's log line that are kept
 
@@ -66,6 +70,9 @@ class Worker:
         self._input = process.stdin
         self._output = process.stdout
         self._errors = process.stderr
+        self._unfinished = Lines(EVENT_LIMIT)
+        self._lines: deque[bytes] = deque()  # read and not yet looked at
+        self._heard = 0
         self.sessions = 0
         self.usable = True  # False: said or did something wrong, or is on its way out
         self.free = True  # no session is open in it
@@ -92,22 +99,33 @@ class Worker:
 
     async def next_event(self, limit_s: float) -> Event | None:
         """Wait for an event; None when none came in `limit_s` seconds. Raises WorkerLost."""
+        self._heard += 1
+        if self._heard % EVENTS_IN_A_ROW == 0:
+            await asyncio.sleep(0)  # a session of small files has hundreds ready, and a page may be asking
+        if not self._lines:
+            try:
+                async with asyncio.timeout(limit_s):
+                    await self._read_lines()
+            except TimeoutError:
+                return None
         try:
-            async with asyncio.timeout(limit_s):
-                line = await self._output.readline()
-        except TimeoutError:
-            return None
-        except ValueError:
-            raise self._lost("sent a line that is too long") from None
-        if not line:
-            raise self._lost("ended")
-        try:
-            event = wire.parse_event(line)
+            event = wire.parse_event(self._lines.popleft())
         except wire.BadLine as error:
             raise self._lost(f"sent a line that is no event: {error}") from None
         if isinstance(event, Ended):
             self.free = True
         return event
+
+    async def _read_lines(self) -> None:
+        """Wait until there is a line; cancelled, nothing is lost of one that has begun. Raises WorkerLost."""
+        while not self._lines:
+            data = await self._output.read(READ_SIZE)
+            if not data:
+                raise self._lost("ended")
+            try:
+                self._lines.extend(self._unfinished.feed(data))
+            except TooLong:
+                raise self._lost("sent a line that is too long") from None
 
     def retire(self) -> None:
         """Let the worker end by itself: its input ends."""
@@ -206,7 +224,6 @@ class WorkerPool:
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.PIPE,
-                limit=EVENT_LIMIT,
                 cwd=self._folder,
                 env=self._environment,
                 # Ctrl-C in the terminal is for the helper, which then ends sessions in good order.

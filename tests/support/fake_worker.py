@@ -25,8 +25,8 @@ from connect_helper.transfers import messages, wire
 LOG = Path("fake.log")
 
 
-def say(event: Any) -> None:
-    sys.stdout.buffer.write(wire.encode(event))
+def say(*events: Any) -> None:
+    sys.stdout.buffer.write(b"".join(map(wire.encode, events)))
     sys.stdout.buffer.flush()
 
 
@@ -113,8 +113,7 @@ def play(plan: Any, steps: list[list[Any]]) -> None:
             case ["file", index, state]:
                 say(report(index, state))
             case ["files", first, end, state]:
-                for index in range(first, end):
-                    say(report(index, state))
+                say(*(report(index, state) for index in range(first, end)))
             case ["hold"] | ["ignore"]:
                 if hold(plan.transfer_id, deaf=step == ["ignore"]):
                     say(messages.Ended(outcome="stopped"))

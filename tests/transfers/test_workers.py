@@ -15,8 +15,16 @@ import psutil
 import pytest
 
 from connect_helper.settings import Folders
+from connect_helper.transfers import wire
 from connect_helper.transfers.messages import Ended, Event, Start, Stop
-from connect_helper.transfers.workers import Worker, WorkerLost, WorkerPool, scrubbed, worker_command
+from connect_helper.transfers.workers import (
+    EVENTS_IN_A_ROW,
+    Worker,
+    WorkerLost,
+    WorkerPool,
+    scrubbed,
+    worker_command,
+)
 from tests.support.managing import COMPLETES, FAKE_WORKER, HOLDS, REPOSITORY, request, until
 
 
@@ -114,6 +122,52 @@ async def test_a_worker_left_in_mid_session_is_killed(pool: WorkerPool) -> None:
     async with pool.worker() as worker:
         await worker.start(Start(plan=request([["ignore"]]).plan))
     await until(lambda: not pool.pids)
+
+
+async def test_a_burst_of_events_leaves_turns_to_others(pool: WorkerPool) -> None:
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    async with pool.worker() as worker:
+        await worker.start(Start(plan=request([["files", 0, 800, "done"], *COMPLETES]).plan))
+        await worker.next_event(10.0)
+        task = asyncio.create_task(others(), name="others")
+        heard, before = 0, 0
+        gaps: list[int] = []
+        while not isinstance(await worker.next_event(10.0), Ended):
+            heard += 1
+            if turns > before:
+                gaps.append(heard)
+                heard, before = 0, turns
+        task.cancel()
+    assert max(gaps) <= EVENTS_IN_A_ROW
+
+
+async def test_a_line_that_came_in_part_is_read_to_its_end_later(folders: Folders) -> None:
+    line = wire.encode(Ended(outcome="completed", message="x" * 100_000)).decode()
+    parts = f"import sys, time; line = {line!r}; sys.stdin.readline(); sys.stdout.write(line[:70_000]);"
+    parts += "sys.stdout.flush(); sys.stdin.readline(); sys.stdout.write(line[70_000:]); sys.stdout.flush();"
+    program = (sys.executable, "-c", parts)
+    async with WorkerPool(folder=folders.state, command=program) as pool, pool.worker() as worker:
+        await worker.start(Start(plan=request().plan))
+        assert await worker.next_event(0.5) is None
+        worker.post(Stop())
+        event = await worker.next_event(30.0)
+    assert isinstance(event, Ended)
+    assert len(event.message) == 100_000
+
+
+async def test_a_line_without_end_is_a_lost_worker(folders: Folders) -> None:
+    endless = "import sys; [sys.stdout.write('x' * 65536) for _ in range(1000)]; sys.stdin.read()"
+    program = (sys.executable, "-c", endless)
+    async with WorkerPool(folder=folders.state, command=program) as pool, pool.worker() as worker:
+        with pytest.raises(WorkerLost, match="too long"):
+            await worker.next_event(30.0)
 
 
 async def test_nothing_in_time_is_no_event(pool: WorkerPool) -> None:
