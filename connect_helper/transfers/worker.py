@@ -8,6 +8,7 @@ session stops, partial files stay, the process ends.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import signal
@@ -190,13 +191,22 @@ def _write_all(output: int, events: list[Event]) -> None:
         view = view[os.write(output, view) :]
 
 
+def _give_way() -> None:
+    if hasattr(os, "nice"):
+        os.nice(NICENESS)
+    if hasattr(os, "getsid") and os.getsid(0) == os.getpid():
+        # Where Linux shares the processors out among sessions (sched(7), autogroup), a process's own niceness
+        # means nothing outside its session, and the helper's is another one.
+        with contextlib.suppress(OSError):
+            Path("/proc/self/autogroup").write_text(f"{NICENESS}\n")
+
+
 def main() -> None:
     """Run until standard input ends."""
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
     logging.getLogger("asyncssh").setLevel(logging.WARNING)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the helper, which then closes our input
-    if hasattr(os, "nice"):
-        os.nice(NICENESS)
+    _give_way()
     calm_collector()
     # Standard output is kept for events alone: whatever else prints goes to the log.
     output = os.dup(1)

@@ -16,6 +16,8 @@ import pytest
 from connect_helper.transfers.messages import Answer, Ended, Event, Progress, Question, SetRate, Start, Stop
 from connect_helper.transfers.plan import HostKeys, Login
 from connect_helper.transfers.wire import encode, parse_event
+from connect_helper.transfers.worker import NICENESS
+from tests.support.managing import until
 from tests.support.sessions import download, noise, plan_for, upload
 from tests.support.sshd import PasswordServer, SshServer
 
@@ -99,6 +101,23 @@ async def test_sessions_run_one_after_the_other(sshd: SshServer, far: Path, tmp_
             assert (far / name).read_bytes() == noise(300_000)
         helper.close()
         assert await helper.process.wait() == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="processors are shared out like this on Linux only")
+async def test_a_worker_gives_way_to_everybody_else() -> None:
+    command = (sys.executable, "-P", "-m", "connect_helper.transfers.worker")
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(*command, stdin=pipe, start_new_session=True)
+    try:
+        nicer = os.getpriority(os.PRIO_PROCESS, 0) + NICENESS
+        await until(lambda: os.getpriority(os.PRIO_PROCESS, process.pid) == min(nicer, 19))
+        group = Path(f"/proc/{process.pid}/autogroup")
+        if group.exists():  # the kernel can share processors out among sessions
+            await until(lambda: group.read_text().endswith(f"nice {NICENESS}\n"))
+    finally:
+        assert process.stdin is not None
+        process.stdin.close()
+        await process.wait()
 
 
 async def test_what_comes_in_one_breath_with_the_start_counts(
