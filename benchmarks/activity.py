@@ -21,8 +21,10 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+import types
+from collections.abc import Callable, Coroutine, Generator, Iterable
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 
@@ -32,6 +34,7 @@ from connect_helper.api.connect.info_text import InfoTexts
 from connect_helper.api.connect.transfers import INFO_TEXTS
 from connect_helper.api.host_key_questions import HostKeyQuestions
 from connect_helper.api.listening import Listener, bind_first_free
+from connect_helper.api.promptness import answer_promptly
 from connect_helper.api.sites import Sites
 from connect_helper.api.ui_session import WindowSessions
 from connect_helper.api.windows import Windows
@@ -49,6 +52,7 @@ from connect_helper.transfers.requests import StartRequest
 from connect_helper.transfers.state import Move, Status
 from connect_helper.transfers.transfer import Owner, Transfer
 from connect_helper.transfers.worker import NICENESS
+from connect_helper.transfers.workers import EVENTS_IN_A_ROW
 from connect_helper.transports.known_hosts import KnownHosts
 
 PAGE = "https://portal.example"
@@ -138,7 +142,7 @@ async def progress(transfers: TransferList, running: list[Entry]) -> None:
         for part in range(slices):
             began = time.monotonic()
             written += 100_000
-            for one in running[part::slices]:
+            for number, one in enumerate(running[part::slices]):
                 report = FileReport(
                     index=0,
                     path=f"/home/ann/{one.transfer.title}",
@@ -152,6 +156,8 @@ async def progress(transfers: TransferList, running: list[Entry]) -> None:
                 assert isinstance(event, Progress)
                 one.figures.progress(event, clock=began, wall=time.time())
                 transfers.progressed(one)
+                if number % EVENTS_IN_A_ROW == 0:
+                    await asyncio.sleep(0)
             await transfers.reserve_tokens()
             await asyncio.sleep(max(0.0, BEAT_S / slices - (time.monotonic() - began)))
 
@@ -251,6 +257,7 @@ async def measure(home: Path, running: int, finished: int, seconds: float) -> di
         listener = Listener(face, sock)
         serving = tasks.create_task(listener.run(), name="pages' face")
         await listener.started.wait()
+        answer_promptly()
         entries = await run_sessions(manager._list, finished, running)
         working = tasks.create_task(progress(manager._list, entries), name="sessions")
         results: multiprocessing.Queue[dict[str, list[float]]] = multiprocessing.Queue()
@@ -296,12 +303,25 @@ class TimedTexts(InfoTexts):
         super().__init__()
         self.cpu_ms: list[float] = []
 
-    def activity(self, token: int, transfers: Iterable[Transfer]) -> str:
-        began = time.thread_time()
-        text = super().activity(token, transfers)
+    async def activity(self, token: int, transfers: Iterable[Transfer]) -> str:
+        text, cpu_s = await _timed(super().activity(token, transfers))
         if len(text) > 100_000:
-            self.cpu_ms.append((time.thread_time() - began) * 1_000)
+            self.cpu_ms.append(cpu_s * 1_000)
         return text
+
+
+@types.coroutine
+def _timed(work: Coroutine[Any, Any, str]) -> Generator[Any, Any, tuple[str, float]]:
+    """Await `work`; its result and the processor time of its own steps, without those between them."""
+    cpu_s = 0.0
+    while True:
+        cpu_s -= time.thread_time()
+        try:
+            waits_for = work.send(None)
+        except StopIteration as ended:
+            return ended.value, cpu_s + time.thread_time()
+        cpu_s += time.thread_time()
+        yield waits_for
 
 
 def _nowhere(_: str) -> bool:

@@ -37,6 +37,7 @@ from connect_helper.api.logins import Logins
 from connect_helper.api.parts import PARTS, Parts
 from connect_helper.api.places import Places
 from connect_helper.api.probing import Probing
+from connect_helper.api.promptness import answer_promptly
 from connect_helper.api.reading import Reading
 from connect_helper.api.script import script_routes
 from connect_helper.api.showing import Showing
@@ -140,6 +141,7 @@ async def serve(
             for listener in listeners:
                 await listener.started.wait()
             below = range(PAGE_PORTS.start, page_socket.getsockname()[1])
+            answer_promptly()
             warnings = await asyncio.to_thread(describe_holders, below)
             warnings += await asyncio.to_thread(describe_desktop, desktop_socket)
             for warning in warnings:

@@ -128,15 +128,55 @@ def test_each_change_shows_with_its_token() -> None:
     assert info(texts, one)["transfer_spec"]["target_rate_kbps"] == 7
 
 
-def test_the_answer_counts_its_transfers() -> None:
-    answer = json.loads(InfoTexts().activity(9, [transfer(0), transfer(1)]))
+async def test_the_answer_counts_its_transfers() -> None:
+    answer = json.loads(await InfoTexts().activity(9, [transfer(0), transfer(1)]))
     assert (answer["iteration_token"], answer["result_count"]) == (9, 2)
     assert [each["uuid"] for each in answer["transfers"]] == ["t0", "t1"]
-    assert json.loads(InfoTexts().activity(9, [])) == {
+    assert json.loads(await InfoTexts().activity(9, [])) == {
         "iteration_token": 9,
         "result_count": 0,
         "transfers": [],
     }
+
+
+async def test_an_answer_that_takes_its_time_leaves_turns_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(info_text, "TURN_S", 0.0)
+    texts, turns = InfoTexts(), 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    task = asyncio.create_task(others())
+    await texts.activity(1, [transfer(number) for number in range(50)])
+    task.cancel()
+    assert turns >= 50
+
+
+async def test_an_answer_that_is_ready_is_given_in_one_turn() -> None:
+    texts, one = InfoTexts(), transfer()
+    answer = await texts.activity(1, [one])
+    again = texts.activity(1, [one])
+    with pytest.raises(StopIteration) as given:
+        again.send(None)
+    assert given.value.value == answer
+
+
+async def test_what_is_removed_while_the_answer_is_made_does_no_harm(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(info_text, "TEXTS_KEPT", 5)
+    monkeypatch.setattr(info_text, "TURN_S", 0.0)
+    texts, many = InfoTexts(), [transfer(number) for number in range(40)]
+
+    async def meanwhile() -> None:
+        for one in many[::2]:
+            one.status, one.iteration_token = Status.REMOVED, 5
+
+    answer, _ = await asyncio.gather(texts.activity(1, many), meanwhile())
+    told = {each["uuid"]: each["status"] for each in json.loads(answer)["transfers"]}
+    assert len(told) == len(many)
+    assert (told["t0"], told["t38"], told["t39"]) == ("running", "removed", "running")
 
 
 def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -168,10 +208,10 @@ async def test_texts_are_made_ahead_while_pages_ask(monkeypatch: pytest.MonkeyPa
         task = asyncio.create_task(texts.keep_ready(changes))
         await news()
         assert made == []  # nobody has asked
-        texts.activity(1, [shown])
+        await texts.activity(1, [shown])
         await news()
         assert made == ["t0", "t0"]
-        texts.activity(2, [shown])
+        await texts.activity(2, [shown])
         assert made == ["t0", "t0"]  # it was ready
         monkeypatch.setattr(texts, "_asked_at", texts._asked_at - info_text.ASKED_S)
         await news()

@@ -70,7 +70,7 @@ async def activity(request: web.Request) -> web.Response:
     token = _token(body.get("iteration_token"))
     owner = Owner(caller.origin, settings.app_id)
     newest, changed = await request.app[PARTS].manager.changes(owner, token)
-    text = request.app[INFO_TEXTS].activity(newest, changed)
+    text = await request.app[INFO_TEXTS].activity(newest, changed)
     return web.Response(text=text, content_type="application/json")
 
 
