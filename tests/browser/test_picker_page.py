@@ -15,7 +15,7 @@ from playwright.async_api import Browser, Page, expect
 
 from connect_helper.picking.base import DialogRequest, FileFilter
 from connect_helper.picking.presence import Patience
-from tests.support.browser import screenshot
+from tests.support.browser import hold_animations, screenshot, style_of
 from tests.support.desk_pages import DeskWindow, desk_window
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -254,6 +254,39 @@ async def test_cancelling_gives_no_files(window: DeskWindow, browser: Browser, f
     else:
         await picking.page.keyboard.press("Escape")
     assert await answer_of(picking) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "width", "scheme"),
+    [
+        ("picker-waiting-light", 1000, "light"),
+        ("picker-waiting-dark", 1000, "dark"),
+        ("picker-waiting-narrow", 380, "light"),
+    ],
+)
+async def test_sec_16_the_first_second_is_seen(
+    window: DeskWindow, browser: Browser, films: Path, name: str, width: int, scheme: str
+) -> None:
+    answer = asyncio.create_task(window.desk.pick(request_for(films, "open-folder")))
+    page = await browser.new_page(viewport={"width": width, "height": 720}, color_scheme=scheme)  # type: ignore[arg-type]
+    await page.clock.install(time=0)
+    await page.clock.pause_at(1)  # the test says when a second is over, however slow the machine is
+    await page.goto(await window.next_address())
+    choose = page.get_by_role("button", name="Choose this folder")
+    await choose.click()
+    await expect(page.locator(".toast")).to_contain_text("in sight for a second")
+    await hold_animations(page, 500)
+    await screenshot(page, name)
+    assert await style_of(page, "#choose", "background-position-x") == "50%"  # half of it is full
+    assert await style_of(page, "#cancel", "cursor") == "progress"
+    assert float(await style_of(page, "#cancel", "opacity")) < 1
+    assert not answer.done()
+    await page.clock.run_for(1_000)
+    await expect(page.locator("html")).not_to_have_attribute("data-arming", "")
+    assert await style_of(page, "#choose", "background-image") == "none"
+    await choose.click()
+    await expect(page.locator("#over-title")).to_have_text("Thank you")
+    assert await answer_of(Picking(page, answer)) == [films]
 
 
 async def test_closing_the_window_gives_no_files(window: DeskWindow, browser: Browser, films: Path) -> None:

@@ -14,7 +14,7 @@ from playwright.async_api import Browser, Page, expect
 
 from connect_helper.picking.base import Answer, CredentialsQuestion, Question
 from connect_helper.picking.presence import Patience
-from tests.support.browser import screenshot
+from tests.support.browser import hold_animations, screenshot, style_of
 from tests.support.desk_pages import DeskWindow, desk_window
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -207,6 +207,42 @@ async def test_odd_bodies_answer_nothing(client: tuple[Client, asyncio.Task[Answ
         assert not asking.done()
         assert (await caller.post("/answer", {"accepted": "true", "remember": True}))[0] == 204
         assert await soon(asking) == Answer(accepted=False)
+
+
+@pytest.mark.parametrize(
+    ("name", "width", "scheme"),
+    [
+        ("question-waiting-light", 900, "light"),
+        ("question-waiting-dark", 900, "dark"),
+        ("question-waiting-narrow", 360, "light"),
+    ],
+)
+async def test_sec_16_the_first_second_is_seen(
+    window: DeskWindow, browser: Browser, name: str, width: int, scheme: str
+) -> None:
+    asking = asyncio.create_task(window.desk.ask(QUESTION))
+    page = await browser.new_page(viewport={"width": width, "height": 640}, color_scheme=scheme)  # type: ignore[arg-type]
+    await page.clock.install(time=0)
+    await page.clock.pause_at(1)  # the test says when a second is over, however slow the machine is
+    await page.goto(await window.next_address())
+    await expect(page.locator("#accept.filling")).to_be_visible()
+    deny = page.get_by_role("button", name="Deny")
+    await deny.click()
+    await expect(page.locator(".toast")).to_contain_text("in sight for a second")
+    await deny.click()
+    await expect(page.locator(".toast")).to_have_count(1)
+    await hold_animations(page, 500)
+    await screenshot(page, name)
+    assert await style_of(page, "#refuse", "cursor") == "progress"
+    assert float(await style_of(page, "#refuse", "opacity")) < 1
+    assert await style_of(page, "#accept", "background-position-x") == "50%"  # half of it is full
+    await page.clock.run_for(1_100)
+    await expect(page.locator("html")).not_to_have_attribute("data-arming", "")
+    assert await style_of(page, "#refuse", "cursor") == "pointer"
+    await expect(page.locator("#accept.filling")).to_have_count(0)
+    assert await style_of(page, "#accept", "background-image") == "none"
+    await deny.click()
+    assert await soon(asking) == Answer(accepted=False)
 
 
 @pytest.mark.parametrize(

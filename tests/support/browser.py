@@ -76,3 +76,17 @@ async def screenshot(page: Page, name: str) -> Path:
     path = ARTEFACTS / f"{name}.png"
     await page.screenshot(path=path, full_page=True)
     return path
+
+
+async def hold_animations(page: Page, at_ms: int) -> None:
+    """Stop everything that moves where it is `at_ms` after its beginning."""
+    await page.evaluate(
+        "at => document.getAnimations().forEach(one => { one.pause(); one.currentTime = at; })", at_ms
+    )
+
+
+async def style_of(page: Page, selector: str, name: str) -> str:
+    """What the browser makes of a CSS property there."""
+    script = "([selector, name]) => getComputedStyle(document.querySelector(selector)).getPropertyValue(name)"
+    found: str = await page.evaluate(script, [selector, name])
+    return found

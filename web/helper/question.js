@@ -87,11 +87,14 @@ function firstField() {
 function arm() {
   clearTimeout(arming);
   accept.disabled = true;
-  accept.classList.remove("arming");
+  accept.classList.remove("filling");
   void accept.offsetWidth; // so that the filling starts from empty
-  accept.classList.add("arming");
+  accept.classList.add("filling");
   if (document.visibilityState !== "visible") return;
-  arming = setTimeout(() => { accept.disabled = false; }, BEFORE_YES_MS);
+  arming = setTimeout(() => {
+    accept.disabled = false;
+    accept.classList.remove("filling");
+  }, BEFORE_YES_MS);
 }
 
 /** @param {Record<string, unknown>} body */

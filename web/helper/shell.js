@@ -39,25 +39,30 @@ session.addEventListener("back", () => {
 /**
  * Show a short confirmation or a refusal that belongs to no field.
  * @param {string} text
- * @param {{ bad?: boolean }} [options]
+ * @param {{ bad?: boolean, brief?: boolean }} [options] `brief`: in nobody's way, and soon gone
  */
-export function toast(text, { bad = false } = {}) {
+export function toast(text, { bad = false, brief = false } = {}) {
   const item = document.createElement("div");
-  item.className = bad ? "toast bad" : "toast";
+  item.className = `toast${bad ? " bad" : ""}${brief ? " brief" : ""}`;
   item.textContent = text;
   toasts.append(item);
-  setTimeout(() => item.remove(), bad ? TOAST_MS * 2 : TOAST_MS);
+  setTimeout(() => item.remove(), bad ? TOAST_MS * 2 : brief ? TOAST_MS / 2 : TOAST_MS);
 }
 
 // A page that opens our window under a moving mouse must not get its click. For the first second after
-// the window shows, buttons do nothing (and look it).
+// the window shows, buttons do nothing, look it, and fill as the second goes by; an early click is told why.
 let armedAt = 0;
+let told = false;
 
 function arm() {
+  const root = document.documentElement;
   armedAt = performance.now() + ARMING_MS;
-  document.documentElement.dataset["arming"] = "";
+  told = false;
+  delete root.dataset["arming"];
+  void root.offsetWidth; // so that the filling starts from empty
+  root.dataset["arming"] = "";
   setTimeout(() => {
-    if (performance.now() >= armedAt - 5) delete document.documentElement.dataset["arming"];
+    if (performance.now() >= armedAt - 5) delete root.dataset["arming"];
   }, ARMING_MS);
 }
 
@@ -67,6 +72,8 @@ function swallowEarly(event) {
   if (performance.now() >= armedAt || !(target || event.type === "submit")) return;
   event.preventDefault();
   event.stopImmediatePropagation();
+  if (!told) toast("One moment: buttons work when this window has been in sight for a second.", { brief: true });
+  told = true;
 }
 
 arm();
