@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar, Unpack
 
 from connect_helper.client.planning import (
@@ -14,6 +14,7 @@ from connect_helper.client.planning import (
     plan_for,
     upload_items,
 )
+from connect_helper.client.receipts import HeldReceipts
 from connect_helper.client.results import Progress, Receipt, Result, TransferFailed
 from connect_helper.client.settling import Options, settle
 from connect_helper.client.transfer import Transfer
@@ -94,7 +95,9 @@ async def _run(place: RemoteAddress, items: Callable[[], Sequence[Item]], option
     await asyncio.to_thread(folders.create)
     plan = await plan_for(place, await asyncio.to_thread(items), settings, folders)
     view = _Callbacks(settings.accept_new, options.get("on_progress"), options.get("on_file"))
-    result = await Transfer(plan, view, folders, retries=settings.retries).run()
+    receipts = HeldReceipts()
+    result = await Transfer(plan, view, folders, retries=settings.retries, receipts=receipts).run()
+    result = replace(result, receipts=tuple(receipts))
     if not result.ok and options.get("check", True):
         raise TransferFailed(result)
     return result

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from connect_helper.client.receipts import Receipts
 from connect_helper.client.results import FileProgress, Progress, Receipt, Result
 from connect_helper.transfers import messages
 from connect_helper.transfers.messages import Connected, Ended, Event, FileReport, Totals
@@ -14,12 +15,12 @@ SHORT_S = 1.0  # a time left is told after so many seconds of flow
 
 
 class Tally:
-    """The figures of one transfer. `clock` is monotonic, in seconds."""
+    """The figures of one transfer; receipts go into `receipts`. `clock` is monotonic, in seconds."""
 
-    def __init__(self, plan: SessionPlan, *, began_at: float, keep_receipts: bool) -> None:
+    def __init__(self, plan: SessionPlan, *, began_at: float, receipts: Receipts) -> None:
         self._plan = plan
         self._began_at = began_at
-        self._receipts: dict[tuple[str, str], Receipt] | None = {} if keep_receipts else None
+        self._receipts = receipts
         self._sessions = 0
         self._start_anew()
 
@@ -44,7 +45,7 @@ class Tally:
         self._lost = (ended.message, until)
 
     def hear(self, event: Event | None, clock: float) -> Receipt | None:
-        """Take an event; return the receipt when it is news of a file that ended."""
+        """Take an event; return the receipt when it is news of a file that ended. Raises Unavailable."""
         receipt = None
         match event:
             case Connected():
@@ -67,14 +68,7 @@ class Tally:
         self._skipped += report.state == "skipped"
         self._failed += report.state == "failed"
         receipt = _receipt(report)
-        if self._receipts is None:
-            return receipt
-        key = (report.path, report.remote_path)
-        before = self._receipts.get(key)
-        if before is not None and before.state == "done" and receipt.state == "skipped":
-            return None  # an earlier session brought it there, and its proof counts
-        self._receipts[key] = receipt
-        return receipt
+        return receipt if self._receipts.put(receipt) else None
 
     def progress(self, clock: float) -> Progress:
         """How far it is at `clock`."""
@@ -108,7 +102,7 @@ class Tally:
         return (expected - self._written) * 8 / 1000 / self._rate_kbps
 
     def result(self, ended: Ended, clock: float) -> Result:
-        """How it ended."""
+        """How it ended, without the receipts."""
         return Result(
             outcome=ended.outcome,
             direction=self._plan.direction,
@@ -122,7 +116,6 @@ class Tally:
             sessions=self._sessions,
             code=ended.code,
             message=ended.message,
-            receipts=tuple((self._receipts or {}).values()),
         )
 
 

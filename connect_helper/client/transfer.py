@@ -6,6 +6,7 @@ import asyncio
 import logging
 from typing import Protocol
 
+from connect_helper.client.receipts import Receipts
 from connect_helper.client.results import Progress, Receipt, Result
 from connect_helper.client.tally import Tally
 from connect_helper.settings import Folders
@@ -47,19 +48,22 @@ class Transfer:
         folders: Folders,
         *,
         retries: int,
-        keep_receipts: bool = True,
+        receipts: Receipts,
         clock: Clock | None = None,
     ) -> None:
         self._view = view
         self._known_hosts = KnownHosts(folders)
         self._clock = clock or Clock()
-        self._tally = Tally(plan, began_at=self._clock.monotonic(), keep_receipts=keep_receipts)
+        self._tally = Tally(plan, began_at=self._clock.monotonic(), receipts=receipts)
         rules = RetryRules(enabled=retries > 0, tries=retries)
         pool = WorkerPool(folder=folders.state)
         self._session = Standalone(plan, self, pool=pool, rules=rules, clock=self._clock)
 
     async def run(self) -> Result:
-        """Run to the end, which is never an exception of the error tree."""
+        """Run to the end and tell how it ended; the receipts are where the caller wanted them.
+
+        Raises Unavailable when there is no room for a receipt, and nothing else of the error tree.
+        """
         ended = await self._session.run()
         logger.info("transfer ended: %s %s", ended.outcome, ended.internal_message)
         return self._tally.result(ended, self._clock.monotonic())

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import replace
 from typing import Annotated, Final
 
@@ -13,6 +14,7 @@ import typer
 
 from connect_helper.client.interface import remote_sources
 from connect_helper.client.planning import download_items, local_user, plan_for, upload_items
+from connect_helper.client.receipts import NoReceipts, SpooledReceipts
 from connect_helper.client.results import Result
 from connect_helper.client.settling import Options as ClientOptions
 from connect_helper.client.settling import Settings, settle
@@ -172,18 +174,19 @@ async def _run(
             return True
         return options.host_key == "ask" and await ask_host_key(question)
 
-    view = view_for(as_json_lines=options.as_json, quiet=options.quiet, ask=decide)
-    try:
-        plan = await plan_for(place, items, settings, folders)
-    except ConnectError as error:
-        unreached = _unreached(place, items, error)
-        view.over(unreached)
-        return unreached
-    with view:
-        transfer = Transfer(plan, view, folders, retries=settings.retries, keep_receipts=options.as_json)
-        stop_on_signals(transfer.stop)
-        result = await transfer.run()
-    view.over(result)
+    with closing(SpooledReceipts()) as spooled:
+        receipts = spooled if options.as_json else NoReceipts()
+        view = view_for(as_json_lines=options.as_json, quiet=options.quiet, ask=decide, receipts=receipts)
+        try:
+            plan = await plan_for(place, items, settings, folders)
+        except ConnectError as error:
+            result = _unreached(place, items, error)
+        else:
+            with view:
+                transfer = Transfer(plan, view, folders, retries=settings.retries, receipts=receipts)
+                stop_on_signals(transfer.stop)
+                result = await transfer.run()
+        view.over(result)
     return result
 
 

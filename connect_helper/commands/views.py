@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Awaitable, Callable
+from itertools import islice
 from pathlib import PurePath
 from types import TracebackType
 from typing import Any, Final, Protocol
@@ -17,6 +18,7 @@ from rich.text import Text
 
 from connect_helper.api.places import readable_size
 from connect_helper.client import results
+from connect_helper.client.receipts import Receipts
 from connect_helper.client.results import FileProgress, Receipt, Result, as_json
 from connect_helper.spec.names import display
 from connect_helper.transfers.messages import Question
@@ -25,6 +27,7 @@ AskHostKey = Callable[[Question], Awaitable[bool]]
 BARS: Final = 8  # files shown at a time
 LINE_S: Final = 5.0  # between two plain lines
 JSON_S: Final = 0.5  # between two progress objects
+RECEIPTS: Final = 500  # written at a time
 NAME: Final = 26  # characters; longer ones lose their middle, so that numbers and extensions show
 
 
@@ -62,8 +65,9 @@ class _Base:
 class JsonView(_Base):
     """One object a line on standard output: `type` is "progress", "file" or, the last, "result"."""
 
-    def __init__(self, ask: AskHostKey) -> None:
+    def __init__(self, ask: AskHostKey, receipts: Receipts) -> None:
         super().__init__(ask)
+        self._receipts = receipts
         self._last = ("", -JSON_S)
 
     def progress(self, progress: results.Progress) -> None:
@@ -76,12 +80,25 @@ class JsonView(_Base):
         _say("file", as_json(receipt))
 
     def over(self, result: Result) -> None:
-        _say("result", as_json(result))
+        """Say it piece by piece: with a million receipts it is a line of some 300 MB."""
+        fields = as_json(result)
+        del fields["receipts"]
+        typer.echo(_object("result", fields)[:-1] + ', "receipts": [', nl=False)
+        texts = (json.dumps(as_json(receipt)) for receipt in self._receipts)
+        separator = ""
+        while some := list(islice(texts, RECEIPTS)):
+            typer.echo(separator + ", ".join(some), nl=False)
+            separator = ", "
+        typer.echo("]}")
 
 
 def _say(kind: str, fields: dict[str, Any]) -> None:
+    typer.echo(_object(kind, fields))
+
+
+def _object(kind: str, fields: dict[str, Any]) -> str:
     # ASCII: a name that is no UTF-8 comes as lone surrogates, which no encoding writes.
-    typer.echo(json.dumps({"type": kind, **fields}))
+    return json.dumps({"type": kind, **fields})
 
 
 class PlainView(_Base):
@@ -184,10 +201,10 @@ class _Said(ProgressColumn):
         return Text(str(task.fields[self._field]), no_wrap=True, overflow="ellipsis")
 
 
-def view_for(*, as_json_lines: bool, quiet: bool, ask: AskHostKey) -> View:
-    """The view that fits the options and where standard output goes."""
+def view_for(*, as_json_lines: bool, quiet: bool, ask: AskHostKey, receipts: Receipts) -> View:
+    """The view that fits the options and where standard output goes; JSON ends with the receipts."""
     if as_json_lines:
-        return JsonView(ask)
+        return JsonView(ask, receipts)
     if sys.stdout.isatty() and not quiet:
         return BarsView(ask)
     return PlainView(ask, quiet=quiet)

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from connect_helper.client.receipts import HeldReceipts, NoReceipts, Receipts
 from connect_helper.client.tally import Tally
 from connect_helper.errors import ConnectError, LoginError, TransferError
 from connect_helper.transfers.messages import Connected, Ended, FileReport, Progress, Totals
@@ -14,8 +15,8 @@ from tests.support.managing import request
 LOST = Ended(outcome="failed", code="connection_lost", message="The line broke.", retryable=True)
 
 
-def tally(*, keep_receipts: bool = True) -> Tally:
-    counted = Tally(request([]).plan, began_at=100.0, keep_receipts=keep_receipts)
+def tally(receipts: Receipts | None = None) -> Tally:
+    counted = Tally(request([]).plan, began_at=100.0, receipts=receipts or NoReceipts())
     counted.begins()
     return counted
 
@@ -45,16 +46,18 @@ def test_progress_tells_what_was_heard() -> None:
 
 
 def test_only_an_ended_file_makes_a_receipt() -> None:
-    counted = tally()
+    kept = HeldReceipts()
+    counted = tally(kept)
     assert counted.hear(report("running"), 101.0) is None
     done = counted.hear(report("done", proof="digest", digest="sha-256:00"), 101.0)
     assert done is not None
     assert (done.state, done.proof, done.digest, done.size) == ("done", "digest", "sha-256:00", 50)
-    assert counted.result(Ended(outcome="completed"), 102.0).receipts == (done,)
+    assert list(kept) == [done]
 
 
 def test_a_proof_of_an_earlier_session_is_kept() -> None:
-    counted = tally()
+    kept = HeldReceipts()
+    counted = tally(kept)
     done = counted.hear(report("done", proof="digest"), 101.0)
     failed = counted.hear(report("failed", 1, code="source_changed"), 101.0)
     assert failed is not None
@@ -65,14 +68,14 @@ def test_a_proof_of_an_earlier_session_is_kept() -> None:
     assert counted.hear(report("skipped"), 106.0) is None
     again = counted.hear(report("done", 1, proof="size"), 106.0)
     result = counted.result(Ended(outcome="completed"), 107.0)
-    assert result.receipts == (done, again)
+    assert list(kept) == [done, again]
     assert (result.files_done, result.files_skipped, result.files_failed, result.sessions) == (1, 1, 0, 2)
 
 
 def test_without_receipts_none_is_kept_but_each_is_told() -> None:
-    counted = tally(keep_receipts=False)
+    counted = tally(NoReceipts())
     assert counted.hear(report("done"), 101.0) is not None
-    assert counted.result(Ended(outcome="completed"), 102.0).receipts == ()
+    assert counted.hear(report("skipped"), 101.0) is not None
 
 
 def _codes(kind: type[TransferError]) -> set[str]:
