@@ -9,50 +9,38 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import re
-import uuid
-from collections.abc import AsyncIterator, Collection, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
-from connect_helper.errors import ConnectHelperError, NotFound, Unavailable, WrongState
+from connect_helper.errors import NotFound
 from connect_helper.settings import Folders, PreferencesStore
-from connect_helper.spec.names import display
-from connect_helper.transfers.arrivals import arrived, with_tags
+from connect_helper.transfers.changes import SIGN_IN_AGAIN, Changes
 from connect_helper.transfers.clock import Clock
 from connect_helper.transfers.entry import Entry, Listed, Wish
 from connect_helper.transfers.file_reports import STATES, FilePage, FileReports
 from connect_helper.transfers.journal import Journal
-from connect_helper.transfers.leftovers import forget, sent, sweep
+from connect_helper.transfers.leftovers import sweep
 from connect_helper.transfers.listing import TransferList
 from connect_helper.transfers.messages import FileReport
 from connect_helper.transfers.plan import Login, SessionPlan
 from connect_helper.transfers.queueing import Queue
-from connect_helper.transfers.records import has_secret, without_secrets
 from connect_helper.transfers.remote_leftovers import Cleaner
 from connect_helper.transfers.requests import Questions, StartRequest
-from connect_helper.transfers.runner import Runner, ask_to_stop, distrust
-from connect_helper.transfers.state import ACTIVE, FINAL, Move, Status, next_status
+from connect_helper.transfers.runner import Runner, ask_to_stop
+from connect_helper.transfers.state import ACTIVE, FINAL, Move, Status
 from connect_helper.transfers.subscriptions import Subscription
+from connect_helper.transfers.tasks import Tasks
 from connect_helper.transfers.throttle import Throttle
 from connect_helper.transfers.transfer import Owner, Transfer
+from connect_helper.transfers.upkeep import Upkeep
 from connect_helper.transfers.workers import WorkerPool
 
 logger = logging.getLogger(__name__)
 
 CLOSE_S: Final = 3.5  # for sessions to end in good order when the helper ends
-SLEEP_CHECK_S: Final = 2.0
-SHELVE_S: Final = 2.0  # how often it is looked whether memory holds too many finished transfers
-CLEARED_AT_ONCE: Final = 100
-SLEEP_JUMP_S: Final = 5.0  # the wall clock went so much further than the monotonic one: the machine slept
-TOLD: Final = 5  # names of files in a sentence
 INTERRUPTED: Final = "interrupted"
-SIGN_IN_AGAIN: Final = "The helper was restarted; sign in again to go on."
-
-_USABLE_ID: Final = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,127}")
-
-Result = TypeVar("Result")
 
 
 class TransferManager:
@@ -71,29 +59,39 @@ class TransferManager:
         worker_command: Sequence[str] | None = None,
     ) -> None:
         self._clock = clock or Clock()
-        self._preferences = preferences
-        self._questions = questions
         self._journal = Journal(folders.state)
         self._reports = FileReports(folders.state)
         self._list = TransferList(self._journal, self._reports, self._clock)
         self._pool = WorkerPool(folder=folders.state, command=worker_command)
-        self._cleaner = Cleaner(self._pool)
-        self._throttle = Throttle(preferences)
         self._admitting: dict[tuple[Owner, str], asyncio.Future[Transfer]] = {}
-        self._closing = False
-        self._group = asyncio.TaskGroup()
-        self._chores: set[asyncio.Task[None]] = set()  # they end with the program at the latest
-        self._reports_to_forget: asyncio.Queue[int] = asyncio.Queue()
+        self._tasks = Tasks()
         self.journal_set_aside: Path | None = None  # tell the user: a damaged list was put there
+        throttle = Throttle(preferences)
         runner = Runner(
             transfers=self._list,
             pool=self._pool,
-            throttle=self._throttle,
+            throttle=throttle,
             questions=questions,
             preferences=preferences,
             clock=self._clock,
         )
-        self._queue = Queue(runner, preferences, self._spawn)
+        self._queue = Queue(runner, preferences, self._tasks.spawn)
+        self._upkeep = Upkeep(
+            transfers=self._list,
+            queue=self._queue,
+            reports=self._reports,
+            present=self._journal.present,
+            clock=self._clock,
+        )
+        self._changes = Changes(
+            transfers=self._list,
+            queue=self._queue,
+            throttle=throttle,
+            cleaner=Cleaner(self._pool),
+            upkeep=self._upkeep,
+            tasks=self._tasks,
+            clock=self._clock,
+        )
 
     # Opening and closing ---------------------------------------------------------------------------
 
@@ -111,20 +109,16 @@ class TransferManager:
             logger.error("The files of earlier transfers were damaged; they were set aside as %s", damaged)
         await self._list.load(loaded)
         await self._pool.__aenter__()
-        await self._group.__aenter__()
-        self._chore(self._watch_for_sleep(), "sleep-watch")
-        self._chore(self._shelve_old(), "shelve")
-        self._chore(self._forget_reports(), "forget-reports")
+        await self._tasks.__aenter__()
+        self._upkeep.begin(self._tasks)
         resume_folders = {Path(entry.plan.resume_folder) for entry in self._list.entries()}
-        _ = self._spawn(asyncio.to_thread(sweep, resume_folders), "sweep")
+        _ = self._tasks.spawn(asyncio.to_thread(sweep, resume_folders), "sweep")
         self._queue.add(*[entry for entry in self._list.entries() if await self._goes_on(entry)])
         return self
 
     async def __aexit__(self, kind: object, exception: BaseException | None, traceback: object) -> None:
         """End within 5 s: sessions stop and keep their partial files, the list is saved."""
-        self._closing = True
-        for chore in list(self._chores):
-            chore.cancel()
+        self._tasks.close()
         self._queue.close()
         running = self._queue.running
         for entry in running:
@@ -135,9 +129,7 @@ class TransferManager:
             for runner in late:
                 runner.cancel()
         try:
-            # Of the body's exceptions only a cancellation concerns the group.
-            cancelled = isinstance(exception, asyncio.CancelledError)
-            await self._group.__aexit__(asyncio.CancelledError if cancelled else None, None, None)
+            await self._tasks.__aexit__(kind, exception, traceback)
         finally:
             await self._pool.__aexit__(None, None, None)
             await self._reports.close()
@@ -287,7 +279,7 @@ class TransferManager:
             return known
         if request.request_id and key in self._admitting:
             return await asyncio.shield(self._admitting[key])
-        outcome = self._owned(self._admit(request), f"submit-{request.request_id[:40]!r}")
+        outcome = self._tasks.owned(self._changes.admit(request), f"submit-{request.request_id[:40]!r}")
         if request.request_id:
             self._admitting[key] = outcome
             outcome.add_done_callback(lambda _: self._admitting.pop(key, None))
@@ -299,7 +291,9 @@ class TransferManager:
         `because` is a sentence for the user where it was not their wish. Raises NotFound.
         """
         entry = await self._list.reach(transfer_id, owner)
-        await asyncio.shield(self._owned(self._stop(entry, because), f"stop-{entry.transfer.id}"))
+        await asyncio.shield(
+            self._tasks.owned(self._changes.stop(entry, because), f"stop-{entry.transfer.id}")
+        )
 
     async def resume(
         self,
@@ -314,8 +308,8 @@ class TransferManager:
         Raises NotFound, WrongState (also when a login is needed and none is given).
         """
         entry = await self._list.reach(transfer_id, owner)
-        work = self._resume(entry, login, spec)
-        return await asyncio.shield(self._owned(work, f"resume-{entry.transfer.id}"))
+        work = self._changes.resume(entry, login, spec)
+        return await asyncio.shield(self._tasks.owned(work, f"resume-{entry.transfer.id}"))
 
     async def remove(self, transfer_id: str, *, owner: Owner | None = None) -> None:
         """Take it off the list, stopping it first. Once more is no error. Raises NotFound."""
@@ -325,14 +319,14 @@ class TransferManager:
             if self._list.was_removed(transfer_id, owner):
                 return
             raise
-        await asyncio.shield(self._owned(self._remove(entry), f"remove-{entry.transfer.id}"))
+        await asyncio.shield(self._tasks.owned(self._changes.remove(entry), f"remove-{entry.transfer.id}"))
 
     async def clear_completed(self) -> int:
         """Take every completed transfer off the list, however long it is; return how many.
 
         Goes on to the end even when the caller goes away. Raises Unavailable.
         """
-        return await asyncio.shield(self._owned(self._clear_completed(), "clear-completed"))
+        return await asyncio.shield(self._tasks.owned(self._changes.clear_completed(), "clear-completed"))
 
     def removed_owner(self, transfer_id: str) -> Owner | None:
         """Whose transfer had that id before it was removed; None when none had."""
@@ -351,178 +345,5 @@ class TransferManager:
         `spec_changes` are laid over the echoed spec. Raises NotFound, WrongState when it has completed.
         """
         entry = await self._list.reach(transfer_id, owner)
-        work = self._set_rate(entry, rate_kbps, spec_changes)
-        return await asyncio.shield(self._owned(work, f"rate-{entry.transfer.id}"))
-
-    # The work behind -------------------------------------------------------------------------------
-
-    async def _admit(self, request: StartRequest) -> Transfer:
-        entry = arrived(
-            request,
-            transfer_id=await self._new_id(request.xfer_id),
-            position=self._list.next_position(),
-            now=self._clock.wall(),
-        )
-        await self._list.admit(entry)
-        self._queue.add(entry)
-        return entry.transfer
-
-    async def _new_id(self, wanted: str | None) -> str:
-        """Return the page's id when it can be one and is not taken, else a new one."""
-        if wanted and _USABLE_ID.fullmatch(wanted) and await self._list.claim(wanted):
-            return wanted
-        return str(uuid.uuid4())
-
-    async def _stop(self, entry: Entry, because: str) -> None:
-        async with entry.changing:
-            await self._halt(entry, because)
-
-    async def _halt(self, entry: Entry, because: str = "") -> None:
-        """Bring an entry to rest: out of the queue, or out of its runner's hands."""
-        entry.because = because
-        if entry.runner is not None:
-            ask_to_stop(entry, Wish.STOP, self._clock)
-            await asyncio.wait([entry.runner])
-        elif entry.transfer.status not in FINAL:
-            self._queue.withdraw(entry)
-            await self._list.move(entry, Move.STOP, error_desc=because, end_time=self._clock.wall())
-
-    async def _remove(self, entry: Entry) -> None:
-        async with entry.changing:
-            if entry.transfer.status is Status.REMOVED:
-                return
-            await self._halt(entry)
-            login, entry.login = entry.login, None
-            folder, name = Path(entry.plan.resume_folder), entry.plan.transfer_id
-            on_server = [display(record.partial) for _, record in await asyncio.to_thread(sent, folder, name)]
-            stays = f"Unfinished files stay on the server: {', '.join(on_server[:TOLD])}" if on_server else ""
-            note = entry.transfer.note if login or not stays else stays
-            await self._list.move(entry, Move.REMOVE, note=note)
-            self._reports_to_forget.put_nowait(entry.position)
-            await asyncio.to_thread(forget, folder, name, also_sent=login is None)
-            if login is not None and on_server:
-                self._chore(self._cleaner.clean(entry.plan, login), f"clean-{name}")
-
-    async def _clear_completed(self) -> int:
-        old = await self._list.remove_old(Status.COMPLETED)
-        for position in old:
-            self._reports_to_forget.put_nowait(position)
-        removed, more = len(old), True
-        while more:
-            some, more = await self._list.page([Status.COMPLETED], "", CLEARED_AT_ONCE)
-            # Side by side, so that the journal takes them in one commit.
-            removed += sum(await asyncio.gather(*(self._clear(entry.transfer.id) for entry in some)))
-        return removed
-
-    async def _clear(self, transfer_id: str) -> bool:
-        """Remove one, unless it is gone or somebody has begun it again."""
-        try:
-            entry = await self._list.reach(transfer_id, None, exact_first=True)
-        except NotFound:
-            return False
-        async with entry.changing:
-            if entry.transfer.status is not Status.COMPLETED:
-                return False
-            await self._list.move(entry, Move.REMOVE)
-            self._reports_to_forget.put_nowait(entry.position)
-        return True
-
-    async def _resume(self, entry: Entry, login: Login | None, spec: Mapping[str, Any] | None) -> Transfer:
-        async with entry.changing:
-            next_status(entry.transfer.status, Move.RESUME)  # refuse before anything changes
-            if login is None and entry.login is None:
-                raise WrongState(SIGN_IN_AGAIN)
-            if login is not None:
-                self._replace_login(entry, login)
-            if spec is not None:
-                await self._list.change(entry, spec=with_tags(spec, entry.transfer.xfer_id))
-            await self._requeue(entry)
-            return entry.transfer
-
-    def _replace_login(self, entry: Entry, login: Login) -> None:
-        if login.file_passphrase is None and entry.login is not None:
-            login = login.model_copy(update={"file_passphrase": entry.login.file_passphrase})
-        entry.login = login
-        entry.needs_login = has_secret(login)
-        entry.transfer.user = login.user
-        entry.plan = without_secrets(entry.plan.model_copy(update={"login": login}))
-
-    async def _requeue(self, entry: Entry) -> None:
-        if entry.runner is not None:  # it waits for another try
-            ask_to_stop(entry, Wish.REQUEUE, self._clock)
-            await asyncio.wait([entry.runner])
-            return
-        fresh = {"error": "", "error_code": 0, "error_desc": "", "attempts": 0, "end_time": 0.0}
-        await self._list.move(entry, Move.RESUME, **fresh)
-        self._queue.add(entry)
-
-    async def _set_rate(
-        self, entry: Entry, rate_kbps: int | None, spec_changes: Mapping[str, Any]
-    ) -> Transfer:
-        async with entry.changing:
-            if entry.transfer.status in (Status.COMPLETED, Status.REMOVED):
-                raise WrongState(f"The transfer is {entry.transfer.status.value}; its rate cannot change.")
-            entry.plan = entry.plan.model_copy(update={"rate_kbps": rate_kbps})
-            await self._list.change(entry, spec={**entry.transfer.spec, **spec_changes})
-            self._throttle.recompute()
-            return entry.transfer
-
-    # Tasks -----------------------------------------------------------------------------------------
-
-    async def _watch_for_sleep(self) -> None:
-        """After the machine slept no connection is to be trusted (REL-14)."""
-        before = self._clock.wall() - self._clock.monotonic()
-        while True:
-            await asyncio.sleep(SLEEP_CHECK_S)
-            now = self._clock.wall() - self._clock.monotonic()
-            if abs(now - before) > SLEEP_JUMP_S:
-                logger.info("The clock jumped by %.0f s; running transfers connect anew", now - before)
-                for entry in self._queue.running:
-                    distrust(entry, self._clock)
-            before = now
-
-    async def _shelve_old(self) -> None:
-        while True:
-            await asyncio.sleep(SHELVE_S)
-            await self._list.shelve()
-
-    async def _forget_reports(self) -> None:
-        """Delete the files of removed transfers, beginning with what an earlier run did not get to."""
-        try:
-            await self._reports.keep_only(self._journal.present)
-            while True:
-                await self._reports.remove(await self._reports_to_forget.get())
-        except Unavailable as error:
-            logger.error("files of removed transfers stay on disk: %s", error.internal_message)
-
-    def _chore(self, work: Coroutine[Any, Any, None], name: str) -> None:
-        """Start work that is given up when the program ends."""
-        chore = self._spawn(work, name)
-        self._chores.add(chore)
-        chore.add_done_callback(self._chores.discard)
-
-    def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
-        return self._group.create_task(work, name=name)
-
-    def _owned(self, work: Coroutine[Any, Any, Result], name: str) -> asyncio.Future[Result]:
-        """Start work that is finished even when its caller goes away in the middle. Raises Unavailable."""
-        if self._closing:
-            work.close()
-            raise Unavailable("The helper is ending; start it and try again.")
-        outcome: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
-        _ = self._spawn(_settle(work, outcome), name)
-        return outcome
-
-
-async def _settle(work: Coroutine[Any, Any, Result], outcome: asyncio.Future[Result]) -> None:
-    try:
-        result = await work
-    except ConnectHelperError as error:
-        if not outcome.done():
-            outcome.set_exception(error)
-    except BaseException:
-        outcome.cancel()
-        raise
-    else:
-        if not outcome.done():
-            outcome.set_result(result)
+        work = self._changes.set_rate(entry, rate_kbps, spec_changes)
+        return await asyncio.shield(self._tasks.owned(work, f"rate-{entry.transfer.id}"))

@@ -12,8 +12,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, expect
 
-from connect_helper.transfers import listing
-from connect_helper.transfers import manager as manager_module
+from connect_helper.transfers import listing, upkeep
 from connect_helper.transfers.state import FINAL, Status
 from connect_helper.transfers.transfer import Transfer
 from tests.support.browser import screenshot
@@ -114,7 +113,7 @@ async def test_a_long_history_comes_by_scrolling(
 ) -> None:
     monkeypatch.setattr(listing, "ENDED_KEPT", 5)
     monkeypatch.setattr(listing, "REST_S", 0.0)
-    monkeypatch.setattr(manager_module, "SHELVE_S", 0.05)
+    monkeypatch.setattr(upkeep, "SHELVE_S", 0.05)
     first = await window.manager.submit(request(COMPLETES, title="first of all"))
     await reaches(first, Status.COMPLETED)
     record = window.manager._list.find(first.id, None).record()

@@ -100,14 +100,14 @@ async def test_a_download_that_would_leave_too_little_is_not_begun(scene: Scene)
     (target,) = wanted
     free = os.statvfs(target.parent)
     async with scene.manager() as transfers:
-        transfers._preferences.change({"free_space_mib": 2 * free.f_blocks * free.f_frsize // MIB})
+        transfers._queue._preferences.change({"free_space_mib": 2 * free.f_blocks * free.f_frsize // MIB})
         transfer = await transfers.submit(scene.request(item))
         await reaches(transfer, Status.FAILED)
         assert transfer.error == "disk_full"
         assert "100,000 bytes are needed" in transfer.error_desc
         assert "stay free for other programs" in transfer.error_desc
         assert list(target.parent.iterdir()) == []
-        transfers._preferences.change({"free_space_mib": 0})
+        transfers._queue._preferences.change({"free_space_mib": 0})
         await transfers.resume(transfer.id)
         await completes(transfers, transfer)
     scene.oracle(wanted).whole()

@@ -9,8 +9,7 @@ import pytest
 
 from connect_helper.errors import NotFound, WrongState
 from connect_helper.settings import Folders
-from connect_helper.transfers import file_reports, journal, listing
-from connect_helper.transfers import manager as manager_module
+from connect_helper.transfers import file_reports, journal, listing, upkeep
 from connect_helper.transfers.manager import TransferManager
 from connect_helper.transfers.state import FINAL, Status
 from connect_helper.transfers.transfer import Transfer
@@ -25,7 +24,7 @@ EVERY = [status for status in Status if status is not Status.REMOVED]
 def short_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(listing, "ENDED_KEPT", KEPT)
     monkeypatch.setattr(listing, "REST_S", 0.0)
-    monkeypatch.setattr(manager_module, "SHELVE_S", 0.05)
+    monkeypatch.setattr(upkeep, "SHELVE_S", 0.05)
 
 
 async def run_all(transfers: TransferManager, scripts: list[Any], **changes: Any) -> list[Transfer]:

@@ -57,7 +57,7 @@ async def test_more_slots_by_preference_start_more_at_once(folders: Folders) -> 
         await transfers.submit(request(HOLDS))
         second = await transfers.submit(request(HOLDS))
         assert second.status is Status.QUEUED
-        transfers._preferences.change({"concurrent_transfers": 2})
+        transfers._queue._preferences.change({"concurrent_transfers": 2})
         await reaches(second, Status.RUNNING)
 
 
@@ -326,7 +326,7 @@ async def test_the_limit_of_all_uploads_is_shared_by_those_that_run(folders: Fol
         assert told(folders, first)[0][1] == 1000
         assert told(folders, second)[0][1] == 200
         assert told(folders, download)[0][1] is None
-        transfers._preferences.change({"upload_limit_kbps": 100})
+        transfers._queue._preferences.change({"upload_limit_kbps": 100})
         await until(lambda: ["set_rate", 50] in told(folders, first))
         await until(lambda: ["set_rate", 50] in told(folders, second))
         await transfers.stop(first.id)
@@ -336,7 +336,7 @@ async def test_the_limit_of_all_uploads_is_shared_by_those_that_run(folders: Fol
 async def test_after_sleep_running_transfers_connect_anew(
     folders: Folders, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("connect_helper.transfers.manager.SLEEP_CHECK_S", 0.05)
+    monkeypatch.setattr("connect_helper.transfers.upkeep.SLEEP_CHECK_S", 0.05)
     from_sleep = [0.0]
     jumping = Clock(wall=lambda: time.time() + from_sleep[0], fraction=lambda: 0.0)
     async with manager(folders, clock=jumping) as transfers:

@@ -170,7 +170,7 @@ async def test_the_limit_of_all_uploads_holds_on_the_wire(
     folders: Folders, sshd: SshServer, film: Path
 ) -> None:
     async with real_manager(folders) as transfers:
-        transfers._preferences.change({"upload_limit_kbps": LIMIT_KBPS})
+        transfers._queue._preferences.change({"upload_limit_kbps": LIMIT_KBPS})
         both = []
         for number in range(2):
             item = Upload(source=local(film), target=str(sshd.root / f"film-{number}.mov"))
