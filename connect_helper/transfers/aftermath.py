@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from contextlib import aclosing
 
 from connect_helper.errors import AlreadyExists, SourceChanged, TransferError
 from connect_helper.spec import aftermath as rules
@@ -18,6 +17,7 @@ from connect_helper.spec.names import display, numbered_name
 from connect_helper.transfers.job import (
     DownloadJob,
     FileJob,
+    Job,
     LinkJob,
     LocalFolderJob,
     RemoteFolderJob,
@@ -30,7 +30,6 @@ from connect_helper.transfers.job import (
 from connect_helper.transfers.ledger import gone
 from connect_helper.transfers.plan import SessionPlan, Upload
 from connect_helper.transfers.report import Outcome
-from connect_helper.transfers.scan import Scan
 from connect_helper.transports.base import Facts
 from connect_helper.transports.local_changes import (
     NUMBERS,
@@ -49,6 +48,7 @@ class Aftermath:
 
     def __init__(self, plan: SessionPlan) -> None:
         wishes = plan.afterwards
+        self._follows = plan.policies.links == "follow"
         self._move_root = wishes.move_root
         self._move_to = wishes.move_to
         self._wishes = rules.Aftermath(
@@ -63,18 +63,18 @@ class Aftermath:
         self._linked: set[bytes] = set()  # real paths of the files that links lead to
         self._missed: set[bytes] = set()  # those of them that did not arrive through a link
 
-    async def find_links(self, work: Work) -> None:
-        """Find out which sources are read through links, too; before the first of them can go.
+    @property
+    def needs_links(self) -> bool:
+        """Tell whether `listed` has to see every job before the first file may go.
 
-        The whole tree is listed for it, so only where links are followed. Raises ConnectError.
+        So it is where links are followed: a source may be read through one of them, too.
         """
-        if work.policies.links != "follow" or not (self._wishes.remove_files or self._wishes.move_to):
-            return
-        jobs = Scan(work.plan, work.transport, work.ledger).jobs()
-        async with aclosing(jobs):
-            async for job in jobs:
-                if isinstance(job, UploadJob | DownloadJob) and job.linked:
-                    self._linked.add(job.real_path)
+        return self._follows and bool(self._wishes.remove_files or self._wishes.move_to)
+
+    def listed(self, job: Job) -> None:
+        """Note what is read through a link."""
+        if self.needs_links and isinstance(job, UploadJob | DownloadJob) and job.linked:
+            self._linked.add(job.real_path)
 
     def waits(self, job: FileJob | LinkJob) -> bool:
         """Tell whether `file` is to be called for a source only when all others were transferred."""

@@ -12,6 +12,7 @@ import contextlib
 import logging
 import os
 import stat
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing, closing
 from dataclasses import replace
 from pathlib import Path
@@ -45,6 +46,7 @@ from connect_helper.transfers.plan import SessionPlan
 from connect_helper.transfers.remote_leftovers import remove_unfinished
 from connect_helper.transfers.report import Channel, Outcome, Reporter, Tracker
 from connect_helper.transfers.scan import Scan
+from connect_helper.transfers.spool import Spool, show_all
 from connect_helper.transfers.upload import Upload
 from connect_helper.transports.base import Transport
 from connect_helper.transports.host_keys import KnownKeys
@@ -68,6 +70,9 @@ LOOKED_AT: Final = 100  # items, for a guess at how much there is to send
 BRIEFLY_S: Final = 2.0  # what counting ahead may take when nobody asked for it
 SOME_FAILED: Final = 27  # error code of a transfer of which only files failed
 
+Look = Callable[[AsyncGenerator[Job, None], Callable[[Job], None]], Awaitable[bool]]
+"""Shows all jobs to somebody; tells whether they are kept."""
+
 
 class Session:
     """One run of one plan. `set_rate` and `stop` may be called at any time while `run` runs."""
@@ -85,6 +90,8 @@ class Session:
         self._again: list[FileJob] = []  # files whose target is another one's too, in order
         self._aftermath = Aftermath(plan)
         self._last: list[tuple[FileJob | LinkJob, Tracker, Outcome]] = []  # done but for their aftermath
+        self._spool = Spool(Path(plan.resume_folder))
+        self._listed = False  # all jobs are in the spool
         self._task: asyncio.Task[Ended] | None = None
         self._stopping = False
 
@@ -154,6 +161,7 @@ class Session:
                     for helper in helpers:
                         helper.cancel()
                     work.ledger.close(completed=whole)
+                    self._spool.close()
 
     def _transport(self) -> Transport:
         plan = self._plan
@@ -197,23 +205,32 @@ class Session:
         """What comes before the first byte: deleting what is surplus, counting, looking for links."""
         if self._plan.policies.delete_first:
             await mirror(work)
-        if self._plan.policies.count_first == "yes":
-            await self._count(work)
-        elif self._plan.policies.count_first == "briefly":
+        count_first = self._plan.policies.count_first
+        if self._aftermath.needs_links or count_first == "yes":
+            self._listed = await self._count(work, self._spool.fill)
+        elif count_first == "briefly":
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(BRIEFLY_S):
-                    await self._count(work)
-        await self._aftermath.find_links(work)
+                    await self._count(work, show_all)
 
-    async def _count(self, work: Work) -> None:
+    async def _count(self, work: Work, look: Look) -> bool:
+        """Let `look` list everything; return what it returns."""
         files = size = 0
-        jobs = Scan(self._plan, work.transport, work.ledger).jobs()
-        async with aclosing(jobs):
-            async for job in jobs:
-                if not isinstance(job, RemoteFolderJob | LocalFolderJob):
-                    files, size = files + 1, size + _size(job)
+
+        def note(job: Job) -> None:
+            nonlocal files, size
+            self._aftermath.listed(job)
+            if not isinstance(job, RemoteFolderJob | LocalFolderJob):
+                files, size = files + 1, size + _size(job)
+
+        kept = await look(self._jobs(work), note)
         self._reporter.counted(files, size)
         await self._reporter.beat()
+        return kept
+
+    def _jobs(self, work: Work) -> AsyncGenerator[Job, None]:
+        """The jobs as they were listed, or as they are found from here on."""
+        return self._spool.jobs() if self._listed else Scan(self._plan, work.transport, work.ledger).jobs()
 
     async def _work(self, work: Work) -> None:
         async with asyncio.TaskGroup() as group:
@@ -227,8 +244,7 @@ class Session:
             await self._reporter.end(tracker, replace(outcome, message=message))
 
     async def _scan(self, work: Work) -> None:
-        jobs = Scan(self._plan, work.transport, work.ledger).jobs()
-        async with aclosing(jobs):
+        async with aclosing(self._jobs(work)) as jobs:
             async for job in jobs:
                 if isinstance(job, RemoteFolderJob | LocalFolderJob):
                     self._aftermath.walked(job)
