@@ -15,7 +15,7 @@ from connect_helper.api.ui_transfers import PAGE_SIZE, page_size
 from connect_helper.api.ui_views import file_words, files_view
 from connect_helper.errors import InvalidRequest
 from connect_helper.transfers.entry import Listed
-from connect_helper.transfers.file_reports import STATES
+from connect_helper.transfers.file_rows import STATES
 from connect_helper.transfers.manager import TransferManager
 from connect_helper.transfers.messages import FileReport
 from connect_helper.transfers.state import Status

@@ -19,7 +19,8 @@ from connect_helper.settings import Folders, PreferencesStore
 from connect_helper.transfers.changes import SIGN_IN_AGAIN, Changes
 from connect_helper.transfers.clock import Clock
 from connect_helper.transfers.entry import Entry, Listed, Wish
-from connect_helper.transfers.file_reports import STATES, FilePage, FileReports
+from connect_helper.transfers.file_reports import FilePage, FileReports
+from connect_helper.transfers.file_rows import STATES
 from connect_helper.transfers.journal import Journal
 from connect_helper.transfers.leftovers import sweep
 from connect_helper.transfers.listing import TransferList

@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from connect_helper.settings import Folders
-from connect_helper.transfers import file_reports
-from connect_helper.transfers.file_reports import FILE_NAME, SCHEMA, STATES, FileReports
+from connect_helper.transfers import file_reports, file_rows
+from connect_helper.transfers.file_reports import FILE_NAME, FileReports
+from connect_helper.transfers.file_rows import SCHEMA, STATES
 from connect_helper.transfers.messages import FileReport
 
 
@@ -131,7 +132,7 @@ async def test_only_so_many_reports_wait_in_memory(folders: Folders, monkeypatch
 async def test_a_removed_transfer_leaves_no_file_behind(
     folders: Folders, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(file_reports, "SWEEP", 7)
+    monkeypatch.setattr(file_rows, "SWEEP", 7)
     async with opened(folders) as reports:
         for transfer in (1, 2, 3, 4):
             for index in range(30):

@@ -9,7 +9,7 @@ import pytest
 
 from connect_helper.errors import NotFound, WrongState
 from connect_helper.settings import Folders
-from connect_helper.transfers import file_reports, journal, listing, upkeep
+from connect_helper.transfers import file_rows, journal, listing, upkeep
 from connect_helper.transfers.manager import TransferManager
 from connect_helper.transfers.state import FINAL, Status
 from connect_helper.transfers.transfer import Transfer
@@ -232,5 +232,5 @@ async def test_clearing_takes_the_old_ones_too(folders: Folders, monkeypatch: py
     async with manager(folders) as transfers:
         assert await pages(transfers, EVERY) == [made[-1].id]
         async with asyncio.timeout(10):
-            while len(await transfers._reports._disk.read(file_reports._transfers)) > 1:  # noqa: ASYNC110
+            while len(await transfers._reports._disk.read(file_rows.transfers)) > 1:  # noqa: ASYNC110
                 await asyncio.sleep(0.02)
