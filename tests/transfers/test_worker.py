@@ -81,7 +81,7 @@ async def worker() -> AsyncIterator[Helper]:
     )
     helper = Helper(process)
     try:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(180):
             yield helper
     finally:
         if process.returncode is None:
