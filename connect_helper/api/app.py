@@ -25,6 +25,8 @@ from connect_helper.api.desktop.listening import CROWDED, bind_desktop, describe
 from connect_helper.api.desktop.objects import TransferTexts
 from connect_helper.api.desktop.sessions import LaunchedSessions
 from connect_helper.api.dropping import Dropping
+from connect_helper.api.extension_routes import extension_routes
+from connect_helper.api.extensions import Extensions
 from connect_helper.api.gate import Gate
 from connect_helper.api.host_key_questions import HostKeyQuestions
 from connect_helper.api.instance import Instance, Record
@@ -34,6 +36,7 @@ from connect_helper.api.links import routes as link_routes
 from connect_helper.api.listening import PAGE_PORTS, WINDOW_PORTS, Listener, bind_first_free, describe_holders
 from connect_helper.api.login_guard import LoginGuard
 from connect_helper.api.logins import Logins
+from connect_helper.api.pairing import Pairing
 from connect_helper.api.parts import PARTS, Parts
 from connect_helper.api.places import Places
 from connect_helper.api.probing import Probing
@@ -86,6 +89,7 @@ async def serve(
     pages, window = _address(page_socket), _address(window_socket)
     preferences = PreferencesStore(folders)
     sites = Sites(folders)
+    extensions = Extensions(folders)
     sessions = WindowSessions()
     windows = Windows(window, sessions)
     folder_rule = whole_folder_rule(folders)
@@ -103,6 +107,7 @@ async def serve(
                 folders=folders,
                 preferences=preferences,
                 sites=sites,
+                extensions=extensions,
                 dialogs=dialogs,
                 folder_rule=folder_rule,
                 known_hosts=known_hosts,
@@ -125,6 +130,7 @@ async def serve(
                     manager=manager,
                     sites=sites,
                     brandings=brandings,
+                    extensions=extensions,
                     preferences=preferences,
                     folders=folders,
                     sessions=sessions,
@@ -167,6 +173,7 @@ def build_parts(
     folders: Folders,
     preferences: PreferencesStore,
     sites: Sites,
+    extensions: Extensions,
     dialogs: AnyDialogs,
     folder_rule: FolderRule,
     known_hosts: KnownHosts,
@@ -193,6 +200,8 @@ def build_parts(
     return Parts(
         preferences=preferences,
         sites=sites,
+        extensions=extensions,
+        pairing=Pairing(extensions, ladder, sites),
         ladder=ladder,
         choosing=choosing,
         dropping=Dropping(ladder, choosing),
@@ -207,11 +216,11 @@ def build_parts(
 
 def build_pages_face(parts: Parts, port: int) -> web.Application:
     """The application pages talk to, behind the gate."""
-    app = web.Application(middlewares=Gate(port).middlewares(), client_max_size=BODY_LIMIT)
+    app = web.Application(middlewares=Gate(port, parts.extensions).middlewares(), client_max_size=BODY_LIMIT)
     app[PARTS] = parts
     app[INFO_TEXTS] = InfoTexts()
     app.cleanup_ctx.extend((_watch_logins, _keep_texts_ready))
-    app.add_routes([*connect_routes(), *script_routes()])
+    app.add_routes([*connect_routes(), *extension_routes(), *script_routes()])
     return app
 
 

@@ -8,6 +8,7 @@ from typing import Final
 
 from aiohttp import web
 
+from connect_helper.api.extensions import PAGE_HEADER, NotPaired
 from connect_helper.api.peers import find_peer, find_program
 from connect_helper.consent.origins import LocalProgram, Scope, WebOrigin
 from connect_helper.errors import CallerNotIdentified
@@ -42,8 +43,15 @@ async def identify(request: web.Request) -> Caller:
     """Tell who sent the request, from headers a page cannot set and from what the kernel says.
 
     A browser sends Origin with every POST and cross-origin GET, and Sec-Fetch-* with everything; a
-    request with neither, or with an Origin that is no web origin, comes from a local program.
+    request with neither, or with an Origin that is no web origin, comes from a local program. Pages that
+    a paired extension speaks for are told apart by `Extensions.page`; raises NotPaired for any other request
+    that names a page.
     """
+    if PAGE_HEADER in request.headers:
+        raise NotPaired(
+            "The browser extension is not paired with connect-helper, or this page has no address. "
+            "Open the extension from the toolbar to see."
+        )
     origins = request.headers.getall("Origin", [])
     from_browser = any(name.lower().startswith("sec-fetch-") for name in request.headers)
     if len(origins) > 1 or origins == ["null"]:

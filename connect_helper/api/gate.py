@@ -2,7 +2,8 @@
 
 Neither CORS nor a token can be the gate here, since page libraries send neither; what a caller may do
 is decided by consent and grants (`ladder.py`). The gate keeps out what must not even be looked at, and
-gives every answer the headers without which a page takes the helper for dead.
+gives every answer the headers without which a page takes the helper for dead. Who a page is, its browser
+says in Origin; the word of a browser extension for it counts only when the user paired that extension.
 """
 
 from __future__ import annotations
@@ -19,9 +20,11 @@ from weakref import WeakSet
 from aiohttp import HttpVersion11, web
 from aiohttp.typedefs import Middleware
 
-from connect_helper.api.callers import CALLER, identify
+from connect_helper.api.callers import CALLER, identify, web_caller
+from connect_helper.api.extensions import Extensions
 from connect_helper.api.peers import require_own_account
 from connect_helper.consent.limits import CallRate
+from connect_helper.consent.origins import WebOrigin
 from connect_helper.errors import ConnectHelperError, InvalidRequest, Refused, TooManyRequests
 
 log = logging.getLogger(__name__)
@@ -65,6 +68,7 @@ class Gate:
     port: int = 0
     methods: str = "GET, POST, OPTIONS"  # what a preflight is told
     shape: ErrorShape = connect_error
+    extensions: Extensions | None = None  # whose word for a page's origin is taken; None: nobody's
     rate: CallRate[str] = field(default_factory=lambda: CallRate(per_second=20, burst=60))
     _checked: WeakSet[asyncio.Transport] = field(default_factory=WeakSet)
 
@@ -93,14 +97,15 @@ class Gate:
         _check_fetch_mode(request)
         if request.method == "OPTIONS":
             return _preflight(request, self.methods)
-        self.count(request)
-        request[CALLER] = await identify(request)
+        page = self.extensions.page(request) if self.extensions else None
+        self.count(request, page)
+        request[CALLER] = web_caller(page) if page else await identify(request)
         return await handler(request)
 
-    def count(self, request: web.Request) -> None:
-        """Take one call of the caller's rate. Raises TooManyRequests when it has none left."""
+    def count(self, request: web.Request, page: WebOrigin | None = None) -> None:
+        """Take one call of the caller's rate, or of the page's that an extension speaks for. Raises TooManyRequests when it has none left."""
         # Each connection of a local program counts by itself: two of them must not block each other.
-        key = request.headers.get("Origin") or str(request.transport and id(request.transport))
+        key = str(page) if page else request.headers.get("Origin") or str(id(request.transport))
         if not self.rate.allow(key, time.monotonic()):
             raise TooManyRequests("Too many requests; slow down.")
 

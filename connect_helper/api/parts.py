@@ -9,8 +9,10 @@ from aiohttp import web
 
 from connect_helper.api.choosing import Choosing
 from connect_helper.api.dropping import Dropping
+from connect_helper.api.extensions import Extensions
 from connect_helper.api.ladder import Ladder
 from connect_helper.api.login_guard import LoginGuard
+from connect_helper.api.pairing import Pairing
 from connect_helper.api.probing import Probing
 from connect_helper.api.reading import Reading
 from connect_helper.api.showing import Showing
@@ -26,6 +28,8 @@ class Parts:
 
     preferences: PreferencesStore
     sites: Sites
+    extensions: Extensions
+    pairing: Pairing
     ladder: Ladder
     choosing: Choosing
     dropping: Dropping

@@ -19,9 +19,11 @@ from aiohttp import web
 
 from connect_helper.api.bodies import BODY_LIMIT, read_object
 from connect_helper.api.brandings import Brandings
+from connect_helper.api.extensions import Extensions
 from connect_helper.api.reveal import reveal
 from connect_helper.api.sites import Sites
 from connect_helper.api.ui_choices import ChoicePages
+from connect_helper.api.ui_extensions import ExtensionPages
 from connect_helper.api.ui_files import FilePages
 from connect_helper.api.ui_guard import Guard, add_headers
 from connect_helper.api.ui_session import WindowSessions
@@ -70,6 +72,7 @@ class UiParts:
     manager: TransferManager
     sites: Sites
     brandings: Brandings
+    extensions: Extensions
     preferences: PreferencesStore
     folders: Folders
     sessions: WindowSessions
@@ -87,22 +90,31 @@ def build_ui(parts: UiParts) -> web.Application:
     aiohttp_jinja2.setup(app, loader=loader, undefined=jinja2.StrictUndefined, auto_reload=False)
     transfers = TransferPages(parts.manager, parts.reveal)
     choices = ChoicePages(parts.sites, parts.brandings, parts.preferences)
-    feed = _build_feed(parts, transfers, choices)
+    extensions = ExtensionPages(parts.extensions)
+    feed = _build_feed(parts, transfers, choices, extensions)
     app.on_shutdown.append(_ending(feed))
     own, files = _OwnPages(parts), FilePages(parts.manager)
     app.add_routes(
-        [*own.routes(), *transfers.routes(), *files.routes(), *choices.routes(), *parts.more_routes]
+        [*own.routes(), *transfers.routes(), *files.routes(), *choices.routes(), *extensions.routes()]
     )
+    app.add_routes(parts.more_routes)
     app.add_routes([web.get("/api/events", feed.serve)])
     app.add_routes([web.get("/assets/{path:.+}", _assets(web_folder() / "helper"))])
     return app
 
 
-def _build_feed(parts: UiParts, transfers: TransferPages, choices: ChoicePages) -> Feed:
-    topics = {"preferences": choices.render_preferences, "sites": choices.render_sites}
+def _build_feed(
+    parts: UiParts, transfers: TransferPages, choices: ChoicePages, extensions: ExtensionPages
+) -> Feed:
+    topics = {
+        "preferences": choices.render_preferences,
+        "sites": choices.render_sites,
+        "extensions": extensions.render,
+    }
     feed = Feed(parts.manager, topics, transfers.render)
     parts.preferences.on_change(lambda _: feed.announce("preferences"))
     parts.sites.on_change(lambda: feed.announce("sites"))
+    parts.extensions.on_change(lambda: feed.announce("extensions"))
     return feed
 
 

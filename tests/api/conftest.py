@@ -23,6 +23,7 @@ from connect_helper.api.desktop.door import build_desktop_face
 from connect_helper.api.desktop.listening import CROWDED
 from connect_helper.api.desktop.objects import TransferTexts
 from connect_helper.api.desktop.sessions import LaunchedSessions
+from connect_helper.api.extensions import Extensions
 from connect_helper.api.host_key_questions import HostKeyQuestions
 from connect_helper.api.listening import Listener, bind_first_free
 from connect_helper.api.parts import Parts
@@ -180,6 +181,7 @@ async def running_face(folders: Folders) -> AsyncIterator[Face]:
             folders=folders,
             preferences=preferences,
             sites=sites,
+            extensions=Extensions(folders),
             dialogs=person,
             folder_rule=whole_folder_rule(folders),
             known_hosts=known_hosts,

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from aiohttp import web
 
+from connect_helper.api.extensions import Extensions
 from connect_helper.api.host_key_questions import HostKeyQuestions
 from connect_helper.api.sites import Sites
 from connect_helper.api.ui import Control, UiParts, build_ui
@@ -71,6 +72,7 @@ async def desk_window(
                 pages_address="http://127.0.0.1:33003",
                 manager=manager,
                 sites=sites,
+                extensions=Extensions(folders),
                 preferences=preferences,
                 folders=folders,
                 sessions=sessions,

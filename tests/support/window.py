@@ -12,6 +12,7 @@ from aiohttp import web
 from playwright.async_api import Browser, ConsoleMessage, Page
 
 from connect_helper.api.brandings import Brandings
+from connect_helper.api.extensions import Extensions
 from connect_helper.api.listening import bind_first_free
 from connect_helper.api.sites import Sites
 from connect_helper.api.ui import Control, UiParts, build_ui
@@ -34,6 +35,7 @@ class Window:
     manager: TransferManager
     sites: Sites
     brandings: Brandings
+    extensions: Extensions
     preferences: PreferencesStore
     sessions: WindowSessions
     stops: list[str] = field(default_factory=list)  # one entry for each order to stop
@@ -93,6 +95,7 @@ async def open_window(home: Path, *, scripted: bool = True) -> AsyncIterator[Win
     preferences.change({"concurrent_transfers": 10})
     sites = Sites(folders)
     brandings = Brandings(folders, sites)
+    extensions = Extensions(folders)
     sessions = WindowSessions()
     sock = bind_first_free((), fall_back=True)
     port = sock.getsockname()[1]
@@ -104,7 +107,8 @@ async def open_window(home: Path, *, scripted: bool = True) -> AsyncIterator[Win
         worker_command=FAKE_WORKER if scripted else None,
     )
     async with manager:
-        window = Window(f"http://127.0.0.1:{port}", folders, manager, sites, brandings, preferences, sessions)
+        address = f"http://127.0.0.1:{port}"
+        window = Window(address, folders, manager, sites, brandings, extensions, preferences, sessions)
 
         async def note_reveal(path: str) -> None:
             window.revealed.append(path)
@@ -117,6 +121,7 @@ async def open_window(home: Path, *, scripted: bool = True) -> AsyncIterator[Win
             manager=manager,
             sites=sites,
             brandings=brandings,
+            extensions=extensions,
             preferences=preferences,
             folders=folders,
             sessions=sessions,

@@ -1,6 +1,7 @@
-// The Sites page: what each origin was allowed, and how to take it back.
+// The Sites page: what each origin was allowed, and how to take it back; and the paired browser extensions.
 
 import { confirmed, find, h, icon } from "./dom.js";
+import { showExtensions } from "./extensions.js";
 import { counted, moment } from "./format.js";
 import { ApiError, api, stream } from "./session.js";
 import { toast } from "./shell.js";
@@ -168,6 +169,7 @@ async function revoke(path, done) {
 
 async function load() {
   await api("GET", "/api/sites").then(showSites).catch(tell);
+  await api("GET", "/api/extensions").then(showExtensions).catch(tell);
 }
 
 /** @param {unknown} error */
@@ -179,4 +181,5 @@ function tell(error) {
 void stream("/api/events", ({ type, data }) => {
   if (type === "open") void load();
   if (type === "sites") showSites(data);
+  if (type === "extensions") showExtensions(data);
 }, new AbortController().signal, { whileVisible: true }).catch(tell);

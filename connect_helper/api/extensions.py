@@ -1,0 +1,117 @@
+"""The paired browser extensions: kept on disk, and looked up for each request that one of them makes."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Callable
+from typing import Final
+
+from aiohttp import web
+
+from connect_helper.consent.origins import WebOrigin
+from connect_helper.consent.pairing import PairedExtension, PairingBook
+from connect_helper.errors import CallerNotIdentified, NotFound, RequestError
+from connect_helper.settings import Folders, write_private
+
+log = logging.getLogger(__name__)
+
+PAGE_HEADER: Final = "Connect-Helper-Page"
+"""The origin of the page that a paired extension speaks for."""
+
+_PAGE_SCHEMES: Final = frozenset({"http", "https"})
+
+
+class NotPaired(RequestError):
+    """The request claims to come from a paired extension, and does not."""
+
+    code = "not_paired"
+    http_status = 401
+
+
+class Extensions:
+    """All paired extensions of this helper. Used on the event loop's thread only."""
+
+    def __init__(self, folders: Folders) -> None:
+        self._path = folders.state / "extensions.json"
+        self._book = self._load()
+        self._listeners: list[Callable[[], None]] = []
+
+    def _load(self) -> PairingBook:
+        try:
+            return PairingBook.from_json(json.loads(self._path.read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            return PairingBook()
+        except (OSError, ValueError) as error:
+            log.warning(
+                "paired extensions cannot be read (%s); they have to be paired again", type(error).__name__
+            )
+            return PairingBook()
+
+    def on_change(self, listener: Callable[[], None]) -> None:
+        self._listeners.append(listener)
+
+    def pair(self, key_hash: str, origin: str, browser: str) -> None:
+        """Keep an extension the user agreed to. Raises WrongState when there are too many."""
+        self._book.add(PairedExtension(key_hash, origin, browser, time.time()))
+        self._save()
+
+    def remove(self, extension_id: str) -> None:
+        """Raises NotFound."""
+        if self._book.forget(extension_id) is None:
+            raise NotFound("That extension was removed already.")
+        self._save()
+
+    def all(self) -> list[PairedExtension]:
+        return self._book.all()
+
+    def with_hash(self, key_hash: str, origin: str) -> PairedExtension:
+        """The extension of this origin with that key. Raises NotPaired."""
+        found = self._book.by_hash(key_hash)
+        if found is None or found.origin != origin:
+            raise _not_paired()
+        return found
+
+    def _save(self) -> None:
+        write_private(self._path, json.dumps(self._book.to_json(), indent=2) + "\n")
+        for listener in self._listeners:
+            listener()
+
+    # Requests ----------------------------------------------------------------------------------
+
+    def caller(self, request: web.Request) -> PairedExtension:
+        """The paired extension that sent the request. Raises NotPaired.
+
+        Its key alone is not enough: the browser must name the extension's own origin as well. Browsers leave
+        Origin out of an extension's GET, as they do for nobody else who can set headers, and then say in
+        Sec-Fetch-Site that no site is behind it.
+        """
+        scheme, _, key = request.headers.get("Authorization", "").partition(" ")
+        found = self._book.by_key(key) if scheme.lower() == "bearer" else None
+        origins = request.headers.getall("Origin", [])
+        if found is None or not (origins == [found.origin] or _of_no_site(request, origins)):
+            raise _not_paired()
+        return found
+
+    def page(self, request: web.Request) -> WebOrigin | None:
+        """The page that a paired extension sent the request for; None when none says so, or wrongly."""
+        pages = request.headers.getall(PAGE_HEADER, [])
+        if len(pages) != 1:
+            return None
+        try:
+            self.caller(request)
+            page = WebOrigin.parse(pages[0])
+        except (NotPaired, CallerNotIdentified):
+            return None
+        return page if page.scheme in _PAGE_SCHEMES else None
+
+
+def _of_no_site(request: web.Request, origins: list[str]) -> bool:
+    return not origins and request.method == "GET" and request.headers.get("Sec-Fetch-Site") == "none"
+
+
+def _not_paired() -> NotPaired:
+    return NotPaired(
+        "This browser extension is not paired with connect-helper. Open it from the toolbar and pair it."
+    )

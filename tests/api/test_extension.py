@@ -1,0 +1,295 @@
+"""The browser extension's word for a page: taken from the one the user paired, and from nobody else."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from connect_helper.api.extensions import PAGE_HEADER, Extensions
+from connect_helper.consent.pairing import helper_proof, pairing_code
+from connect_helper.picking.base import Answer
+from connect_helper.settings import Folders
+from tests.api.conftest import APP, PAGE, Face
+
+ORIGIN = "chrome-extension://abcdefghijklmnopabcdefghijklmnop"
+FIREFOX = "moz-extension://0b8e4c6e-3f0a-4a52-8f6b-0d6a4f6f3c11"
+KEY = "KeyOfThisTest-KeyOfThisTest-KeyOfThisTest-0"  # 43 letters, as 32 bytes in base64url
+HASH = hashlib.sha256(KEY.encode()).hexdigest()
+NONCE = "5a" * 32
+
+
+@dataclass
+class Extension:
+    """What an extension's worker sends; any header can be changed or left out (None)."""
+
+    face: Face
+    key: str = KEY
+    origin: str | None = ORIGIN
+
+    @property
+    def key_hash(self) -> str:
+        return hashlib.sha256(self.key.encode()).hexdigest()
+
+    @property
+    def port(self) -> int:
+        return int(self.face.base.removesuffix("/v5").rsplit(":", 1)[1])
+
+    async def ask(self, path: str, body: Any = None, **headers: str | None) -> tuple[int, dict[str, Any]]:
+        return await self._send("POST", f"/extension/{path}", body or {}, headers)
+
+    async def carry(
+        self, method: str, path: str, body: Any = None, *, page: str = PAGE, **headers: str | None
+    ) -> tuple[int, dict[str, Any]]:
+        """A page's request."""
+        full = None if method == "GET" else {"aspera_connect_settings": {"app_id": APP}, **(body or {})}
+        return await self._send(method, f"/v5/connect/{path}", full, {PAGE_HEADER: page, **headers})
+
+    async def _send(
+        self, method: str, path: str, body: Any, headers: dict[str, str | None]
+    ) -> tuple[int, dict[str, Any]]:
+        site = {"Sec-Fetch-Site": "none", "Sec-Fetch-Mode": "cors"}
+        usual = {"Authorization": f"Bearer {self.key}", "Origin": self.origin, **site, **headers}
+        present = {name: value for name, value in usual.items() if value is not None}
+        data = None if body is None else json.dumps(body)
+        url = self.face.base.removesuffix("/v5") + path
+        async with self.face.http.request(method, url, data=data, headers=present) as response:
+            assert response.content_type == "application/json"
+            return response.status, await response.json()
+
+    async def pair(self, browser: str = "Chromium 156 on Linux") -> tuple[int, dict[str, Any]]:
+        return await self.ask("pair", {"key_hash": self.key_hash, "browser": browser}, Authorization=None)
+
+
+@pytest.fixture
+async def paired(face: Face) -> Extension:
+    extension = Extension(face)
+    assert await extension.pair() == (200, {})
+    face.person.questions.clear()
+    return extension
+
+
+# Pairing -----------------------------------------------------------------------------------------
+
+
+async def test_pairing_asks_with_the_code_that_the_extension_shows(face: Face) -> None:
+    extension = Extension(face)
+    assert await extension.pair() == (200, {})
+    (question,) = face.person.questions
+    assert pairing_code(HASH, ORIGIN, extension.port) in question.heading
+    assert question.caller == ORIGIN
+    assert any("Chromium 156 on Linux" in line for line in question.details)
+    assert question.remember == ""
+
+
+async def test_the_helper_keeps_the_hash_in_a_private_file_and_never_the_key(
+    face: Face, paired: Extension
+) -> None:
+    file = face.folders.state / "extensions.json"
+    assert HASH in file.read_text()
+    assert KEY not in file.read_text()
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    (known,) = Extensions(face.folders).all()  # as the next run reads it
+    assert (known.origin, known.browser) == (ORIGIN, "Chromium 156 on Linux")
+
+
+@pytest.mark.parametrize("content", ["{", "[1]", '{"a": 1}', "\udcff"])
+def test_a_damaged_file_pairs_nobody(folders: Folders, content: str) -> None:
+    (folders.state / "extensions.json").write_bytes(content.encode("utf-8", "surrogateescape"))
+    assert Extensions(folders).all() == []
+
+
+async def test_a_no_pairs_nothing_and_three_silence_the_extension(face: Face) -> None:
+    face.person.answer = Answer(accepted=False)
+    extension = Extension(face)
+    for _ in range(4):
+        status, body = await extension.pair()
+        assert status == 403
+        assert body["error"]["user_message"].endswith(".")
+    assert len(face.person.questions) == 3
+    assert face.parts.extensions.all() == []
+    assert (await extension.carry("GET", "info/version"))[0] == 401
+
+
+async def test_a_pairing_given_up_takes_its_question_away(face: Face) -> None:
+    face.person.free.clear()
+    asking = asyncio.create_task(Extension(face).pair())
+    await face.person.shown.wait()
+    asking.cancel()
+    async with asyncio.timeout(30):
+        await face.person.taken_away.wait()
+    assert face.parts.extensions.all() == []
+
+
+async def test_one_extension_at_a_time_is_asked_about(face: Face) -> None:
+    face.person.free.clear()
+    first = asyncio.create_task(Extension(face).pair())
+    await face.person.shown.wait()
+    status, _ = await Extension(face, origin=FIREFOX).pair()
+    assert status == 429
+    face.person.free.set()
+    assert await first == (200, {})
+    assert await Extension(face, origin=FIREFOX, key="other" + KEY[5:]).pair() == (200, {})
+
+
+@pytest.mark.parametrize("origin", [PAGE, "http://127.0.0.1:33030", "null", None])
+async def test_what_is_no_extension_cannot_be_paired(face: Face, origin: str | None) -> None:
+    status, _ = await Extension(face, origin=origin).pair()
+    assert status == 403
+    assert face.person.questions == []
+
+
+@pytest.mark.parametrize("body", [{}, {"key_hash": HASH}, {"key_hash": "x", "browser": "b"}, {"key_hash": 1}])
+async def test_a_pairing_that_cannot_be_read_asks_nothing(face: Face, body: dict[str, Any]) -> None:
+    status, _ = await Extension(face).ask("pair", body)
+    assert status == 400
+    assert face.person.questions == []
+
+
+async def test_a_browsers_name_is_shown_as_one_short_line(face: Face) -> None:
+    await Extension(face).pair(browser="Chrom\u202eium\n" * 50)
+    shown = face.person.questions[0].details[-1]
+    assert "\n" not in shown
+    assert "\u202e" not in shown
+    assert len(shown) < 100
+
+
+# Who knows whom ----------------------------------------------------------------------------------
+
+
+async def test_the_helper_proves_itself_to_the_paired_extension(paired: Extension) -> None:
+    body = {"key_hash": HASH, "nonce": NONCE}
+    status, answer = await paired.ask("hello", body, Authorization=None)  # before the key is shown
+    assert (status, answer) == (200, {"proof": helper_proof(HASH, NONCE, paired.port)})
+
+
+async def test_the_proof_is_given_to_that_extension_only(face: Face, paired: Extension) -> None:
+    body = {"key_hash": HASH, "nonce": NONCE}
+    assert (await paired.ask("hello", body, Origin=FIREFOX))[0] == 401
+    assert (await paired.ask("hello", body, Origin=PAGE))[0] == 401
+    assert (await paired.ask("hello", {**body, "key_hash": "0" * 64}))[0] == 401
+    assert (await paired.ask("hello", {**body, "nonce": "short"}))[0] == 400
+
+
+# Carrying ----------------------------------------------------------------------------------------
+
+
+async def test_what_it_carries_is_asked_under_the_pages_origin(
+    face: Face, paired: Extension, tmp_path: Path
+) -> None:
+    picked = tmp_path / "film.mov"
+    picked.write_bytes(b"film")
+    face.person.picks = [picked]
+    status, answer = await paired.carry("POST", "windows/select-open-file-dialog/")
+    assert status == 200, answer
+    assert face.person.dialogs[0].caller == PAGE
+    (grant,) = face.parts.sites.overview()[0].grants
+    assert grant.scope.origin == PAGE
+
+
+async def test_a_page_is_the_same_by_extension_and_by_itself(
+    face: Face, paired: Extension, tmp_path: Path
+) -> None:
+    picked = tmp_path / "film.mov"
+    picked.write_bytes(b"film")
+    await face.choose(picked)
+    read = "file/read-as-array-buffer/"
+    assert (await paired.carry("POST", read, {"path": str(picked)}))[0] == 200
+    other = await paired.carry("POST", read, {"path": str(picked)}, page="https://other.example")
+    assert other[0] == 403
+
+
+async def test_a_get_needs_no_origin_when_the_browser_says_that_no_site_is_behind_it(
+    paired: Extension,
+) -> None:
+    assert (await paired.carry("GET", "windows/about", Origin=None))[0] == 200
+    assert (await paired.carry("GET", "info/version"))[0] == 200
+    for site in ("cross-site", "same-site", None):
+        status, _ = await paired.carry("GET", "info/version", Origin=None, **{"Sec-Fetch-Site": site})
+        assert status == 401
+
+
+FORGED: list[dict[str, str | None]] = [
+    {"Authorization": None},
+    {"Authorization": "Bearer "},
+    {"Authorization": f"Bearer {HASH}"},
+    {"Authorization": f"Bearer {KEY[:-1]}1"},
+    {"Authorization": f"Basic {KEY}"},
+    {"Origin": None},
+    {"Origin": "null"},
+    {"Origin": PAGE},  # a page that got hold of the key
+    {"Origin": "https://evil.example"},
+    {"Origin": FIREFOX},
+    {"Origin": ORIGIN.upper()},
+]
+
+
+@pytest.mark.parametrize("forged", FORGED)
+async def test_sec_03_nobody_else_speaks_for_a_page(
+    face: Face, paired: Extension, forged: dict[str, str | None]
+) -> None:
+    status, body = await paired.carry("POST", "windows/select-open-file-dialog/", **forged)
+    assert status == 401
+    assert body["error"]["internal_message"] == "not_paired"
+    assert face.person.dialogs == []
+
+
+@pytest.mark.parametrize(
+    "page", ["", "null", "file://", ORIGIN, "https://a.example/", "https://A.example", "ftp://a.example"]
+)
+async def test_sec_03_what_is_no_page_is_not_spoken_for(face: Face, paired: Extension, page: str) -> None:
+    status, _ = await paired.carry("POST", "windows/select-open-file-dialog/", page=page)
+    assert status == 401
+    assert face.person.dialogs == []
+
+
+async def test_sec_03_without_a_pairing_nothing_is_carried(face: Face) -> None:
+    extension = Extension(face)
+    for method, path in (("GET", "info/ping"), ("POST", "transfers/start"), ("GET", "windows/about")):
+        assert (await extension.carry(method, path))[0] == 401
+    assert face.opened == []
+
+
+async def test_sec_10_pages_behind_one_extension_are_counted_apart(paired: Extension) -> None:
+    answers = await asyncio.gather(*(paired.carry("GET", "info/ping") for _ in range(150)))
+    assert any(status == 429 for status, _ in answers)
+    assert (await paired.carry("GET", "info/ping", page="https://other.example"))[0] == 200
+
+
+async def test_a_removed_extension_is_heard_no_more(face: Face, paired: Extension) -> None:
+    (known,) = face.parts.extensions.all()
+    face.parts.extensions.remove(known.id)
+    assert (await paired.carry("GET", "info/version"))[0] == 401
+    assert (await paired.ask("status"))[0] == 401
+    assert (await paired.ask("hello", {"key_hash": HASH, "nonce": NONCE}))[0] == 401
+
+
+# For itself --------------------------------------------------------------------------------------
+
+
+async def test_it_may_ask_how_many_transfers_run(paired: Extension) -> None:
+    status, body = await paired.ask("status")
+    assert status == 200
+    assert body["transfers"] == {"all": 0, "running": 0, "finished": 0, "failed": 0}
+
+
+@pytest.mark.parametrize(("page", "path"), [("activity", "/"), ("sites", "/sites")])
+async def test_it_may_have_the_window_opened(face: Face, paired: Extension, page: str, path: str) -> None:
+    assert await paired.ask("window", {"page": page}) == (200, {})
+    (address,) = face.opened
+    assert address.startswith(f"http://127.0.0.1:1{path}#code=")
+
+
+@pytest.mark.parametrize("route", ["status", "window"])
+async def test_others_may_ask_neither(face: Face, paired: Extension, route: str) -> None:
+    body = {"page": "activity"}
+    assert (await paired.ask(route, body, Authorization=None))[0] == 401
+    assert (await paired.ask(route, body, Origin=PAGE))[0] == 401
+    assert (await paired.ask("window", {"page": "/preferences"}))[0] == 400
+    assert face.opened == []

@@ -1,0 +1,42 @@
+"""Paired browser extensions in the helper's window: listed, and removed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.support.window import open_window
+
+HASH = "a1" * 32
+ORIGIN = "chrome-extension://abcdefghijklmnopabcdefghijklmnop"
+
+
+async def test_paired_extensions_are_listed_without_anything_secret(tmp_path: Path) -> None:
+    async with open_window(tmp_path) as window, window.client() as client:
+        window.extensions.pair(HASH, ORIGIN, "Chromium 156 on Linux")
+        answer = await client.get("/api/extensions")
+        text = await answer.text()
+        (entry,) = (await answer.json())["extensions"]
+        assert (entry["origin"], entry["browser"]) == (ORIGIN, "Chromium 156 on Linux")
+        assert HASH not in text
+
+
+async def test_a_removed_one_is_gone_for_good(tmp_path: Path) -> None:
+    async with open_window(tmp_path) as window, window.client() as client:
+        window.extensions.pair(HASH, ORIGIN, "Chromium")
+        window.extensions.pair("b2" * 32, ORIGIN, "Vivaldi")
+        first, second = (await (await client.get("/api/extensions")).json())["extensions"]
+        answer = await client.delete(f"/api/extensions/{first['id']}")
+        assert (await answer.json())["extensions"] == [second]
+        assert (await client.delete(f"/api/extensions/{first['id']}")).status == 404
+        assert [one.browser for one in window.extensions.all()] == ["Vivaldi"]
+
+
+async def test_only_the_window_may_list_or_remove(tmp_path: Path) -> None:
+    async with open_window(tmp_path) as window, window.client() as client:
+        window.extensions.pair(HASH, ORIGIN, "Chromium")
+        (known,) = window.extensions.all()
+        for headers in ({"Authorization": "Bearer x"}, {"Origin": "https://a.example"}, {"Origin": ORIGIN}):
+            assert (await client.get("/api/extensions", headers=headers)).status in (401, 403)
+            gone = await client.delete(f"/api/extensions/{known.id}", headers=headers)
+            assert gone.status in (401, 403)
+        assert window.extensions.all() == [known]
