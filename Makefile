@@ -4,6 +4,7 @@
 #   make check   style, types, the rooms' import rule
 #   make fuzz    100,000 made-up names each over SFTP and HTTP, none of which may lead out of a docroot
 #   make bench   1 GiB up and down against OpenSSH
+#   make extension   packs the browser extension into dist/, for Chromium and for Firefox
 PYTHON ?= python3
 DEMO_ARGS ?=
 # Options for pytest after ours: "-n 4" for more at a time, "-n 0" for one after the other.
@@ -18,7 +19,7 @@ READY := $(VENV)/.ready
 READY_DEV := $(VENV)/.ready-dev
 READY_NPM := node_modules/.ready
 
-.PHONY: demo test check fuzz bench clean programs
+.PHONY: demo test check fuzz bench extension clean programs
 .DELETE_ON_ERROR:
 
 demo: $(READY)
@@ -35,6 +36,7 @@ check: $(READY_DEV) $(READY_NPM)
 	node_modules/.bin/tsc --project web/sdk
 	node_modules/.bin/tsc --project web/demo
 	node_modules/.bin/tsc --project examples/parts
+	node_modules/.bin/tsc --project web/extension
 
 fuzz: $(READY_DEV)
 	ESCAPE_NAMES=$(ESCAPE_NAMES) $(BIN)/python -m pytest -n 2 --durations=5 \
@@ -43,6 +45,9 @@ fuzz: $(READY_DEV)
 
 bench: programs $(READY_DEV)
 	$(BIN)/python -m benchmarks.loopback $(BENCH_ARGS)
+
+extension:
+	@$(PYTHON) scripts/pack-extension
 
 programs:
 	@scripts/install-test-programs

@@ -21,10 +21,11 @@ _WINDOW_PAGES: Final = {"activity": "/", "sites": "/sites"}
 
 
 def extension_routes() -> list[web.RouteDef]:
-    """`hello` before each session, `pair` once, then `status` and `window`."""
+    """`pair` once; `hello` and `session` for each run of either side; then `status` and `window`."""
     return [
-        web.post("/extension/hello", hello),
         web.post("/extension/pair", pair),
+        web.post("/extension/hello", hello),
+        web.post("/extension/session", session),
         web.post("/extension/status", status),
         web.post("/extension/window", window),
     ]
@@ -54,6 +55,11 @@ async def pair(request: web.Request) -> web.Response:
     key_hash, browser = _text(body, "key_hash"), _text(body, "browser")
     await request.app[PARTS].pairing.pair(caller, key_hash, browser, _port(request))
     return web.json_response({})
+
+
+async def session(request: web.Request) -> web.Response:
+    """With the key as bearer; answer `{"token"}`, the bearer of all that follows. NotPaired (401)."""
+    return web.json_response({"token": request.app[PARTS].extensions.open_session(request)})
 
 
 async def status(request: web.Request) -> web.Response:

@@ -1,10 +1,17 @@
-"""The paired browser extensions: kept on disk, and looked up for each request that one of them makes."""
+"""The paired browser extensions: kept on disk, and looked up for each request that one of them makes.
+
+An extension shows its key once, right after the helper proved itself, for a token that lives as long as this
+run. Requests carry the token, so that a program that takes over the port later learns nothing of use.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
+import secrets
 import time
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import Final
 
@@ -20,6 +27,7 @@ log = logging.getLogger(__name__)
 PAGE_HEADER: Final = "Connect-Helper-Page"
 """The origin of the page that a paired extension speaks for."""
 
+SESSIONS_KEPT: Final = 256
 _PAGE_SCHEMES: Final = frozenset({"http", "https"})
 
 
@@ -36,6 +44,7 @@ class Extensions:
     def __init__(self, folders: Folders) -> None:
         self._path = folders.state / "extensions.json"
         self._book = self._load()
+        self._sessions: OrderedDict[bytes, str] = OrderedDict()  # digest of a token: hash of a key
         self._listeners: list[Callable[[], None]] = []
 
     def _load(self) -> PairingBook:
@@ -80,15 +89,29 @@ class Extensions:
 
     # Requests ----------------------------------------------------------------------------------
 
+    def open_session(self, request: web.Request) -> str:
+        """Change the extension's key for a token; the oldest tokens go when there are many.
+
+        Raises NotPaired.
+        """
+        found = self._book.by_key(_bearer(request))
+        if found is None or request.headers.getall("Origin", []) != [found.origin]:
+            raise _not_paired()
+        token = secrets.token_urlsafe(32)
+        self._sessions[_digest(token)] = found.key_hash
+        while len(self._sessions) > SESSIONS_KEPT:
+            self._sessions.popitem(last=False)
+        return token
+
     def caller(self, request: web.Request) -> PairedExtension:
         """The paired extension that sent the request. Raises NotPaired.
 
-        Its key alone is not enough: the browser must name the extension's own origin as well. Browsers leave
-        Origin out of an extension's GET, as they do for nobody else who can set headers, and then say in
-        Sec-Fetch-Site that no site is behind it.
+        Its token alone is not enough: the browser must name the extension's own origin as well. Browsers
+        leave Origin out of an extension's GET, as they do for nobody else who can set headers, and then say
+        in Sec-Fetch-Site that no site is behind it.
         """
-        scheme, _, key = request.headers.get("Authorization", "").partition(" ")
-        found = self._book.by_key(key) if scheme.lower() == "bearer" else None
+        key_hash = self._sessions.get(_digest(_bearer(request)))
+        found = self._book.by_hash(key_hash) if key_hash else None
         origins = request.headers.getall("Origin", [])
         if found is None or not (origins == [found.origin] or _of_no_site(request, origins)):
             raise _not_paired()
@@ -105,6 +128,15 @@ class Extensions:
         except (NotPaired, CallerNotIdentified):
             return None
         return page if page.scheme in _PAGE_SCHEMES else None
+
+
+def _bearer(request: web.Request) -> str:
+    scheme, _, secret = request.headers.get("Authorization", "").partition(" ")
+    return secret if scheme.lower() == "bearer" else ""
+
+
+def _digest(token: str) -> bytes:
+    return hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()
 
 
 def _of_no_site(request: web.Request, origins: list[str]) -> bool:

@@ -2,7 +2,7 @@
 
 An extension makes a key of its own and keeps it; the helper gets to know the key's hash only. Both show a
 code made from that hash while the user is asked. Afterwards the helper proves itself to the extension first
-(a program that took over its port cannot), then the extension shows its key with each request.
+(a program that took over its port cannot), then the extension shows its key.
 """
 
 from __future__ import annotations

@@ -6,7 +6,9 @@ import asyncio
 import hashlib
 import json
 import stat
-from dataclasses import dataclass
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from connect_helper.picking.base import Answer
 from connect_helper.settings import Folders
 from tests.api.conftest import APP, PAGE, Face
 
+StartFace = Callable[[Folders], AbstractAsyncContextManager[Face]]
 ORIGIN = "chrome-extension://abcdefghijklmnopabcdefghijklmnop"
 FIREFOX = "moz-extension://0b8e4c6e-3f0a-4a52-8f6b-0d6a4f6f3c11"
 KEY = "KeyOfThisTest-KeyOfThisTest-KeyOfThisTest-0"  # 43 letters, as 32 bytes in base64url
@@ -32,6 +35,7 @@ class Extension:
     face: Face
     key: str = KEY
     origin: str | None = ORIGIN
+    token: str = "token of no session"
 
     @property
     def key_hash(self) -> str:
@@ -55,13 +59,18 @@ class Extension:
         self, method: str, path: str, body: Any, headers: dict[str, str | None]
     ) -> tuple[int, dict[str, Any]]:
         site = {"Sec-Fetch-Site": "none", "Sec-Fetch-Mode": "cors"}
-        usual = {"Authorization": f"Bearer {self.key}", "Origin": self.origin, **site, **headers}
+        usual = {"Authorization": f"Bearer {self.token}", "Origin": self.origin, **site, **headers}
         present = {name: value for name, value in usual.items() if value is not None}
         data = None if body is None else json.dumps(body)
         url = self.face.base.removesuffix("/v5") + path
         async with self.face.http.request(method, url, data=data, headers=present) as response:
             assert response.content_type == "application/json"
             return response.status, await response.json()
+
+    async def open_session(self) -> None:
+        status, answer = await self.ask("session", Authorization=f"Bearer {self.key}")
+        assert status == 200
+        self.token = answer["token"]
 
     async def pair(self, browser: str = "Chromium 156 on Linux") -> tuple[int, dict[str, Any]]:
         return await self.ask("pair", {"key_hash": self.key_hash, "browser": browser}, Authorization=None)
@@ -71,6 +80,7 @@ class Extension:
 async def paired(face: Face) -> Extension:
     extension = Extension(face)
     assert await extension.pair() == (200, {})
+    await extension.open_session()
     face.person.questions.clear()
     return extension
 
@@ -177,6 +187,37 @@ async def test_the_proof_is_given_to_that_extension_only(face: Face, paired: Ext
     assert (await paired.ask("hello", {**body, "nonce": "short"}))[0] == 400
 
 
+async def test_the_key_is_changed_for_a_token_by_its_own_extension_only(paired: Extension) -> None:
+    key = f"Bearer {KEY}"
+    for wrong in ({"Origin": PAGE}, {"Origin": FIREFOX}, {"Origin": None}, {"Authorization": f"{key}x"}):
+        assert (await paired.ask("session", **{"Authorization": key, **wrong}))[0] == 401
+    assert (await paired.ask("session"))[0] == 401  # a token is no key
+    assert (await paired.ask("status", Authorization=key))[0] == 401  # and a key no token
+
+
+async def test_a_token_ends_with_the_run_and_the_pairing_does_not(
+    folders: Folders, start_face: StartFace
+) -> None:
+    async with start_face(folders) as face:
+        extension = Extension(face)
+        assert await extension.pair() == (200, {})
+        await extension.open_session()
+    async with start_face(folders) as face:
+        extension = replace(extension, face=face)
+        assert (await extension.ask("status"))[0] == 401
+        await extension.open_session()
+        assert (await extension.ask("status"))[0] == 200
+
+
+async def test_old_tokens_give_way_to_new_ones(paired: Extension, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("connect_helper.api.extensions.SESSIONS_KEPT", 2)
+    newer = [replace(paired) for _ in range(2)]
+    for one in newer:
+        await one.open_session()
+    assert (await paired.ask("status"))[0] == 401
+    assert [(await one.ask("status"))[0] for one in newer] == [200, 200]
+
+
 # Carrying ----------------------------------------------------------------------------------------
 
 
@@ -219,11 +260,11 @@ FORGED: list[dict[str, str | None]] = [
     {"Authorization": None},
     {"Authorization": "Bearer "},
     {"Authorization": f"Bearer {HASH}"},
-    {"Authorization": f"Bearer {KEY[:-1]}1"},
-    {"Authorization": f"Basic {KEY}"},
+    {"Authorization": f"Bearer {KEY}"},
+    {"Authorization": "Basic {token}"},
     {"Origin": None},
     {"Origin": "null"},
-    {"Origin": PAGE},  # a page that got hold of the key
+    {"Origin": PAGE},  # a page that got hold of the token
     {"Origin": "https://evil.example"},
     {"Origin": FIREFOX},
     {"Origin": ORIGIN.upper()},
@@ -234,7 +275,8 @@ FORGED: list[dict[str, str | None]] = [
 async def test_sec_03_nobody_else_speaks_for_a_page(
     face: Face, paired: Extension, forged: dict[str, str | None]
 ) -> None:
-    status, body = await paired.carry("POST", "windows/select-open-file-dialog/", **forged)
+    headers = {name: value and value.format(token=paired.token) for name, value in forged.items()}
+    status, body = await paired.carry("POST", "windows/select-open-file-dialog/", **headers)
     assert status == 401
     assert body["error"]["internal_message"] == "not_paired"
     assert face.person.dialogs == []

@@ -1,8 +1,12 @@
 // Lets a test call the official SDK and see what it answers and reports. The SDK itself is unmodified.
+// With "?installer" it is a page in the SDK's default set-up, which looks for the browser extension.
 "use strict";
 
+const byDefault = new URLSearchParams(location.search).has("installer");
+if (byDefault) new AW4.ConnectInstaller({ sdkLocation: `${location.origin}/sdk` });
+
 const connect = new AW4.Connect({
-  connectMethod: "http",
+  ...(byDefault ? {} : { connectMethod: "http" }),
   minVersion: "3.10.1",
   dragDropEnabled: true,
   pollingTime: 250,

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from playwright.async_api import Browser, Page, async_playwright
+from playwright.async_api import Browser, BrowserContext, Page, async_playwright
 
 ARTEFACTS = Path(__file__).parents[2] / "artefacts"
 
@@ -55,10 +55,7 @@ async def launch(
     `display` names the X display of a browser that is not headless. `hosts` maps names to addresses
     ("portal.example" to "127.0.0.1"), as DNS would; "name:port" maps one port only.
     """
-    arguments = [*ARGUMENTS, *extra_args]
-    if hosts:
-        rules = ",".join(f"MAP {name} {address}" for name, address in hosts.items())
-        arguments.append(f"--host-resolver-rules={rules}")
+    arguments = [*ARGUMENTS, *extra_args, *_host_rules(hosts)]
     environment = {**os.environ, "DISPLAY": display} if display else dict(os.environ)
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(
@@ -68,6 +65,33 @@ async def launch(
             yield browser
         finally:
             await browser.close()
+
+
+@asynccontextmanager
+async def launch_with_extension(
+    extension: Path,
+    *,
+    hosts: Mapping[str, str] | None = None,
+    extra_args: Sequence[str] = (),
+) -> AsyncIterator[BrowserContext]:
+    """Run a browser with a fresh profile and the unpacked extension in it until the context is left."""
+    loading = (f"--disable-extensions-except={extension}", f"--load-extension={extension}")
+    async with async_playwright() as playwright:
+        context = await playwright.chromium.launch_persistent_context(
+            "",
+            executable_path=chromium(),
+            headless=True,
+            args=[*ARGUMENTS, *loading, *extra_args, *_host_rules(hosts)],
+        )
+        try:
+            yield context
+        finally:
+            await context.close()
+
+
+def _host_rules(hosts: Mapping[str, str] | None) -> list[str]:
+    rules = ",".join(f"MAP {name} {address}" for name, address in (hosts or {}).items())
+    return [f"--host-resolver-rules={rules}"] if rules else []
 
 
 async def screenshot(page: Page, name: str) -> Path:

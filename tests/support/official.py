@@ -58,12 +58,15 @@ class OfficialPage:
         self.origin = origin
         self.app_id = ""
 
-    async def open(self, *, app_id: str = "") -> None:
-        """Load the page and wait until the SDK has found the helper."""
-        await self.page.goto(self.origin)
+    async def open(self, *, app_id: str = "", by_extension: bool = False, status: str = "RUNNING") -> None:
+        """Load the page and wait until the SDK has found the helper, or has another `status`.
+
+        `by_extension` loads it in the SDK's default set-up, with its installer object.
+        """
+        await self.page.goto(f"{self.origin}/?installer" if by_extension else self.origin)
         session = await self.page.evaluate("id => client.init(id)", app_id)
         self.app_id = session["app_id"]
-        await self.until("client.connect.getStatus() === 'RUNNING'")
+        await self.until("status => client.connect.getStatus() === status", status)
 
     async def until(self, condition: str, argument: Any = None, *, within_ms: float = WAIT_MS) -> None:
         """Wait until the script expression (a function of `argument`, or plain) is true."""
@@ -131,7 +134,7 @@ class World:
         async with AsyncExitStack() as stack:
             helper = await stack.enter_async_context(Helper.running(home, display=display))
             browser = await stack.enter_async_context(
-                launch(hosts=_others_hidden(helper) | dict.fromkeys(hosts, "127.0.0.1"))
+                launch(hosts=others_hidden(helper) | dict.fromkeys(hosts, "127.0.0.1"))
             )
             server = stack.enter_context(SshServer())
             yield cls(helper, browser, server)
@@ -167,7 +170,7 @@ def sha256_of(key_line: str) -> str:
     return hashlib.sha256(base64.b64decode(key_line.split()[1])).hexdigest()
 
 
-def _others_hidden(helper: Helper) -> dict[str, str]:
+def others_hidden(helper: Helper) -> dict[str, str]:
     """Name rules that hide whatever else answers on the ports pages search.
 
     The SDK takes the lowest port that answers; another helper of this machine must not win.

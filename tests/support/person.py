@@ -93,7 +93,11 @@ class AtThePages:
         await self._over(page)
 
     async def cancel(self) -> None:
-        page = await self._open("/pick/")
+        await self.cancel_at(await self._helper.opened("/pick/"))
+
+    async def cancel_at(self, address: str) -> None:
+        """Close the file dialog that was opened there."""
+        page = await self._show(address)
         await page.locator("#cancel").click()
         await self._over(page)
 
@@ -121,9 +125,12 @@ class AtThePages:
         await self._over(page)
 
     async def _open(self, kind: str) -> Page:
+        return await self._show(await self._helper.opened(kind))
+
+    async def _show(self, address: str) -> Page:
         page = await self._browser.new_page()
         page.set_default_timeout(PAGE_MS)
-        await page.goto(await self._helper.opened(kind))
+        await page.goto(address)
         await page.locator("#sheet:visible, #question:visible").wait_for()
         await page.locator("html:not([data-arming])").wait_for()
         await page.evaluate(PAINTED)
