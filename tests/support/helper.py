@@ -26,7 +26,7 @@ import aiohttp
 COMMAND = Path(sys.executable).with_name("connect-helper")
 PORTS = range(33003, 33023)
 LOCK_PORT = 30033  # below those that systems give out by themselves
-START_S = 20.0
+START_S = 60.0
 STOP_S = 15.0
 OPENED_S = 20.0
 LOCK_S = 100.0
