@@ -56,29 +56,33 @@ export class PageLink {
 
   /** @param {PageRequest} request */
   async carry(request) {
-    const search = VERSION.test(request.uri_reference) && request.waits;
-    if (search && this.#searching.has(request.request_id)) return; // pages ask every second; one answer is enough
+    const path = pathOf(request.uri_reference);
+    const method = request.method === "GET" || request.method === "POST" ? request.method : null;
     if (!this.hasOrigin) return this.#refuse(request, 403, SENTENCES.origin);
+    if (!path || !method) return this.#refuse(request, 400, SENTENCES.invalid);
+    const search = VERSION.test(request.uri_reference);
+    if (search && this.#searching.has(request.request_id)) return; // pages ask every second; one answer is enough
     if (this.#open >= OPEN_LIMIT) return this.#refuse(request, 429, SENTENCES.many);
     if (search) this.#searching.add(request.request_id);
     this.#open += 1;
-    const sleep = this.surroundings.busy();
+    const idle = this.surroundings.busy();
     const giveBack = QUICK.test(request.uri_reference) ? () => {} : await takeTurn();
     try {
-      await this.#deliver(request);
+      await this.#deliver(request, method, path);
     } finally {
       giveBack();
-      sleep();
+      idle();
       this.#open -= 1;
       this.#searching.delete(request.request_id);
     }
   }
 
-  /** @param {PageRequest} request */
-  async #deliver(request) {
-    const path = pathOf(request.uri_reference);
-    const method = request.method === "GET" || request.method === "POST" ? request.method : null;
-    if (!path || !method) return this.#refuse(request, 400, SENTENCES.invalid);
+  /**
+   * @param {PageRequest} request
+   * @param {"GET" | "POST"} method
+   * @param {string} path at the helper
+   */
+  async #deliver(request, method, path) {
     const limit = request.timeout > 0 ? AbortSignal.timeout(Math.min(request.timeout, 2 ** 31 - 1)) : null;
     const signal = limit ? AbortSignal.any([this.#ended.signal, limit]) : this.#ended.signal;
     for (let pause = 1_000; !signal.aborted; pause = Math.min(pause * 1.5, LAST_PAUSE_MS)) {
