@@ -50,7 +50,7 @@ async function pair() {
   if (!response.ok) return tell("bad", "Not paired", await sentenceOf(response));
   if (await lookAt(port, keyHash) !== "proved") return tell("bad", "Not paired", "What answered was not the helper. Close this window.");
   await keepKey(key);
-  tell("good", "Paired", "Pages reach the helper from now on. Reload those that are open already.");
+  tell("good", "Paired", "Pages reach the helper from now on. Reload those that were open before the extension came.");
 }
 
 /** @param {Response} response */
