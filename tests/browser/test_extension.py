@@ -460,6 +460,7 @@ async def test_an_extension_removed_by_the_user_carries_nothing_more(
         window = await scene.browser.new_page()
         address = await scene.helper.opened("/#code")
         await window.goto(address.replace("/#code", "/sites#code"))
+        await window.wait_for_selector("html:not([data-arming])")  # clicks count after a second
         rows = window.locator("#extensions li")
         await expect(rows.last).to_contain_text(unpaired.origin)
         await screenshot(window, "sites-extensions")

@@ -9,9 +9,13 @@ import { toast } from "./shell.js";
 
 const place = find("#extensions", HTMLElement);
 const list = find("ul", HTMLElement, place);
+let drawn = "";
 
 /** @param {{ extensions: Extension[] }} answer as /api/extensions gives it */
 export function showExtensions({ extensions }) {
+  const key = JSON.stringify(extensions);
+  if (key === drawn) return; // a button drawn anew loses the click that is under way
+  drawn = key;
   place.hidden = extensions.length === 0;
   list.replaceChildren(...extensions.map(row));
 }
