@@ -216,7 +216,9 @@ def build_parts(
 
 def build_pages_face(parts: Parts, port: int) -> web.Application:
     """The application pages talk to, behind the gate."""
-    app = web.Application(middlewares=Gate(port, parts.extensions).middlewares(), client_max_size=BODY_LIMIT)
+    app = web.Application(
+        middlewares=Gate(port, extensions=parts.extensions).middlewares(), client_max_size=BODY_LIMIT
+    )
     app[PARTS] = parts
     app[INFO_TEXTS] = InfoTexts()
     app.cleanup_ctx.extend((_watch_logins, _keep_texts_ready))

@@ -103,7 +103,10 @@ class Gate:
         return await handler(request)
 
     def count(self, request: web.Request, page: WebOrigin | None = None) -> None:
-        """Take one call of the caller's rate, or of the page's that an extension speaks for. Raises TooManyRequests when it has none left."""
+        """Take one call of the caller's rate, or of the page's that an extension speaks for.
+
+        Raises TooManyRequests when it has none left.
+        """
         # Each connection of a local program counts by itself: two of them must not block each other.
         key = str(page) if page else request.headers.get("Origin") or str(id(request.transport))
         if not self.rate.allow(key, time.monotonic()):
