@@ -15,7 +15,7 @@ from connect_helper.transports.ssh_errors import remote_error
 from connect_helper.transports.tcp_facts import TcpFacts, tcp_facts
 from connect_helper.transports.window import Window
 
-LARGEST_BLOCK: Final = 256 * 1024
+LARGEST_BLOCK: Final = 1024 * 1024
 UNKNOWN_LIMIT: Final = 32 * 1024  # what every server has to take (draft 02, section 3)
 UNKNOWN_S: Final = 60.0
 WAITING: Final = 512 * 1024  # bytes that may wait for the server's window
