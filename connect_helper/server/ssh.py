@@ -29,6 +29,7 @@ from connect_helper.server.sftp.desk import Workers
 from connect_helper.server.sftp.files import Files
 from connect_helper.server.sftp.lean_connection import LeanConnection, fits
 from connect_helper.server.sftp.packets import BadPacket
+from connect_helper.server.sftp.room import Room
 from connect_helper.server.sftp.service import SftpService
 from connect_helper.storage.docroot import Docroot
 from connect_helper.version import __version__
@@ -57,7 +58,6 @@ SIGNATURES: Final = (
     "rsa-sha2-512",
     "rsa-sha2-256",
 )
-WINDOW: Final = 4 * 1024 * 1024  # bytes a client may send before we confirm
 PACKET: Final = 256 * 1024  # bytes a client may send in one packet
 MOST_CHANNELS: Final = 16  # of one connection
 REKEY_BYTES: Final = 64 * 1024**3  # AES-GCM with 256 KiB packets stays far below its limit of blocks
@@ -134,7 +134,7 @@ async def ssh_server(
     ):
         async with asyncio.TaskGroup() as tasks:
             logins = LoginQueue(settings.logins_under_way, settings.logins_under_way_per_address)
-            house = _House(settings, admission, sessions, Workers(quick, slow), tasks, logins)
+            house = _House(settings, admission, sessions, Workers(quick, slow, Room()), tasks, logins)
             acceptor = await _listen(house)
             watch = tasks.create_task(_watch(house), name="ssh idle watch")
             server = SshServer(house, acceptor)
@@ -170,7 +170,6 @@ async def _listen(house: _House) -> asyncssh.SSHAcceptor:
         agent_forwarding=False,
         x11_forwarding=False,
         gss_host=None,
-        window=WINDOW,
         max_pktsize=PACKET,
         encryption_algs=[*CIPHERS, *OLD_CIPHERS],
         kex_algs=list(KEX),
@@ -320,10 +319,15 @@ class SshConnection(asyncssh.SSHServer):
                 start(channel)
             await self._closed.wait()
 
-    def session_requested(self) -> asyncssh.SSHServerSession[bytes] | bool:
+    def session_requested(
+        self,
+    ) -> tuple[asyncssh.SSHServerChannel[bytes], asyncssh.SSHServerSession[bytes]] | bool:
         if self._channels >= MOST_CHANNELS or self._house.stopping:
             return False
-        return SftpChannel(self._begin)
+        channel = self._connection.create_server_channel(
+            None, "strict", self._house.workers.room.window, PACKET
+        )
+        return channel, SftpChannel(self._begin)
 
     def _begin(self, channel: SftpChannel) -> None:
         self._channels += 1
@@ -336,6 +340,7 @@ class SshConnection(asyncssh.SSHServer):
             files, session, channel.outlet, self._house.workers, keep_free=self._house.settings.keep_free
         )
         self._services.add(service)
+        self._house.workers.room.sessions += 1
         self._go_lean(channel)
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -351,12 +356,13 @@ class SshConnection(asyncssh.SSHServer):
             channel.close()
         finally:
             self._services.discard(service)
+            self._house.workers.room.sessions -= 1
             self._channels -= 1
             self._used_at = asyncio.get_running_loop().time()
 
     def _go_lean(self, channel: SftpChannel) -> None:
         if self._lean is None and fits(self._connection, channel.channel):
-            self._lean = LeanConnection(self._connection)
+            self._lean = LeanConnection(self._connection, self._house.workers.room)
         if self._lean is not None:
             channel.outlet.go_lean(self._lean)
 

@@ -20,13 +20,12 @@ from connect_helper.server.sftp.files import Files
 from connect_helper.server.sftp.lane import Answer
 from connect_helper.server.sftp.order import Order
 from connect_helper.server.sftp.packets import Data, Request, Status
+from connect_helper.server.sftp.room import Room
 from connect_helper.storage.docpath import DocPath
 
 _T = TypeVar("_T")
 
 MOST_REQUESTS: Final = 512  # waiting for their answers
-MOST_BYTES: Final = 8 * 1024 * 1024  # of data waiting to be written
-MOST_OUT: Final = 4 * 1024 * 1024  # bytes of answers waiting to be sent
 
 
 class Outlet(Protocol):
@@ -52,10 +51,11 @@ class Outlet(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Workers:
-    """The threads for disk work, shared by all sessions: short jobs, and those that may take minutes."""
+    """What all sessions share: threads for short disk jobs and for those that take minutes, and memory."""
 
     quick: ThreadPoolExecutor
     slow: ThreadPoolExecutor
+    room: Room
 
 
 class Desk:
@@ -80,6 +80,7 @@ class Desk:
         self.idle = asyncio.Event()  # no answer is owed
         self.idle.set()
         self.owed = 0
+        self.room = workers.room
         self._workers = workers
         self._tasks = tasks
         self._bytes = 0  # of data not written
@@ -90,7 +91,7 @@ class Desk:
         self.owed += 1
         self._bytes += request.size
         self.idle.clear()
-        if not self._paused and (self.owed >= MOST_REQUESTS or self._bytes >= MOST_BYTES):
+        if not self._paused and (self.owed >= MOST_REQUESTS or self._bytes >= self.room.data):
             self._paused = True
             self.outlet.pause_reading()
 
@@ -101,7 +102,7 @@ class Desk:
         self._bytes -= size
         if not self.owed:
             self.idle.set()
-        if self._paused and self.owed <= MOST_REQUESTS // 2 and self._bytes <= MOST_BYTES // 2:
+        if self._paused and self.owed <= MOST_REQUESTS // 2 and self._bytes <= self.room.data // 2:
             self._paused = False
             self.outlet.resume_reading()
 

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any, Final, Literal, TypeVar
 
 from connect_helper.server.sftp import packets
-from connect_helper.server.sftp.desk import MOST_OUT, Desk, done, space_answer
+from connect_helper.server.sftp.desk import Desk, done, space_answer
 from connect_helper.server.sftp.failures import failure
 from connect_helper.server.sftp.files import OpenFile, errno_error, set_open_attrs
 from connect_helper.server.sftp.folders import OpenFolder
@@ -224,11 +224,11 @@ class HandleRequests:
                 batch = lane.take(self._trip_bytes())
                 slow = any(isinstance(job, Other) and job.slow for job in batch)
                 coming = sum(job.size for job in batch if isinstance(job, Write))
-                if last is not None and (coming or (desk.outlet.waiting > MOST_OUT and not slow)):
+                if last is not None and (coming or (desk.outlet.waiting > desk.room.answers and not slow)):
                     await self._deliver(*last)  # what may have to wait lets nobody wait for an answer
                     last = None
                 if any(isinstance(job, Read) for job in batch):
-                    await desk.outlet.room(MOST_OUT)
+                    await desk.outlet.room(desk.room.answers)
                 if coming:
                     await desk.session.pace(coming, "in")
                 trip = desk.start(partial(lane.run, batch), slow=slow)
@@ -269,7 +269,7 @@ class HandleRequests:
 
         async def work() -> None:
             async with folder.turn:
-                await desk.outlet.room(MOST_OUT)
+                await desk.outlet.room(desk.room.answers)
                 try:
                     answer = await desk.in_thread(look)
                 except OSError as error:

@@ -21,11 +21,11 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from connect_helper.server.sftp.lean_cipher import CHANNEL_DATA, HEADER, TAG, Counter, gcm_of
 from connect_helper.server.sftp.lean_reader import LeanReader
 from connect_helper.server.sftp.packets import Data
+from connect_helper.server.sftp.room import Room
 
 _log = logging.getLogger(__name__)
 
 BURST: Final = 256 * 1024  # bytes in one socket write
-HIGH_WATER: Final = 1024 * 1024  # bytes waiting for the socket
 
 _NEEDED: Final = {
     "connection": (
@@ -61,14 +61,15 @@ def fits(connection: Any, channel: Any) -> bool:
 class LeanConnection:
     """Stands between the socket and the library for one connection, once it is established."""
 
-    def __init__(self, connection: Any) -> None:
+    def __init__(self, connection: Any, room: Room) -> None:
         self._connection = connection
+        self.room = room
         self._writers: list[LeanWriter] = []
         self._paused = False
         self._send_counter: Counter | None = None
         transport = connection._transport
-        transport.set_write_buffer_limits(HIGH_WATER)
-        reader = LeanReader(connection, self._writable)
+        transport.set_write_buffer_limits(room.socket)
+        reader = LeanReader(connection, self._writable, room)
         transport.set_protocol(reader)
         reader.start()
 
@@ -137,9 +138,7 @@ class LeanWriter:
         for part in parts:
             self._parts.append(memoryview(part))
             self.waiting += len(part)
-        if not self._scheduled:
-            self._scheduled = True
-            self._loop.call_soon(self._flush_soon)
+        self._flush_later()
 
     def forget(self) -> None:
         """Drop what has not left: the channel is closed."""
@@ -147,23 +146,32 @@ class LeanWriter:
         self.waiting = 0
         self._lean.forget(self)
 
+    def _flush_later(self) -> None:
+        if not self._scheduled:
+            self._scheduled = True
+            self._loop.call_soon(self._flush_soon)
+
     def _flush_soon(self) -> None:
         self._scheduled = False
         self.flush()
 
     def flush(self) -> None:
-        """Send what the channel's window and the socket take."""
+        """Send what the channel's window and the socket take, as far as one turn goes."""
         channel = self._channel
         before = self.waiting
+        turn = self._lean.room.turn
         while self._parts and not self._lean.stopped and channel._send_state == "open":
             room = min(channel._send_window, self.waiting)
             if room <= 0 or channel._send_buf:
+                break
+            if before - self.waiting >= turn:
+                self._flush_later()
                 break
             counter = self._lean.counter()
             if counter is None:
                 self._send_plainly(min(room, channel._send_pktsize))
             else:
-                self._connection._transport.write(self._burst(counter, min(room, BURST)))
+                self._connection._transport.write(self._burst(counter, min(room, turn, BURST)))
         if self.waiting < before:
             self._progressed()
 

@@ -9,6 +9,7 @@ from typing import Any, Final, cast
 from cryptography.exceptions import InvalidTag
 
 from connect_helper.server.sftp.lean_cipher import CHANNEL_DATA, HEADER, TAG, Counter, gcm_of
+from connect_helper.server.sftp.room import Room
 
 INPUT: Final = 512 * 1024  # bytes of input kept for packets that are not whole yet
 RETRY_S: Final = 0.005
@@ -34,8 +35,9 @@ class LeanReader(asyncio.BufferedProtocol):
     the library, which knows what to do with it.
     """
 
-    def __init__(self, connection: Any, writable: Callable[[bool], None]) -> None:
+    def __init__(self, connection: Any, writable: Callable[[bool], None], room: Room) -> None:
         self._connection = connection
+        self._room = room
         self._writable = writable
         self._buffer = bytearray(INPUT)
         self._view = memoryview(self._buffer)
@@ -68,7 +70,7 @@ class LeanReader(asyncio.BufferedProtocol):
             self._move(self._buffer)
         if self._end == len(self._buffer):  # one packet, larger than what is usual, or a slow exchange
             self._move(bytearray(2 * (self._end - self._begin) + INPUT))
-        return self._view[self._end :]
+        return self._view[self._end : self._end + self._room.turn]
 
     def _move(self, target: bytearray) -> None:
         rest = bytes(self._view[self._begin : self._end])
