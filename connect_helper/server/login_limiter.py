@@ -134,12 +134,12 @@ class LoginLimiter:
 
 
 def _keys(account: str, address: str) -> tuple[str, str, str]:
-    place = _network(address)
+    place = network_of(address)
     name = account[:128]
     return f"{place} {name}", f"{place}", f"* {name}"
 
 
-def _network(address: str) -> str:
+def network_of(address: str) -> str:
     """An IPv4 address, or the /64 of an IPv6 one: whoever has one address there has them all."""
     try:
         parsed = ipaddress.ip_address(address.partition("%")[0])

@@ -1,7 +1,9 @@
 """How many connections may be logging in at once, altogether and from one address; the others wait. Pure.
 
-A hundred clients behind one address that come in the same moment all get in, a few at a time; half-open
-connections use up their own address's places and time, and nobody else's.
+A hundred clients behind one address that come in the same moment all get in, a few at a time. Half-open
+connections use up their own address's places and time, and nobody else's: when all places are taken, whoever
+comes from an address that has none gets that of the oldest login of the address that has most. A login is
+over in a moment; what has been under way for longest is the least likely to come to anything.
 """
 
 from __future__ import annotations
@@ -19,10 +21,14 @@ Place = Literal["begin", "wait", "refused"]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Login:
-    """One connection that has not proved who it is; `begin` is called when it had to wait and may begin."""
+    """One connection that has not proved who it is.
 
-    address: str
+    `begin` is called when it had to wait and may begin, `end` when it has to make room for another.
+    """
+
+    address: str  # or network: what counts as one place of origin
     begin: Callable[[], None]
+    end: Callable[[], object]
 
 
 class LoginQueue:
@@ -31,7 +37,7 @@ class LoginQueue:
     def __init__(self, most: int, most_per_address: int) -> None:
         self._most = most
         self._most_per_address = most_per_address
-        self._under_way: set[Login] = set()
+        self._under_way: dict[Login, None] = {}  # the oldest first
         self._waiting: dict[Login, None] = {}
         self._by_address: Counter[str] = Counter()
         self._waiting_by_address: Counter[str] = Counter()
@@ -40,6 +46,11 @@ class LoginQueue:
         """Tell whether the login begins now, waits, or cannot even wait."""
         if self._may_begin(login):
             self._begin(login)
+            return "begin"
+        if not self._by_address[login.address] and (other := self._least_promising()) is not None:
+            self._no_longer_under_way(other)
+            self._begin(login)
+            other.end()
             return "begin"
         full = len(self._waiting) >= WAITING or self._waiting_by_address[login.address] >= WAITING_PER_ADDRESS
         if full:
@@ -51,8 +62,7 @@ class LoginQueue:
     def leave(self, login: Login) -> None:
         """The login succeeded, failed or was given up; those that may begin now do."""
         if login in self._under_way:
-            self._under_way.remove(login)
-            _less(self._by_address, login.address)
+            self._no_longer_under_way(login)
         elif login in self._waiting:
             self._no_longer_waiting(login)
         for other in [one for one in self._waiting if self._may_begin(one)]:
@@ -66,8 +76,19 @@ class LoginQueue:
         return few and len(self._under_way) < self._most
 
     def _begin(self, login: Login) -> None:
-        self._under_way.add(login)
+        self._under_way[login] = None
         self._by_address[login.address] += 1
+
+    def _least_promising(self) -> Login | None:
+        """The oldest login of the address that has most under way."""
+        if not self._by_address:
+            return None
+        most = max(self._by_address.values())
+        return next((one for one in self._under_way if self._by_address[one.address] == most), None)
+
+    def _no_longer_under_way(self, login: Login) -> None:
+        del self._under_way[login]
+        _less(self._by_address, login.address)
 
     def _no_longer_waiting(self, login: Login) -> None:
         del self._waiting[login]

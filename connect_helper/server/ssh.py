@@ -22,6 +22,7 @@ from connect_helper.errors import ConnectHelperError
 from connect_helper.server.access import Access
 from connect_helper.server.admission import Admission
 from connect_helper.server.cipher_choice import prefer
+from connect_helper.server.login_limiter import network_of
 from connect_helper.server.login_queue import Login, LoginQueue
 from connect_helper.server.sessions import Session, Sessions
 from connect_helper.server.sftp.channel import SftpChannel
@@ -201,7 +202,7 @@ class SshConnection(asyncssh.SSHServer):
         self._house = house
         self._connection: asyncssh.SSHServerConnection
         self._address = ""
-        self._login = Login("", self._resume)
+        self._login = Login("", self._resume, self._make_room)
         self._logging_in = False
         self._paused: asyncio.Transport | None = None  # while it waits for its turn to log in
         self._access: Access | None = None
@@ -222,7 +223,7 @@ class SshConnection(asyncssh.SSHServer):
         self._connection = conn
         peer = conn.get_extra_info("peername")
         self._address = str(peer[0]) if peer else "local"
-        self._login = Login(self._address, self._resume)
+        self._login = Login(network_of(self._address), self._resume, self._make_room)
         place = "refused" if house.stopping else house.logins.enter(self._login)
         if place == "refused":
             house.sessions.metrics.connection_refused("logins")
@@ -248,6 +249,11 @@ class SshConnection(asyncssh.SSHServer):
         if self._paused is not None and not self._paused.is_closing():
             self._paused.resume_reading()
         self._paused = None
+
+    def _make_room(self) -> None:
+        """End a login that has come to nothing yet, for one from somewhere else."""
+        self._house.sessions.metrics.connection_refused("logins")
+        self._connection.abort()
 
     def password_auth_supported(self) -> bool:
         return True

@@ -5,10 +5,17 @@ from __future__ import annotations
 from connect_helper.server.login_queue import WAITING_PER_ADDRESS, Login, LoginQueue
 
 
-def logins(address: str, count: int, begun: list[Login]) -> list[Login]:
+def logins(address: str, count: int, begun: list[Login], ended: list[Login] | None = None) -> list[Login]:
     made: list[Login] = []
+    told = [] if ended is None else ended
     for number in range(count):
-        made.append(Login(address, lambda number=number: begun.append(made[number])))
+        made.append(
+            Login(
+                address,
+                lambda number=number: begun.append(made[number]),
+                lambda number=number: told.append(made[number]),
+            )
+        )
     return made
 
 
@@ -38,6 +45,21 @@ def test_a_flood_is_refused() -> None:
     places = [queue.enter(one) for one in logins("a", WAITING_PER_ADDRESS + 3, begun)]
     assert places.count("refused") == 2
     assert queue.enter(logins("b", 1, begun)[0]) == "begin"
+
+
+def test_who_comes_from_elsewhere_gets_the_place_of_the_oldest_of_those_that_have_most() -> None:
+    queue, begun, ended = LoginQueue(4, 3), list[Login](), list[Login]()
+    quiet = logins("quiet", 1, begun, ended)
+    many = logins("many", 4, begun, ended)
+    assert [queue.enter(one) for one in (*quiet, *many)] == ["begin"] * 4 + ["wait"]
+    newcomers = logins("new", 2, begun, ended)
+    assert queue.enter(newcomers[0]) == "begin"
+    assert ended == [many[0]]
+    queue.leave(many[0])  # its connection is closed by now; its place is taken already
+    assert begun == []
+    assert queue.enter(newcomers[1]) == "wait"  # it has a place already: no second one for it
+    queue.leave(quiet[0])
+    assert begun == [many[3]]
 
 
 def test_leaving_twice_changes_nothing() -> None:
