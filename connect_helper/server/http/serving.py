@@ -12,7 +12,7 @@ import logging
 import socket
 import ssl
 import time
-from collections import Counter
+from collections import Counter, defaultdict, deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Final
@@ -22,11 +22,14 @@ from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.web_protocol import RequestHandler
 
 from connect_helper.server.http.cancel_verb import CancelVerb
+from connect_helper.server.http.tls_door import LIMIT_S, TlsDoor
+from connect_helper.server.login_limiter import network_of
 
 HEAD_LIMIT_S: Final = 10.0
 REST_LIMIT_S: Final = 75.0  # between two requests on one connection
-TLS_LIMIT_S: Final = 15.0
 SWEEP_EVERY_S: Final = 1.0
+ALMOST_FULL: Final = 0.9  # of the places: room is made
+ROOMY: Final = 0.8  # until so many are taken
 READ_BUFFER: Final = 256 * 1024  # bytes of a body held back before the sender is slowed down
 _FULL: Final = (
     b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nRetry-After: 5\r\n"
@@ -89,6 +92,7 @@ class HttpListener:
         self._limits = limits or ConnectionLimits()
         self._lives: dict[RequestHandler, _Life] = {}
         self._servers: list[asyncio.Server] = []
+        self._doors: list[TlsDoor] = []
 
     async def start(self) -> None:
         """Start the application; raises what its parts raise."""
@@ -96,15 +100,13 @@ class HttpListener:
 
     async def listen(self, sock: socket.socket, tls: ssl.SSLContext | None = None) -> None:
         """Accept connections on a bound socket."""
+        if tls is not None:
+            door = TlsDoor(sock, tls, self._accept)
+            door.open()
+            self._doors.append(door)
+            return
         loop = asyncio.get_running_loop()
-        server = await loop.create_server(
-            self._accept,
-            sock=sock,
-            ssl=tls,
-            backlog=512,
-            ssl_handshake_timeout=TLS_LIMIT_S if tls is not None else None,
-        )
-        self._servers.append(server)
+        self._servers.append(await loop.create_server(self._accept, sock=sock, backlog=512))
 
     async def watch(self) -> None:
         """Hang up on connections that ask nothing, for as long as this runs."""
@@ -116,11 +118,15 @@ class HttpListener:
         """Take no new connections; those that are open go on."""
         for server in self._servers:
             server.close()
+        for door in self._doors:
+            door.close()
         self._servers.clear()
 
     async def close(self) -> None:
         """End requests under way, and the application."""
         self.stop_listening()
+        for door in self._doors:
+            await door.end()
         await self._runner.cleanup()
 
     def _accept(self) -> asyncio.BaseProtocol:
@@ -144,7 +150,7 @@ class HttpListener:
 
     def _sweep(self, now: float) -> None:
         server = self._runner.server
-        open_now = server.connections if server is not None else []
+        open_now = list(server.connections) if server is not None else []
         shares: Counter[str] = Counter()
         for protocol in open_now:  # oldest first: the newest of too many have to go
             life = self._lives.setdefault(protocol, _Life())
@@ -153,18 +159,35 @@ class HttpListener:
             quiet = not life.busy and now - life.quiet_since > limit_s
             if quiet or (shares[address] > self._limits.per_address and not life.busy):
                 protocol.force_close()
+        self._make_room(open_now)
         # Not connected yet as far as the application knows: TLS is being agreed.
         waiting = (
-            each
-            for each, life in self._lives.items()
-            if not life.served and now - life.quiet_since < TLS_LIMIT_S
+            each for each, life in self._lives.items() if not life.served and now - life.quiet_since < LIMIT_S
         )
         self._lives = {each: self._lives[each] for each in (*open_now, *waiting)}
 
+    def _make_room(self, open_now: list[RequestHandler]) -> None:
+        """When all places are almost taken, hang up on those that ask nothing, where there are most of them.
+
+        A crowd of such connections from a few addresses must not keep out who comes from elsewhere.
+        """
+        if len(open_now) <= self._limits.in_total * ALMOST_FULL:
+            return
+        idle: dict[str, deque[RequestHandler]] = defaultdict(deque)
+        for protocol in open_now:
+            if not self._lives[protocol].busy:
+                idle[_address_of(protocol)].append(protocol)
+        for _ in range(len(open_now) - int(self._limits.in_total * ROOMY)):
+            most = max(idle, key=lambda address: len(idle[address]), default="")
+            if len(idle[most]) <= 1:  # everybody has one: nobody to blame
+                return
+            idle[most].popleft().force_close()
+
 
 def _address_of(protocol: RequestHandler) -> str:
+    """Where a connection comes from: the address, or the network that counts as one."""
     peer = protocol.transport.get_extra_info("peername") if protocol.transport is not None else None
-    return str(peer[0]) if isinstance(peer, tuple) else ""
+    return network_of(str(peer[0])) if isinstance(peer, tuple) else ""
 
 
 class _Full(asyncio.Protocol):

@@ -230,7 +230,7 @@ async def test_connections_that_ask_nothing_are_closed(
 
 
 async def test_one_connection_too_many_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(serving, "SWEEP_EVERY_S", 0.05)
+    monkeypatch.setattr(serving, "SWEEP_EVERY_S", 60)  # nobody makes room meanwhile
     async with far_end(tmp_path, connections=ConnectionLimits(in_total=2)) as server:
         host, port = server.url.removeprefix("http://").split(":")
         held = [await asyncio.open_connection(host, int(port)) for _ in range(2)]
@@ -238,6 +238,23 @@ async def test_one_connection_too_many_is_told(tmp_path: Path, monkeypatch: pyte
         assert answer.startswith(b"HTTP/1.1 503")
         assert b"Retry-After" in answer
         for _, writer in held:
+            writer.close()
+
+
+async def test_room_is_made_where_most_ask_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serving, "SWEEP_EVERY_S", 0.05)
+    monkeypatch.setattr(serving, "HEAD_LIMIT_S", 600)
+    async with far_end(tmp_path, connections=ConnectionLimits(in_total=10)) as server:
+        host, port = server.url.removeprefix("http://").split(":")
+        alone = await asyncio.open_connection(host, int(port))
+        crowd = [
+            await asyncio.open_connection(host, int(port), local_addr=("127.0.0.2", 0)) for _ in range(9)
+        ]
+        async with asyncio.timeout(60):  # less than any of them may be silent
+            assert await crowd[0][0].read() == b""
+        alone[1].write(b"GET /openapi.json HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert (await alone[0].readline()).startswith(b"HTTP/1.1 200")
+        for _, writer in (alone, *crowd):
             writer.close()
 
 
