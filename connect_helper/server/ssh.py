@@ -209,7 +209,7 @@ class SshConnection(asyncssh.SSHServer):
         self._closed = asyncio.Event()
         self._waiting: list[SftpChannel] | None = []  # begun before the docroot was open; None: it is
         self._start: Callable[[SftpChannel], None] = self._waiting.append
-        self._channels = 0
+        self._channels: set[SftpChannel] = set()  # opened and not closed, whether SFTP began on them or not
         self._lean: LeanConnection | None = None
         self._services: set[SftpService] = set()
         self._used_at = asyncio.get_running_loop().time()
@@ -328,15 +328,16 @@ class SshConnection(asyncssh.SSHServer):
     def session_requested(
         self,
     ) -> tuple[asyncssh.SSHServerChannel[bytes], asyncssh.SSHServerSession[bytes]] | bool:
-        if self._channels >= MOST_CHANNELS or self._house.stopping:
+        if len(self._channels) >= MOST_CHANNELS or self._house.stopping:
             return False
         channel = self._connection.create_server_channel(
             None, "strict", self._house.workers.room.window, PACKET
         )
-        return channel, SftpChannel(self._begin)
+        session = SftpChannel(self._begin, self._channels.discard)
+        self._channels.add(session)
+        return channel, session
 
     def _begin(self, channel: SftpChannel) -> None:
-        self._channels += 1
         if not self._closed.is_set():
             self._start(channel)
 
@@ -363,7 +364,6 @@ class SshConnection(asyncssh.SSHServer):
         finally:
             self._services.discard(service)
             self._house.workers.room.sessions -= 1
-            self._channels -= 1
             self._used_at = asyncio.get_running_loop().time()
 
     def _go_lean(self, channel: SftpChannel) -> None:

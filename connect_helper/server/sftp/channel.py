@@ -12,10 +12,11 @@ from connect_helper.server.sftp.service import SftpService
 
 
 class SftpChannel(asyncssh.SSHServerSession[bytes]):
-    """Refuses everything but SFTP. `started` is called when the client begins it."""
+    """Refuses everything but SFTP. `started` is called when the client begins it, `closed` at its end."""
 
-    def __init__(self, started: Callable[[SftpChannel], None]) -> None:
+    def __init__(self, started: Callable[[SftpChannel], None], closed: Callable[[SftpChannel], None]) -> None:
         self._started = started
+        self._closed = closed
         self._service: SftpService | None = None
         self._early: list[Data] = []
         self._over: bool | None = None  # how it ended: False by the client, True lost
@@ -63,6 +64,7 @@ class SftpChannel(asyncssh.SSHServerSession[bytes]):
         self.outlet.progressed()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._closed(self)
         self.outlet.gone()
         self._end(lost=True)
 

@@ -9,7 +9,10 @@ from pathlib import Path
 
 import asyncssh
 import pytest
+from asyncssh.constants import MSG_CHANNEL_OPEN
+from asyncssh.packet import String, UInt32
 
+from connect_helper.server.ssh import MOST_CHANNELS
 from tests.support.command import finish, start
 from tests.support.sftp_server import USER, FarEnd, far_end
 from tests.support.sshd import free_port
@@ -100,6 +103,43 @@ async def test_nothing_but_sftp_is_served(end: FarEnd) -> None:
                 await refused
         with pytest.raises(asyncssh.ChannelListenError):
             await connection.forward_remote_port("127.0.0.1", 0, "127.0.0.1", end.port)
+
+
+class _Silent:
+    """A client's channel that is opened and never used; notes what the server answers."""
+
+    def __init__(self, answers: list[str]) -> None:
+        self._answers = answers
+
+    def process_open_confirmation(self, *_: object) -> None:
+        self._answers.append("open")
+
+    def process_open_failure(self, *_: object) -> None:
+        self._answers.append("refused")
+
+    def process_connection_close(self, _reason: Exception | None) -> None:
+        return None
+
+    def close(self) -> None:
+        return None
+
+
+async def test_channels_on_which_nothing_begins_are_counted_too(end: FarEnd) -> None:
+    """One login must not open channels without end: each costs memory, used or not."""
+    known = asyncssh.import_known_hosts(f"[127.0.0.1]:{end.port} {end.host_key.export_public_key().decode()}")
+    answers: list[str] = []
+    async with asyncssh.connect(
+        "127.0.0.1", end.port, username=USER, known_hosts=known, config=None, client_keys=[end.key]
+    ) as connection:
+        for number in range(1000, 1000 + 3 * MOST_CHANNELS):
+            connection._channels[number] = _Silent(answers)  # type: ignore[assignment]
+            opening = (String("session"), UInt32(number), UInt32(32768), UInt32(32768))
+            connection.send_packet(MSG_CHANNEL_OPEN, *opening)
+        async with asyncio.timeout(30):
+            while len(answers) < 3 * MOST_CHANNELS:  # noqa: ASYNC110 - the server's own pace
+                await asyncio.sleep(0.02)
+    assert answers.count("open") == MOST_CHANNELS
+    assert answers.count("refused") == 2 * MOST_CHANNELS
 
 
 @pytest.mark.parametrize(
