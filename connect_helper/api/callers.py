@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from aiohttp import web
 
 from connect_helper.api.extensions import PAGE_HEADER, NotPaired
-from connect_helper.api.peers import find_peer, find_program
+from connect_helper.api.peers import Connection, connection_of, find_peer, find_program
 from connect_helper.consent.origins import LocalProgram, Scope, WebOrigin
 from connect_helper.errors import CallerNotIdentified
 from connect_helper.spec.names import page_text
@@ -23,6 +23,7 @@ class Caller:
     label: str  # how questions name it
     may_be_remembered: bool = False
     is_page: bool = False
+    connection: Connection | None = field(default=None, compare=False)  # which the request came by
 
     def scope(self, app_id: str) -> Scope:
         """The pair that owns grants and transfers."""
@@ -33,10 +34,11 @@ NOBODY: Final = Caller("", "an unknown caller")
 CALLER: Final = web.RequestKey("caller", Caller)
 
 
-def web_caller(origin: WebOrigin) -> Caller:
+def web_caller(origin: WebOrigin, connection: Connection | None = None) -> Caller:
     """A page. An insecure one is named as such wherever the user is asked."""
     label = str(origin) if origin.is_secure or origin.is_loopback else f"{origin} (not secure)"
-    return Caller(str(origin), label, may_be_remembered=origin.may_be_remembered, is_page=True)
+    remembered = origin.may_be_remembered
+    return Caller(str(origin), label, may_be_remembered=remembered, is_page=True, connection=connection)
 
 
 async def identify(request: web.Request) -> Caller:
@@ -58,7 +60,7 @@ async def identify(request: web.Request) -> Caller:
         return NOBODY
     if origins:
         try:
-            return web_caller(WebOrigin.parse(origins[0]))
+            return web_caller(WebOrigin.parse(origins[0]), connection_of(request.transport))
         except CallerNotIdentified:
             if from_browser or "://" in origins[0]:
                 return NOBODY
@@ -74,14 +76,14 @@ def opens_a_socket(request: web.Request) -> bool:
 
 async def _local_program(request: web.Request) -> Caller:
     name, pid = "a local program", 0
-    transport = request.transport
-    if transport is not None:
-        peer = find_peer(transport.get_extra_info("peername"), transport.get_extra_info("sockname"))
+    connection = connection_of(request.transport)
+    if connection is not None:
+        peer = find_peer(*connection)
         found = await asyncio.to_thread(find_program, peer.inode) if peer is not None else None
         if found is not None:
             name, pid = page_text(found[0], 40), found[1]
     program = LocalProgram(name, pid)
-    return Caller(str(program), program.shown if pid else name)
+    return Caller(str(program), program.shown if pid else name, connection=connection)
 
 
 def caller_of(request: web.Request) -> Caller:

@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import Final
 
 from connect_helper.errors import Refused
+from connect_helper.picking.processes import program_file
 
 Address = tuple[str, int]
+Connection = tuple[Address, Address]  # the other end, and ours
 
 _PROC: Final = Path("/proc")
 _LISTENING: Final = "0A"  # state of a socket in the kernel's table
@@ -61,6 +63,24 @@ def find_peer(peer: Address, own: Address) -> Peer | None:
         if columns[1] in local and columns[2] in remote:
             return Peer(uid=int(columns[7]), inode=int(columns[9]))
     return None
+
+
+def connection_of(transport: asyncio.BaseTransport | None) -> Connection | None:
+    """Both ends of a connection that is open."""
+    if transport is None:
+        return None
+    other, own = transport.get_extra_info("peername"), transport.get_extra_info("sockname")
+    return (other, own) if other and own else None
+
+
+def find_program_file(connection: Connection | None) -> str:
+    """The file of the program at the other end; "" where that cannot be told.
+
+    Walks /proc, so call it off the event loop.
+    """
+    peer = find_peer(*connection) if connection is not None else None
+    found = find_program(peer.inode) if peer is not None and peer.inode else None
+    return program_file(found[1]) if found is not None else ""
 
 
 def find_listener(port: int) -> Peer | None:
