@@ -7,10 +7,11 @@ import fcntl
 import os
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 SCREEN = "1280x900x24"
 START_S = 20
@@ -20,10 +21,20 @@ RETURNS = 5
 RETURN_S = 3  # a key too many would go to another window
 FIELD_OPENS_S = 0.3  # GTK fills the field and selects its text; nothing shows when it is done
 DISPLAYS = range(200, 300)
+DRAG_STEPS = 8
+DRAGS = 5  # tries: a drag that began before a program was ready is none
+DRAG_S = 6  # each
 
 
 class NoSuchWindow(AssertionError):
     """The window did not come, or did not go, in time."""
+
+
+class Spot(NamedTuple):
+    """A place on the screen, in pixels from its upper left corner."""
+
+    x: int
+    y: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +121,58 @@ class Desktop:
                 continue
             return
         raise NoSuchWindow(f"Window {window} is still there; there are {await self.titles()}.")
+
+    async def window_to_front(self, window: str) -> None:
+        """Give a window the focus."""
+        await self._xdotool("windowactivate", "--sync", window)
+
+    async def move_window(self, window: str, to: Spot) -> None:
+        """Move a window's upper left corner."""
+        await self._xdotool("windowmove", "--sync", window, str(to.x), str(to.y))
+
+    async def drag(self, start: Spot, end: Spot, arrived: Callable[[], Awaitable[bool]]) -> None:
+        """Drag with the left button from `start` to `end`, and let go there once it has `arrived`.
+
+        Where the program below takes no notice, the drag is made again, a few times.
+        """
+        for _ in range(DRAGS):
+            await self.pick_up(start)
+            await self._move(start, end)
+            if await self._until_noticed(end, arrived):
+                await self.let_go()
+                return
+            await self.key("Escape")
+            await self.let_go()
+        raise AssertionError(f"Nothing at {end} took notice of a drag.")
+
+    async def pick_up(self, start: Spot) -> None:
+        """Press the left button, a hand's way: not on the very pixel where the pointer appears."""
+        await self._xdotool("mousemove", str(start.x - 4), str(start.y - 4))
+        await self._xdotool("mousemove", str(start.x), str(start.y))
+        await self._xdotool("mousedown", "1")
+
+    async def let_go(self) -> None:
+        """Let go of the left button."""
+        await self._xdotool("mouseup", "1")
+
+    async def _move(self, start: Spot, end: Spot) -> None:
+        for nudge in (5, 10, 15):  # a program takes it for a drag before it leaves the icon
+            await self._xdotool("mousemove", str(start.x + nudge), str(start.y + nudge))
+        for step in range(1, DRAG_STEPS + 1):
+            x = start.x + (end.x - start.x) * step // DRAG_STEPS
+            y = start.y + (end.y - start.y) * step // DRAG_STEPS
+            await self._xdotool("mousemove", str(x), str(y))
+
+    async def _until_noticed(self, spot: Spot, noticed: Callable[[], Awaitable[bool]]) -> bool:
+        """Stay near `spot`, moving a little: a pointer that keeps still tells programs nothing."""
+        deadline = time.monotonic() + DRAG_S
+        while time.monotonic() < deadline:
+            for x in (spot.x + 1, spot.x):
+                await self._xdotool("mousemove", str(x), str(spot.y))
+                if await noticed():
+                    return True
+            await asyncio.sleep(LOOK_AGAIN_S)
+        return False
 
     async def screenshot(self, path: Path) -> None:
         """Keep a picture of the whole screen, where ImageMagick's `import` is installed."""

@@ -1,0 +1,152 @@
+"""Which words of a page are true of which things, and how often a drag may be claimed."""
+
+from __future__ import annotations
+
+from itertools import permutations
+
+import pytest
+
+from connect_helper.consent.drops import (
+    TRIES,
+    Claims,
+    Dropped,
+    OnDisk,
+    looks_like_folder,
+    matches,
+    pair,
+    shows_web_pages,
+)
+
+SCAN = OnDisk("scan 1.tif", False, 734_003, 1_741_075_811_123.4)
+FOLDER = OnDisk("photos", True, 4_096, 1_741_075_811_000)
+
+
+def told(name: str, size: int | None, media_type: str = "", modified_ms: float | None = None) -> Dropped:
+    return Dropped(name, size, media_type, modified_ms)
+
+
+@pytest.mark.parametrize(
+    ("page_says", "is_true"),
+    [
+        (told("scan 1.tif", 734_003), True),
+        (told("scan 1.tif", 734_003, "image/tiff"), True),
+        (told("scan 1.tif", 734_003, modified_ms=1_741_075_811_123), True),
+        (told("scan 1.tif", 734_003, modified_ms=1_741_075_811_000), True),  # browsers that blur times
+        (told("scan 1.tif", 734_003, modified_ms=1_741_075_813_000), False),
+        (told("scan 1.tif", 734_003, modified_ms=float("nan")), False),
+        (told("scan 1.tif", 734_002), False),
+        (told("scan 1.tif", None), False),
+        (told("scan 1.tif", -1), False),
+        (told("scan 1.TIF", 734_003), False),
+        (told("./scan 1.tif", 734_003), False),
+        (told("", 734_003), False),
+    ],
+)
+def test_a_file_has_the_name_the_size_and_the_time_if_told(page_says: Dropped, is_true: bool) -> None:
+    assert matches(page_says, SCAN) is is_true
+
+
+@pytest.mark.parametrize(
+    ("page_says", "is_true"),
+    [
+        (told("photos", 4_096), True),
+        (told("photos", 0), True),
+        (told("photos", None), True),
+        (told("photos", 0, modified_ms=5), True),  # of a folder, some browsers tell the time of the drop
+        (told("photos", 12_345), False),
+        (told("photos", 4_096, "image/png"), False),
+        (told("photo", 4_096), False),
+    ],
+)
+def test_a_folder_has_the_name_and_is_none_of_a_files_size(page_says: Dropped, is_true: bool) -> None:
+    assert matches(page_says, FOLDER) is is_true
+
+
+def test_a_folders_own_size_is_a_folders_size() -> None:
+    assert matches(told("photos", 34), OnDisk("photos", True, 34, 0))
+
+
+def test_names_are_told_as_browsers_read_them() -> None:
+    assert matches(told("e\u0301.txt", 1), OnDisk("\u00e9.txt", False, 1, 0))
+    assert matches(told("a\ufffd.txt", 1), OnDisk("a\udcff.txt", False, 1, 0))
+
+
+def test_many_things_are_paired_in_the_order_of_the_page() -> None:
+    found = [OnDisk(name, False, size, 0) for name, size in (("a", 1), ("b", 2), ("c", 3))]
+    for order in permutations(range(3)):
+        assert pair([told(found[place].name, found[place].size) for place in order], found) == list(order)
+
+
+def test_things_of_one_name_are_told_apart_by_size_and_else_keep_the_order_of_the_drag() -> None:
+    found = [OnDisk("a", False, 2, 0), OnDisk("a", False, 1, 0), OnDisk("a", False, 1, 0)]
+    assert pair([told("a", 1), told("a", 1), told("a", 2)], found) == [1, 2, 0]
+
+
+@pytest.mark.parametrize(
+    "page_says",
+    [
+        [],
+        [told("a", 1)],  # part of a drop is easier to guess than all of it
+        [told("a", 1), told("b", 2), told("b", 2)],
+        [told("a", 1), told("a", 1)],
+        [told("a", 1), told("c", 2)],
+    ],
+)
+def test_all_of_a_drop_has_to_be_told(page_says: list[Dropped]) -> None:
+    assert pair(page_says, [OnDisk("a", False, 1, 0), OnDisk("b", False, 2, 0)]) is None
+
+
+@pytest.mark.parametrize(
+    ("page_says", "folder"),
+    [
+        (told("photos", 4_096), True),
+        (told("photos", None), True),
+        (told("photos.zip", 4_096), False),
+        (told("README", 4_095), False),
+        (told("photos", 0, "text/plain"), False),
+    ],
+)
+def test_what_looks_like_a_folder(page_says: Dropped, folder: bool) -> None:
+    assert looks_like_folder(page_says) is folder
+
+
+def test_sec_12_an_origin_has_one_try_and_all_together_three() -> None:
+    claims = Claims()
+    assert claims.try_once(1, "https://a.example")
+    assert not claims.try_once(1, "https://a.example")
+    for number in range(1, TRIES):
+        assert claims.try_once(1, f"https://{number}.example")
+    assert not claims.try_once(1, "https://late.example")
+    assert claims.try_once(2, "https://a.example")  # another drag
+
+
+def test_sec_12_a_drag_is_used_once() -> None:
+    claims = Claims()
+    assert claims.use(1)
+    assert not claims.use(1)
+    assert not claims.try_once(1, "https://a.example")
+
+
+def test_a_used_drag_stays_used_while_others_come_and_go() -> None:
+    claims = Claims()
+    claims.use(1)
+    for drag in range(2, 50):
+        claims.try_once(drag, "https://a.example")
+    assert not claims.use(1)
+
+
+@pytest.mark.parametrize(
+    ("program", "does"),
+    [
+        ("/usr/lib/chromium/chromium", True),
+        ("/opt/google/chrome/chrome", True),
+        ("/usr/lib/firefox-esr/firefox-esr", True),
+        ("C:\\Program Files\\Mozilla Firefox\\Firefox.exe", True),
+        ("/usr/bin/pcmanfm", False),
+        ("/usr/bin/nautilus", False),
+        ("/opt/google/files", False),
+        ("", False),
+    ],
+)
+def test_programs_that_show_web_pages(program: str, does: bool) -> None:
+    assert shows_web_pages(program) is does
