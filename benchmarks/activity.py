@@ -39,6 +39,7 @@ from connect_helper.api.sites import Sites
 from connect_helper.api.ui_session import WindowSessions
 from connect_helper.api.windows import Windows
 from connect_helper.picking.desk import Desk
+from connect_helper.picking.drags import NoDragWatch
 from connect_helper.settings import HOME_VARIABLE, Folders, PreferencesStore
 from connect_helper.transfers import wire
 from connect_helper.transfers.arrivals import arrived
@@ -253,6 +254,7 @@ async def measure(home: Path, running: int, finished: int, seconds: float) -> di
             manager=manager,
             windows=windows,
             tasks=tasks,
+            drags=NoDragWatch(),
         )
         face = build_pages_face(parts, port)
         face[INFO_TEXTS] = texts = TimedTexts()

@@ -24,6 +24,8 @@ from connect_helper.api.desktop.door import build_desktop_face
 from connect_helper.api.desktop.listening import CROWDED, bind_desktop, describe_desktop
 from connect_helper.api.desktop.objects import TransferTexts
 from connect_helper.api.desktop.sessions import LaunchedSessions
+from connect_helper.api.drop_proof import DropProof
+from connect_helper.api.drop_search import DropSearch
 from connect_helper.api.dropping import Dropping
 from connect_helper.api.extension_routes import extension_routes
 from connect_helper.api.extensions import Extensions
@@ -53,7 +55,8 @@ from connect_helper.api.windows import Windows
 from connect_helper.picking.base import Asker, Picker
 from connect_helper.picking.chooser import Dialogs
 from connect_helper.picking.desk import Desk
-from connect_helper.picking.native import find_desktop
+from connect_helper.picking.drags import DragWatch
+from connect_helper.picking.native import find_desktop, find_drag_watch
 from connect_helper.settings import Folders, PreferencesStore
 from connect_helper.transfers.manager import TransferManager
 from connect_helper.transports.known_hosts import KnownHosts
@@ -115,6 +118,7 @@ async def serve(
                 manager=manager,
                 windows=windows,
                 tasks=tasks,
+                drags=find_drag_watch(),
             )
             brandings, launched = Brandings(folders, sites), LaunchedSessions()
             desktop = DesktopParts(parts, brandings, launched, TransferTexts())
@@ -181,6 +185,7 @@ def build_parts(
     manager: TransferManager,
     windows: Windows,
     tasks: asyncio.TaskGroup,
+    drags: DragWatch,
 ) -> Parts:
     """Join what the faces for pages work with; `tasks` owns the open questions."""
     ladder = Ladder(sites, dialogs, tasks)
@@ -204,7 +209,9 @@ def build_parts(
         pairing=Pairing(extensions, ladder, sites),
         ladder=ladder,
         choosing=choosing,
-        dropping=Dropping(ladder, choosing),
+        dropping=Dropping(
+            ladder, choosing, DropProof(drags), DropSearch(ladder, choosing, sites, preferences, folder_rule)
+        ),
         showing=Showing(ladder, windows),
         reading=Reading(places),
         probing=Probing(ladder, starting, questions, login_guard, folders),
@@ -222,6 +229,7 @@ def build_pages_face(parts: Parts, port: int) -> web.Application:
     app[PARTS] = parts
     app[INFO_TEXTS] = InfoTexts()
     app.cleanup_ctx.extend((_watch_logins, _keep_texts_ready))
+    app.on_cleanup.append(_stop_watching_drags)
     app.add_routes([*connect_routes(), *extension_routes(), *script_routes()])
     return app
 
@@ -238,3 +246,7 @@ async def _keep_texts_ready(app: web.Application) -> AsyncIterator[None]:
     with app[PARTS].manager.subscribe() as changes:
         async with beside(app[INFO_TEXTS].keep_ready(changes), "texts for activity"):
             yield
+
+
+async def _stop_watching_drags(app: web.Application) -> None:
+    await app[PARTS].dropping.close()

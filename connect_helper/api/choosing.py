@@ -43,6 +43,14 @@ class Choosing:
             paths = await self._picker.pick(request)
         self._ladder.note_dialog(caller, cancelled=not paths)
         picked = await asyncio.to_thread(look_at, paths, save=request.kind == "save-file")
+        self.give(caller, app_id, picked)
+        return picked
+
+    def give(self, caller: Caller, app_id: str, picked: Sequence[Picked]) -> None:
+        """Grant what the user is known to have given.
+
+        Raises Refused, with all of it let go of, when one is a whole folder that no page should get.
+        """
         try:
             self._refuse_whole_worlds(picked)
         except Refused:
@@ -50,7 +58,6 @@ class Choosing:
             raise
         for item in picked:
             self._sites.grant(_grant(caller.scope(app_id), item))
-        return picked
 
     def _refuse_whole_worlds(self, picked: Sequence[Picked]) -> None:
         for item in picked:

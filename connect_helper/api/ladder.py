@@ -84,9 +84,15 @@ class Ladder:
             raise TooManyRequests("Drags are watched for already; wait a moment.", retry_after=2)
 
     def may_report_drop(self, caller: Caller) -> None:
-        """L2: each drop opens a dialog. Raises TooManyRequests."""
+        """L2: a drop that nothing proves is asked about. Raises Refused (a muted origin), TooManyRequests."""
+        if self._sites.is_muted(caller.origin):
+            raise Refused(_REFUSAL)
         if not self._drops.allow(caller.origin, time.monotonic()):
             raise TooManyRequests("Something was dropped just now; wait a moment.", retry_after=5)
+
+    def note_proved_drop(self, caller: Caller) -> None:
+        """The user did drop something there: the next drop need not wait."""
+        self._drops.give_back(caller.origin)
 
     @asynccontextmanager
     async def dialog(self, caller: Caller) -> AsyncIterator[None]:

@@ -129,6 +129,10 @@ class Sites:
             _unpin(replaced)
         self._changed()
 
+    def granted_to(self, origin: str) -> list[Grant]:
+        """What an origin was given, oldest first."""
+        return self._grants.of_origin(origin)
+
     def find(self, scope: Scope, path: str) -> Found | None:
         return self._grants.find(scope, path)
 

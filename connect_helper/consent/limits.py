@@ -147,6 +147,10 @@ class Spacing(Generic[Key]):
         self._last.put(key, now)
         return True
 
+    def give_back(self, key: Key) -> None:
+        """Undo the last call taken: the next one may follow at once."""
+        self._last.drop(key)
+
     def wait_s(self, key: Key, now: float) -> float:
         """Return the seconds until the next call would be allowed; 0.0 if it would be now."""
         last = self._last.get(key)

@@ -31,6 +31,7 @@ from connect_helper.api.sites import Sites
 from connect_helper.api.ui_session import WindowSessions
 from connect_helper.api.windows import Windows
 from connect_helper.picking.base import Answer, Credentials, CredentialsQuestion, DialogRequest, Question
+from connect_helper.picking.drags import Drag
 from connect_helper.settings import Folders, PreferencesStore
 from connect_helper.transfers.manager import TransferManager
 from connect_helper.transports.known_hosts import KnownHosts
@@ -84,6 +85,26 @@ class Person:
 
 
 @dataclass
+class SeenDrags:
+    """A DragWatch that sees what the test says, once `shows` is true."""
+
+    shows: bool = False
+    drops: list[Drag] = field(default_factory=list)
+    started: int = 0
+    closed: bool = False
+
+    async def start(self) -> bool:
+        self.started += 1
+        return self.shows
+
+    def recent(self) -> Sequence[Drag]:
+        return self.drops
+
+    async def close(self) -> None:
+        self.closed = True
+
+
+@dataclass
 class Face:
     """The running face, and a page's way to call it."""
 
@@ -95,6 +116,7 @@ class Face:
     opened: list[str]
     desktop: str  # address of the desktop face
     desktop_parts: DesktopParts
+    drags: SeenDrags
 
     async def post(
         self, path: str, body: Any = None, *, origin: str = PAGE, app_id: str = APP
@@ -161,6 +183,7 @@ def start_face() -> Callable[[Folders], contextlib.AbstractAsyncContextManager[F
 @contextlib.asynccontextmanager
 async def running_face(folders: Folders) -> AsyncIterator[Face]:
     person, sites, preferences = Person(), Sites(folders), PreferencesStore(folders)
+    drags = SeenDrags()
     known_hosts = KnownHosts(folders)
     questions = HostKeyQuestions(person, known_hosts)
     opened: list[str] = []
@@ -189,6 +212,7 @@ async def running_face(folders: Folders) -> AsyncIterator[Face]:
             manager=manager,
             windows=windows,
             tasks=tasks,
+            drags=drags,
         )
         desktop = DesktopParts(parts, Brandings(folders, sites), LaunchedSessions(), TransferTexts())
         listeners = [
@@ -208,6 +232,7 @@ async def running_face(folders: Folders) -> AsyncIterator[Face]:
                 opened,
                 f"http://127.0.0.1:{desktop_port}",
                 desktop,
+                drags,
             )
         finally:
             for task in serving:
