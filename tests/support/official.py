@@ -29,11 +29,14 @@ Answer = dict[str, Any]  # {"value": ...}, {"error": the error object} or {"thro
 
 
 @asynccontextmanager
-async def serve_site() -> AsyncIterator[str]:
-    """Serve the page on a free port; yields the origin. Each site is another origin to the helper."""
-    if not SDK.exists():
+async def serve_site(script: Path = SDK) -> AsyncIterator[str]:
+    """Serve the page on a free port; yields the origin. Each site is another origin to the helper.
+
+    `script` is what the page takes for the SDK.
+    """
+    if not script.exists():
         raise FileNotFoundError("The official SDK is not installed. Run: npm ci")
-    files = {"/": PAGES / "page.html", "/page.js": PAGES / "page.js", "/connect-sdk.js": SDK}
+    files = {"/": PAGES / "page.html", "/page.js": PAGES / "page.js", "/connect-sdk.js": script}
 
     async def serve(request: web.Request) -> web.FileResponse:
         return web.FileResponse(files[request.path])
@@ -125,16 +128,22 @@ class World:
     @classmethod
     @asynccontextmanager
     async def running(
-        cls, home: Path, *, display: str | None = None, hosts: Sequence[str] = ()
+        cls, home: Path, *, display: str | None = None, hosts: Sequence[str] = (), headless: bool = True
     ) -> AsyncIterator[World]:
         """Start all of it. With a `display` the helper asks there, otherwise in its own pages.
 
-        `hosts` are names that lead the browser to 127.0.0.1.
+        `hosts` are names that lead the browser to 127.0.0.1. A browser that is not `headless` has its window
+        at the left of the display.
         """
         async with AsyncExitStack() as stack:
             helper = await stack.enter_async_context(Helper.running(home, display=display))
             browser = await stack.enter_async_context(
-                launch(hosts=others_hidden(helper) | dict.fromkeys(hosts, "127.0.0.1"))
+                launch(
+                    headless=headless,
+                    display=None if headless else display,
+                    hosts=others_hidden(helper) | dict.fromkeys(hosts, "127.0.0.1"),
+                    extra_args=() if headless else ("--window-position=0,0", "--window-size=640,800"),
+                )
             )
             server = stack.enter_context(SshServer())
             yield cls(helper, browser, server)
@@ -153,10 +162,10 @@ class World:
         }
 
     @asynccontextmanager
-    async def page(self) -> AsyncIterator[OfficialPage]:
-        """A page on an origin no other page had, connected to the helper."""
-        async with serve_site() as origin:
-            context = await self.browser.new_context()
+    async def page(self, script: Path = SDK, **options: Any) -> AsyncIterator[OfficialPage]:
+        """A page on an origin no other page had, connected to the helper. `options` are Playwright's own."""
+        async with serve_site(script) as origin:
+            context = await self.browser.new_context(**options)
             try:
                 opened = OfficialPage(await context.new_page(), origin)
                 await opened.open()

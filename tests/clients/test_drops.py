@@ -1,0 +1,281 @@
+"""Files dragged from a file manager onto a page, by hand: the system shows the drag, and nothing is asked.
+
+Real windows on a virtual screen; the official SDK and our own script in the same page.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Awaitable
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+import pytest_asyncio
+
+from connect_helper.settings import web_folder
+from tests.support.desktop import Desktop, Spot
+from tests.support.file_manager import FileManager
+from tests.support.official import SDK, OfficialPage, World, serve_site
+from tests.support.person import AtTheDesktop
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+OWN_SCRIPT = web_folder() / "sdk" / "connect.js"
+TAKE_DROPS = """() => {
+  window.drops = [];
+  window.over = 0;
+  const target = document.querySelector("#target");
+  target.addEventListener("dragover", () => window.over++);
+  target.addEventListener("drop", (event) => {
+    window.told = Array.from(event.dataTransfer.files, (file) => file.name);
+  });
+  client.connect.setDragDropTargets("#target", { drop: true }, (result) => window.drops.push(result));
+}"""
+MIDDLE = """() => {
+  const box = document.querySelector("#target").getBoundingClientRect();
+  const border = (outerWidth - innerWidth) / 2;
+  const above = outerHeight - innerHeight - border;
+  return [screenX + border + box.x + box.width / 2, screenY + above + box.y + box.height / 2];
+}"""
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def world(desktop: Desktop, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
+    """A helper and a browser on one desktop."""
+    home = tmp_path_factory.mktemp("home")
+    async with World.running(home, display=desktop.display, headless=False) as running:
+        yield running
+
+
+@pytest_asyncio.fixture(loop_scope="module", params=[SDK, OWN_SCRIPT], ids=["official", "own"])
+async def page(world: World, request: pytest.FixtureRequest) -> AsyncIterator[OfficialPage]:
+    async with world.page(request.param, no_viewport=True) as opened:
+        await opened.page.evaluate(TAKE_DROPS)
+        yield opened
+
+
+@pytest.fixture
+def folder(world: World, tmp_path: Path) -> Path:
+    """What the file manager shows."""
+    folder = tmp_path / f"to drag {tmp_path.name}"
+    folder.mkdir()
+    return folder
+
+
+async def drag(desktop: Desktop, page: OfficialPage, folder: Path, *, everything: bool = False) -> None:
+    """Drag the first thing in `folder` onto the page, or everything that is in it."""
+    home = folder.with_name("file manager")
+    async with FileManager.showing(desktop, folder, home) as manager:
+        if everything:
+            await manager.select_all()
+        await desktop.drag(manager.first_icon, await middle(page), lambda: is_over(page))
+        await page.until("window.drops.length > 0")
+
+
+async def middle(page: OfficialPage) -> Spot:
+    x, y = await page.page.evaluate(MIDDLE)
+    return Spot(round(x), round(y))
+
+
+async def is_over(page: OfficialPage) -> bool:
+    return bool(await page.page.evaluate("window.over"))
+
+
+async def dropped(page: OfficialPage) -> list[dict[str, Any]]:
+    """What the page was given for its last drop."""
+    await page.until("window.drops.length > 0")
+    files: list[dict[str, Any]] = await page.page.evaluate("drops.at(-1).files.dataTransfer.files")
+    return files
+
+
+async def send(world: World, page: OfficialPage, person: AtTheDesktop, paths: list[str], to: str) -> None:
+    target = world.server.root / to
+    target.mkdir()
+    spec = world.spec("send", *({"source": path} for path in paths), destination_root=str(target))
+    request_id = await page.start(spec)
+    await person.allow()
+    info = await page.status(request_id, "completed", "failed")
+    assert info["status"] == "completed", info["error_desc"]
+
+
+async def test_a_dragged_file_is_given_at_once_and_goes_up(
+    world: World, desktop: Desktop, page: OfficialPage, folder: Path
+) -> None:
+    content = os.urandom(734_003)
+    source = folder / "scan 1 ü.tif"
+    source.write_bytes(content)
+    await drag(desktop, page, folder)
+    (file,) = await dropped(page)
+    assert (file["name"], file["size"], file["type"]) == (str(source), len(content), "image/tiff")
+
+    await send(world, page, AtTheDesktop(desktop, page.origin), [file["name"]], folder.parent.name)
+    assert (world.server.root / folder.parent.name / source.name).read_bytes() == content
+
+
+async def test_three_dragged_files_are_given_in_the_order_of_the_page(
+    world: World, desktop: Desktop, page: OfficialPage, folder: Path
+) -> None:
+    contents = {f"{name}.bin": os.urandom(size) for name, size in (("a", 10), ("b", 200_000), ("c", 0))}
+    for name, content in contents.items():
+        (folder / name).write_bytes(content)
+    await drag(desktop, page, folder, everything=True)
+    files = await dropped(page)
+    assert sorted(file["name"] for file in files) == [str(folder / name) for name in contents]
+    assert [Path(file["name"]).name for file in files] == await page.page.evaluate("window.told")
+
+    paths = [file["name"] for file in files]
+    await send(world, page, AtTheDesktop(desktop, page.origin), paths, folder.parent.name)
+    for name, content in contents.items():
+        assert (world.server.root / folder.parent.name / name).read_bytes() == content
+
+
+async def test_a_dragged_folder_is_given_with_all_that_is_in_it(
+    world: World, desktop: Desktop, page: OfficialPage, folder: Path
+) -> None:
+    holiday = folder / "holiday.2026"
+    (holiday / "day 1").mkdir(parents=True)
+    (holiday / "day 1" / "beach.jpg").write_bytes(b"sand")
+    (holiday / "notes").write_text("warm")
+    await drag(desktop, page, folder)
+    (given,) = await dropped(page)
+    assert (given["name"], given["type"]) == (str(holiday), "inode/directory")
+
+    await send(world, page, AtTheDesktop(desktop, page.origin), [given["name"]], folder.parent.name)
+    arrived = world.server.root / folder.parent.name / holiday.name
+    assert (arrived / "day 1" / "beach.jpg").read_bytes() == b"sand"
+    assert (arrived / "notes").read_text() == "warm"
+
+
+async def test_two_drags_one_after_the_other_are_both_given(
+    desktop: Desktop, page: OfficialPage, folder: Path
+) -> None:
+    (folder / "twice.txt").write_text("twice")
+    async with FileManager.showing(desktop, folder, folder.with_name("file manager")) as manager:
+        for count in (1, 2):
+            await page.page.evaluate("window.over = 0")
+            await desktop.drag(manager.first_icon, await middle(page), lambda: is_over(page))
+            await page.until("count => window.drops.length === count", count)
+            assert [file["name"] for file in await dropped(page)] == [str(folder / "twice.txt")]
+
+
+# What is made up ------------------------------------------------------------------------------------
+
+
+KEEP_QUIET = """() => {
+  const target = document.querySelector("#target");
+  const clean = target.cloneNode(true); // without the listeners that would tell of the drop
+  target.replaceWith(clean);
+  window.over = 0;
+  window.fell = false;
+  clean.addEventListener("dragover", (event) => { event.preventDefault(); window.over++; });
+  clean.addEventListener("drop", (event) => { event.preventDefault(); window.fell = true; });
+}"""
+TELL = """(files) => new Promise((success, error) =>
+  client.connect.getDroppedFiles({ dataTransfer: { files } }, { success, error }))"""
+
+
+async def drag_untold(desktop: Desktop, page: OfficialPage, folder: Path) -> None:
+    """Drag a file onto a page that keeps the drop to itself."""
+    await page.page.evaluate(KEEP_QUIET)
+    async with FileManager.showing(desktop, folder, folder.with_name("file manager")) as manager:
+        await desktop.drag(manager.first_icon, await middle(page), lambda: is_over(page))
+        await page.until("window.fell")
+
+
+async def tell(page: OfficialPage, name: str, size: int) -> list[str]:
+    """Tell the helper of a drop; returns the paths it gives."""
+    answer = await page.page.evaluate(TELL, [{"name": name, "size": size, "type": ""}])
+    return [file["name"] for file in answer["dataTransfer"]["files"]]
+
+
+async def asked_about(desktop: Desktop, page: OfficialPage, telling: Awaitable[list[str]]) -> list[str]:
+    """What telling of a drop gives when the user cancels the dialog that it has to lead to."""
+    given, _ = await asyncio.gather(telling, AtTheDesktop(desktop, page.origin).cancel())
+    return given
+
+
+@pytest.fixture
+def secret(folder: Path) -> Path:
+    """A file beside the one that is dragged."""
+    (folder / "a.txt").write_text("dragged")
+    (folder / "secret.txt").write_text("secret")
+    return folder / "secret.txt"
+
+
+async def test_sec_12_other_names_than_those_dragged_lead_to_a_dialog(
+    desktop: Desktop, page: OfficialPage, folder: Path, secret: Path
+) -> None:
+    await drag_untold(desktop, page, folder)
+    assert await asked_about(desktop, page, tell(page, secret.name, 6)) == []
+
+
+async def test_sec_12_a_drop_is_given_once(
+    desktop: Desktop, page: OfficialPage, folder: Path, secret: Path
+) -> None:
+    await drag_untold(desktop, page, folder)
+    assert await tell(page, "a.txt", 7) == [str(folder / "a.txt")]
+    person = AtTheDesktop(desktop, page.origin)
+    again = asyncio.create_task(tell(page, "a.txt", 7))
+    await person.deny()  # it was found where the first one was, and is shown
+    await person.cancel()
+    assert await again == []
+
+
+async def test_sec_12_a_drop_that_was_given_to_one_origin_is_not_given_to_another(
+    desktop: Desktop, page: OfficialPage, folder: Path, secret: Path
+) -> None:
+    async with serve_site() as origin:
+        other = OfficialPage(await page.page.context.new_page(), origin)
+        await other.open()
+        await page.page.bring_to_front()
+        await drag_untold(desktop, page, folder)
+        assert await tell(page, "a.txt", 7) == [str(folder / "a.txt")]
+        assert await asked_about(desktop, other, tell(other, "a.txt", 7)) == []
+        read = await other.callbacks("readAsArrayBuffer", {"path": str(folder / "a.txt")})
+        assert read["error"]["error"]["code"] == 403
+
+
+async def test_sec_12_a_drop_on_the_browser_is_not_given_to_another_program(
+    world: World, desktop: Desktop, page: OfficialPage, folder: Path, secret: Path
+) -> None:
+    """The very words that the page could use, from a program that nothing was dropped on."""
+    origin = "https://other.example"
+    files = [{"name": "a.txt", "size": 7, "type": ""}]
+    body = {"aspera_connect_settings": {"app_id": "x"}, "dataTransfer": {"files": files}}
+    await drag_untold(desktop, page, folder)
+    async with aiohttp.ClientSession(headers={"Origin": origin}) as session:
+        telling = session.post(f"{world.helper.base_url}/v5/connect/file/dropped-files", json=body)
+        answer, _ = await asyncio.gather(telling, AtTheDesktop(desktop, origin).cancel())
+        assert await answer.json() == {"dataTransfer": {"files": []}}
+
+
+async def test_sec_12_without_a_drag_the_user_is_asked(
+    desktop: Desktop, page: OfficialPage, folder: Path, secret: Path
+) -> None:
+    assert await asked_about(desktop, page, tell(page, secret.name, 6)) == []
+
+
+async def test_sec_12_a_page_cannot_fill_a_drag_of_its_own_with_paths(
+    desktop: Desktop, page: OfficialPage, secret: Path
+) -> None:
+    await page.page.evaluate(KEEP_QUIET)
+    await page.page.evaluate(
+        """(address) => {
+          const bait = document.createElement("div");
+          bait.style = "width: 300px; height: 200px; background: gold";
+          bait.draggable = true;
+          bait.addEventListener("dragstart", (event) => {
+            event.dataTransfer.setData("text/uri-list", address);
+            event.dataTransfer.setData("text/plain", address);
+          });
+          document.body.append(bait);
+        }""",
+        secret.as_uri(),
+    )
+    target = await middle(page)
+    await desktop.drag(Spot(target.x, target.y + 200), target, lambda: is_over(page))
+    await page.until("window.fell")
+    assert await asked_about(desktop, page, tell(page, secret.name, 6)) == []
