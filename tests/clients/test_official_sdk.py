@@ -208,6 +208,34 @@ async def test_a_drop_the_user_does_not_confirm_gives_no_path(
     assert answer["value"] == {"dataTransfer": {"files": []}}
 
 
+async def test_a_dropped_file_that_is_found_is_shown_by_its_path_and_given_after_a_yes(
+    world: World, page: OfficialPage, person: AtThePages
+) -> None:
+    path = make_file(world, "Documents/2026/found.txt", b"found it")
+    drop = {"name": path.name, "size": 8, "type": "text/plain", "lastModified": path.stat().st_mtime * 1000}
+    telling = asyncio.create_task(page.callbacks("getDroppedFiles", {"dataTransfer": {"files": [drop]}}))
+    question = await person.allow()
+    assert page.origin in question
+    assert str(path) in question
+    (file,) = (await telling)["value"]["dataTransfer"]["files"]
+    assert (file["name"], file["size"]) == (str(path), 8)
+
+
+async def test_a_no_to_what_was_found_lets_the_user_pick(
+    world: World, page: OfficialPage, person: AtThePages
+) -> None:
+    wrong = make_file(world, "Documents/2027/twin.txt", b"wrong")
+    meant = make_file(world, "twin.txt", b"meant")
+    drop = {"name": wrong.name, "size": 5, "type": "text/plain"}
+    telling = asyncio.create_task(page.callbacks("getDroppedFiles", {"dataTransfer": {"files": [drop]}}))
+    await person.deny()
+    await person.choose(meant)
+    (file,) = (await telling)["value"]["dataTransfer"]["files"]
+    assert file["name"] == str(meant)
+    read = await page.callbacks("readAsArrayBuffer", {"path": str(wrong)})
+    assert read["error"]["error"]["code"] == 403
+
+
 # The main job ------------------------------------------------------------------------------------
 
 
