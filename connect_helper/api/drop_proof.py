@@ -20,6 +20,7 @@ from connect_helper.picking.facts import Picked, look_at, release
 log = logging.getLogger(__name__)
 
 SETTLE_S: Final = 0.25  # a page may tell of a drop before the watch has noticed it
+RIGHT_NOW_S: Final = 0.5
 _LOOK_AGAIN_S: Final = 0.02
 
 
@@ -47,7 +48,7 @@ class DropProof:
         None when no drag proves it: there was none just now, it was of other things, it ended on another
         program's window, it was claimed already, or too many guessed at it.
         """
-        drag = await self._drag_just_dropped()
+        drag = await self._drag_just_dropped(caller)
         if drag is None or not await self._ended_on(drag, caller):
             return None
         if not self._claims.try_once(drag.id, caller.origin):
@@ -58,15 +59,25 @@ class DropProof:
             return None
         return picked
 
-    async def _drag_just_dropped(self) -> Drag | None:
+    async def _drag_just_dropped(self, caller: Caller) -> Drag | None:
+        """The last drop that the caller may claim.
+
+        One of a second ago may be that of another drag, and the watch about to notice the one that is told.
+        """
         if not self._watching:
             return None
         arrived = self._clock()
         while True:
-            fresh = [drag for drag in self._watch.recent() if arrived - drag.dropped_at <= FRESH_S]
-            if fresh or self._clock() - arrived > SETTLE_S:
-                return fresh[-1] if fresh else None
+            drag = self._last_claimable(caller, arrived)
+            is_right_now = drag is not None and arrived - drag.dropped_at < RIGHT_NOW_S
+            if is_right_now or self._clock() - arrived > SETTLE_S:
+                return drag
             await asyncio.sleep(_LOOK_AGAIN_S)
+
+    def _last_claimable(self, caller: Caller, arrived: float) -> Drag | None:
+        fresh = [drag for drag in self._watch.recent() if arrived - drag.dropped_at <= FRESH_S]
+        claimable = [drag for drag in fresh if self._claims.may_try(drag.id, caller.origin)]
+        return claimable[-1] if claimable else None
 
     async def _ended_on(self, drag: Drag, caller: Caller) -> bool:
         """Whether the drag came from elsewhere and ended on the caller's program.

@@ -118,13 +118,17 @@ class Claims:
     def __init__(self) -> None:
         self._drags: OrderedDict[int, _Claimed] = OrderedDict()
 
+    def may_try(self, drag: int, origin: str) -> bool:
+        """Whether the origin has its one try left, and anybody may try at all."""
+        claimed = self._drags.get(drag, _Claimed())
+        return not claimed.used and origin not in claimed.origins and len(claimed.origins) < TRIES
+
     def try_once(self, drag: int, origin: str) -> bool:
-        """Take the origin's one try; False when it had it, or nobody may try any more."""
-        claimed = self._drags.setdefault(drag, _Claimed())
-        self._forget_old()
-        if claimed.used or origin in claimed.origins or len(claimed.origins) >= TRIES:
+        """Take the origin's one try; False when it may not try."""
+        if not self.may_try(drag, origin):
             return False
-        claimed.origins.add(origin)
+        self._drags.setdefault(drag, _Claimed()).origins.add(origin)
+        self._forget_old()
         return True
 
     def use(self, drag: int) -> bool:

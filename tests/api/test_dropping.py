@@ -116,6 +116,18 @@ async def test_a_page_that_is_quicker_than_the_watch_is_waited_for(face: Face, s
     assert await telling == [str(scan)]
 
 
+async def test_a_drag_of_a_moment_ago_does_not_stand_in_for_the_one_that_is_told(
+    face: Face, scan: Path, tmp_path: Path
+) -> None:
+    second = tmp_path / "second"
+    second.touch()
+    await dragging(face, scan, ago_s=1.0)
+    telling = asyncio.create_task(tell(face, facts(second)))
+    await asyncio.sleep(0.05)
+    await dragging(face, second)
+    assert await telling == [str(second)]
+
+
 @pytest.mark.parametrize("path", ["/", "/etc"])
 async def test_sec_15_whole_worlds_are_not_given_even_when_dragged(face: Face, path: str) -> None:
     await dragging(face, Path(path))
