@@ -22,7 +22,7 @@ from aiohttp.typedefs import Middleware
 
 from connect_helper.api.callers import CALLER, identify, web_caller
 from connect_helper.api.extensions import Extensions
-from connect_helper.api.peers import require_own_account
+from connect_helper.api.peers import connection_of, require_own_account
 from connect_helper.consent.limits import CallRate
 from connect_helper.consent.origins import WebOrigin
 from connect_helper.errors import ConnectHelperError, InvalidRequest, Refused, TooManyRequests
@@ -99,7 +99,10 @@ class Gate:
             return _preflight(request, self.methods)
         page = self.extensions.page(request) if self.extensions else None
         self.count(request, page)
-        request[CALLER] = web_caller(page) if page else await identify(request)
+        if page is not None:  # the extension's requests come from the browser the page is in
+            request[CALLER] = web_caller(page, connection_of(request.transport))
+        else:
+            request[CALLER] = await identify(request)
         return await handler(request)
 
     def count(self, request: web.Request, page: WebOrigin | None = None) -> None:
