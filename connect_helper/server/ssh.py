@@ -28,12 +28,12 @@ from connect_helper.server.sessions import Session, Sessions
 from connect_helper.server.sftp.channel import SftpChannel
 from connect_helper.server.sftp.desk import Workers
 from connect_helper.server.sftp.files import Files
-from connect_helper.server.sftp.lean_connection import LeanConnection, fits
 from connect_helper.server.sftp.packets import BadPacket
 from connect_helper.server.sftp.room import Room
 from connect_helper.server.sftp.service import SftpService
 from connect_helper.storage.docroot import Docroot
 from connect_helper.version import __version__
+from connect_helper.wire.connection import LeanConnection, fits
 
 _log = logging.getLogger(__name__)
 

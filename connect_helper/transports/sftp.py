@@ -48,7 +48,6 @@ from connect_helper.transports.head_start import HeadStart
 from connect_helper.transports.host_keys import AskHostKey, KnownKeys
 from connect_helper.transports.lane import LARGEST_BLOCK, Lane
 from connect_helper.transports.lanes import Lanes
-from connect_helper.transports.pipe import Data
 from connect_helper.transports.quick_login import Haste, Method
 from connect_helper.transports.rate import SLICE_S, UNLIMITED_BLOCK
 from connect_helper.transports.sftp_digest import program_digest
@@ -58,6 +57,7 @@ from connect_helper.transports.sftp_streams import Receiving, Sending, changed, 
 from connect_helper.transports.sftp_wire import Answer, Name, SftpWire, data_of, listed
 from connect_helper.transports.ssh_connection import Connected, Credentials, Endpoint, connect
 from connect_helper.transports.ssh_errors import remote_error
+from connect_helper.wire.writer import Data
 
 _log = logging.getLogger(__name__)
 

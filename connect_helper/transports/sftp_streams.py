@@ -26,10 +26,10 @@ from connect_helper.transports.error_map import Side
 from connect_helper.transports.groups import first_error
 from connect_helper.transports.lane import Lane
 from connect_helper.transports.lanes import Lanes
-from connect_helper.transports.pipe import Data
 from connect_helper.transports.sftp_scan import facts_of
 from connect_helper.transports.sftp_wire import Answer, data_of, done
 from connect_helper.transports.ssh_errors import remote_error
+from connect_helper.wire.writer import Data
 
 _log = logging.getLogger(__name__)
 

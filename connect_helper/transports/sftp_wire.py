@@ -18,8 +18,9 @@ from typing import Final
 import asyncssh
 from asyncssh.packet import PacketDecodeError, SSHPacket
 
-from connect_helper.transports.pipe import Data, Pipe, open_pipe
+from connect_helper.transports.pipe import Pipe, open_pipe
 from connect_helper.transports.quick_login import reads_in_order
+from connect_helper.wire.writer import Data
 
 _log = logging.getLogger(__name__)
 

@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 
 from connect_helper.errors import ConnectError
-from connect_helper.transports import pipe
 from connect_helper.transports.base import BlockHashes, ReceiveItem
-from connect_helper.transports.pipe import LeanPipe, PlainPipe
+from connect_helper.transports.pipe import PlainPipe
 from connect_helper.transports.sftp import SftpTransport
+from connect_helper.wire import connection as wire
+from connect_helper.wire.writer import LeanWriter
 from tests.support.sessions import noise
 from tests.support.sshd import PasswordServer, SshServer
 from tests.support.transports import Memory, open_transport, sending
@@ -45,7 +46,7 @@ async def both_ways(transport: SftpTransport, path: Path, name: bytes = b"") -> 
 async def test_files_go_both_ways_whatever_the_server_is_set_to(sshd: SshServer) -> None:
     async with open_transport(sshd) as transport:
         ciphers = "Ciphers" in (sshd.folder / "extra").read_text()
-        assert type(way_of(transport)) is (PlainPipe if ciphers else LeanPipe)
+        assert type(way_of(transport)) is (PlainPipe if ciphers else LeanWriter)
         await both_ways(transport, sshd.root / "film")
         assert await transport.digest(str(sshd.root / "film").encode(), "sha256", SIZE, expected="")
     (sshd.root / "film").unlink()
@@ -71,8 +72,8 @@ async def test_keys_are_exchanged_anew_when_we_are_the_one_to_ask(sshd: SshServe
 async def test_a_library_of_another_make_gets_the_plain_way(
     monkeypatch: pytest.MonkeyPatch, group: str
 ) -> None:
-    needed: dict[str, tuple[str, ...]] = {**pipe._NEEDED, group: ("_renamed_in_a_later_version",)}
-    monkeypatch.setattr(pipe, "_NEEDED", needed)
+    needed: dict[str, tuple[str, ...]] = {**wire._NEEDED, group: ("_renamed_in_a_later_version",)}
+    monkeypatch.setattr(wire, "_NEEDED", needed)
     with SshServer() as server:
         async with open_transport(server) as transport:
             assert type(way_of(transport)) is PlainPipe

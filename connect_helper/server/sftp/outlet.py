@@ -6,8 +6,9 @@ import asyncio
 
 import asyncssh
 
-from connect_helper.server.sftp.lean_connection import LeanConnection, LeanWriter
 from connect_helper.server.sftp.packets import Data
+from connect_helper.wire.connection import LeanConnection
+from connect_helper.wire.writer import LeanWriter
 
 
 class ChannelOutlet:

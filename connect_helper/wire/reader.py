@@ -1,4 +1,4 @@
-"""Reads the socket of an SSH connection past the library, where it carries data (see `lean_connection`)."""
+"""Reads the socket of an SSH connection past the library, where it carries data (see `connection`)."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Any, Final, cast
 
 from cryptography.exceptions import InvalidTag
 
-from connect_helper.server.sftp.lean_cipher import CHANNEL_DATA, HEADER, TAG, Counter, gcm_of
-from connect_helper.server.sftp.room import Room
+from connect_helper.wire.cipher import CHANNEL_DATA, HEADER, TAG, Counter, gcm_of
+from connect_helper.wire.share import Share
 
-INPUT: Final = 512 * 1024  # bytes of input kept for packets that are not whole yet
+PACKET: Final = 64 * 1024  # bytes; room for a packet that is not whole yet, beside what one turn reads
 RETRY_S: Final = 0.005
 
 
@@ -35,17 +35,25 @@ class LeanReader(asyncio.BufferedProtocol):
     the library, which knows what to do with it.
     """
 
-    def __init__(self, connection: Any, writable: Callable[[bool], None], room: Room) -> None:
+    def __init__(
+        self, connection: Any, writable: Callable[[bool], None], takes: Callable[[Any], bool], share: Share
+    ) -> None:
+        """`takes` tells whether a channel's session is one that data may be handed to past the library."""
         self._connection = connection
-        self._room = room
+        self._takes = takes
+        self._share = share
         self._writable = writable
-        self._buffer = bytearray(INPUT)
+        self._buffer = bytearray(self._room)
         self._view = memoryview(self._buffer)
         self._begin = 0  # of what is not handled yet
         self._end = 0
         self._counter: Counter | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._finish = connection._finish_recv_packet
+
+    @property
+    def _room(self) -> int:
+        return self._share.turn + PACKET
 
     def start(self) -> None:
         """Take over, with what the library has read and not handled."""
@@ -69,8 +77,8 @@ class LeanReader(asyncio.BufferedProtocol):
         elif self._begin and self._end - self._begin <= 64 * 1024:
             self._move(self._buffer)
         if self._end == len(self._buffer):  # one packet, larger than what is usual, or a slow exchange
-            self._move(bytearray(2 * (self._end - self._begin) + INPUT))
-        return self._view[self._end : self._end + self._room.turn]
+            self._move(bytearray(2 * (self._end - self._begin) + self._room))
+        return self._view[self._end : self._end + self._share.turn]
 
     def _move(self, target: bytearray) -> None:
         rest = bytes(self._view[self._begin : self._end])
@@ -126,7 +134,7 @@ class LeanReader(asyncio.BufferedProtocol):
         if connection._inpbuf and self._idle():
             waiting = bytes(connection._inpbuf) + bytes(self._view[self._begin : self._end])
             connection._inpbuf = b""
-            self._buffer = bytearray(len(waiting) + INPUT)
+            self._buffer = bytearray(len(waiting) + self._room)
             self._view = memoryview(self._buffer)
             self._view[: len(waiting)] = waiting
             self._begin, self._end = 0, len(waiting)
@@ -177,7 +185,7 @@ class LeanReader(asyncio.BufferedProtocol):
         """Hand data to its channel. False when anything about it is unusual: the library judges it."""
         channel = self._connection._channels.get(int.from_bytes(packet[2:6], "big"))
         length = int.from_bytes(packet[6:HEADER], "big")
-        if channel is None or channel._session is None:
+        if channel is None or not self._takes(channel._session):
             return False
         if length != len(packet) - HEADER - packet[0] or channel._recv_state != "open":
             return False
