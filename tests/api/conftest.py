@@ -117,6 +117,7 @@ class Face:
     desktop: str  # address of the desktop face
     desktop_parts: DesktopParts
     drags: SeenDrags
+    windows: Windows
 
     async def post(
         self, path: str, body: Any = None, *, origin: str = PAGE, app_id: str = APP
@@ -233,6 +234,7 @@ async def running_face(folders: Folders) -> AsyncIterator[Face]:
                 f"http://127.0.0.1:{desktop_port}",
                 desktop,
                 drags,
+                windows,
             )
         finally:
             for task in serving:

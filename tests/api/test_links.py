@@ -27,7 +27,7 @@ async def links(face: Face) -> AsyncIterator[Links]:
             starting=parts.starting,
             ladder=parts.ladder,
             asker=face.person,
-            windows=parts.windows,
+            windows=face.windows,
             tasks=tasks,
         )
         yield made

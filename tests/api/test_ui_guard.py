@@ -224,6 +224,7 @@ async def test_the_command_line_gets_a_code_with_its_key(
         assert await answer.json() == {
             "version": "1.2.3",
             "pages": "http://127.0.0.1:33003",
+            "desktop": "http://127.0.0.1:33024",
             "window": window.address,
             "transfers": {"all": 0, "running": 0, "finished": 0, "failed": 0},
         }

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from aiohttp import web
 
+from connect_helper.api.brandings import Brandings
 from connect_helper.api.extensions import Extensions
 from connect_helper.api.host_key_questions import HostKeyQuestions
 from connect_helper.api.sites import Sites
@@ -70,8 +71,10 @@ async def desk_window(
                 port=port,
                 version="0",
                 pages_address="http://127.0.0.1:33003",
+                desktop_address="http://127.0.0.1:33024",
                 manager=manager,
                 sites=sites,
+                brandings=Brandings(folders, sites),
                 extensions=Extensions(folders),
                 preferences=preferences,
                 folders=folders,

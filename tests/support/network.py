@@ -17,6 +17,7 @@ CLONE_NEWNET = 0x40000000  # <linux/sched.h>
 SIOCSIFFLAGS = 0x8914  # <linux/sockios.h>
 IFF_UP = 1  # <linux/if.h>
 OWN_NAMESPACE = Path("/proc/self/ns/net")
+RESERVED = Path("/proc/sys/net/ipv4/ip_local_reserved_ports")
 
 
 def leave_the_shared_network() -> bool:
@@ -33,6 +34,7 @@ def leave_the_shared_network() -> bool:
             return False
         try:
             _start_loopback()
+            RESERVED.write_text("33003-33029")  # for the helper: no other server of a test lands there
         except OSError:
             if system.setns(before.fileno(), CLONE_NEWNET) != 0:
                 raise
