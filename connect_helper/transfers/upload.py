@@ -285,9 +285,22 @@ class Upload:
             return await self._begin_new()
         begin = await self._go_on(source, record) if resume else None
         if begin is None:
-            # The record says the partial file is ours, so it may be written over.
-            return _Begin(_bytes(record.partial), 0, self._new_hashes(), exclusive=False)
+            # The record says the partial file is ours. A new one takes its place, for what an earlier try has
+            # sent may still be on its way, and must not be written over what comes now.
+            partial = _bytes(record.partial)
+            return _Begin(partial, 0, self._new_hashes(), exclusive=await self._cleared(partial))
         return begin
+
+    async def _cleared(self, partial: bytes) -> bool:
+        """Remove a partial file of ours; False where this user may not remove anything."""
+        try:
+            await self._transport.remove(partial)
+        except TargetError as error:
+            if ends_session(error):
+                raise
+            _log.info("%s is written over: %s", display(partial), error.internal_message)
+            return False
+        return True
 
     def _earlier(self) -> Record | None:
         """What an earlier run left; its partial file is ours alone from here on. Blocks."""

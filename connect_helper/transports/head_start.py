@@ -33,6 +33,7 @@ class HeadStart:
 
     def refused(self) -> None:
         """That request did not log in: what was sent behind it counts for nothing."""
+        self.begun = False  # and there is nothing to be taken back
         if self._opening is not None:
             self._opening.cancel()
             self._opening = None

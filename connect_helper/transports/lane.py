@@ -83,12 +83,12 @@ class Lane:
         self.asked()
         began = time.monotonic()
         try:
-            return await call
+            answer = await call
         except (asyncssh.Error, OSError, ValueError) as error:
             raise remote_error(error, side, name) from error
-        finally:
-            self.round_trip_s = min(self.round_trip_s, time.monotonic() - began)
-            self.window.round_trip_s = self.round_trip_s
+        self.round_trip_s = min(self.round_trip_s, time.monotonic() - began)
+        self.window.round_trip_s = self.round_trip_s
+        return answer
 
     async def answer(
         self, asked: asyncio.Future[Answer], read: Callable[[Answer], _T], side: Side, name: bytes

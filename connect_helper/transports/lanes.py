@@ -57,6 +57,7 @@ class Lanes:
     ) -> None:
         self.all: list[Lane] = []
         self.bytes_left = 0  # of the files under way
+        self.moves = 0  # files that several connections move
         self._opener = opener
         self._fixed = fixed
         self._limit = limit  # the rate limit in bytes/s
@@ -109,7 +110,7 @@ class Lanes:
 
     def lightest(self) -> Lane:
         """The connection with the least to do."""
-        return min(self.all, key=lambda lane: (lane.users, lane.wire.owed))
+        return min(self.all, key=lambda lane: (lane.is_stalled, lane.users, lane.wire.owed))
 
     def has_room(self, lane: Lane) -> bool:
         """Tell whether another block may be on its way over `lane`; with nothing there it always may."""
@@ -170,6 +171,7 @@ class Lanes:
             self._most = max(len(self.all), 1, min(self._most, len(self.all) + self._starting - 1))
         else:
             self.all.append(lane)
+            lane.wire.on_lost = lambda: self.lost(lane)
         finally:
             login.over()
             self._starting -= 1

@@ -20,7 +20,10 @@ import asyncssh
 
 from connect_helper.errors import (
     AlreadyExists,
+    ConnectError,
     ConnectionLost,
+    ConnectRefused,
+    ConnectTimedOut,
     ContentError,
     DiskFull,
     LengthMismatch,
@@ -28,6 +31,7 @@ from connect_helper.errors import (
     TargetError,
     TargetIsFolder,
     TransferError,
+    WeakAlgorithms,
 )
 from connect_helper.spec.names import display
 from connect_helper.spec.words import Links
@@ -118,12 +122,12 @@ class SftpTransport:
     async def _step_by_step_if_need_be(
         self, start: HeadStart, log_in: Callable[[HeadStart], Awaitable[Lane]]
     ) -> Lane:
-        """Log in, and once more where a server hung up that says it reads in order, and may not."""
+        """Log in, and once more where a server did not take what was sent ahead, though it said it would."""
         async with start:
             try:
                 return await log_in(start)
-            except ConnectionLost as error:
-                if not start.begun:
+            except (ConnectError, TargetError) as error:
+                if not start.begun or isinstance(error, WeakAlgorithms | ConnectRefused | ConnectTimedOut):
                     raise
                 _log.info("logging in once more, step by step: %s", error.internal_message)
                 self._hurries = False
@@ -214,7 +218,9 @@ class SftpTransport:
             return
         self._method.cancel()
         self._opening.cancel()
-        await asyncio.gather(self._opening, return_exceptions=True)
+        (reason,) = await asyncio.gather(self._opening, return_exceptions=True)
+        if isinstance(reason, Exception):  # what it expects, it handles itself
+            _log.error("opening further connections broke", exc_info=reason)
         if kind is not None:
             self._lanes.abort()  # a stop has a second; a polite goodbye may take the line's whole queue
             return
@@ -286,7 +292,7 @@ class SftpTransport:
         except asyncssh.Error as error:
             raise remote_error(error, "source", path) from error
         finally:
-            await _close_quietly(lane, handle, path)
+            lane.wire.close_soon(handle)
 
     async def read_link(self, path: bytes) -> bytes:
         """What a link says, as it stands there."""
@@ -516,8 +522,19 @@ class SftpTransport:
             await self._refuse_taken(target, folders_only=True)
             if not isinstance(error.__cause__, asyncssh.SFTPOpUnsupported):
                 raise
-            await self.remove(target)
+            await self._swap(partial, target)
+
+    async def _swap(self, partial: bytes, target: bytes) -> None:
+        """Replace a file on a server whose renaming never replaces: the old one stands aside meanwhile."""
+        aside = partial + b".old"
+        await self._call(lambda wire: _none_if_missing(wire.rename(target, aside)), "target", target)
+        try:
             await self._call(lambda wire: wire.rename(partial, target), "target", target)
+        except BaseException:
+            with suppress(TransferError):
+                await self._call(lambda wire: _none_if_missing(wire.rename(aside, target)), "target", target)
+            raise
+        await self.remove(aside)
 
     async def _refuse_taken(self, target: bytes, *, folders_only: bool) -> None:
         there = await self.facts(target)

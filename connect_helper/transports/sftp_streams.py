@@ -36,7 +36,9 @@ _log = logging.getLogger(__name__)
 DISK_BLOCK: Final = 2 * 1024 * 1024  # bytes read from or written to the disk at once
 MARK_EVERY: Final = 256 * 1024  # bytes between the places sending can go on from
 DISK_WAIT_S: Final = 0.2  # what arrived is written after this long, however little it is
-SPREAD: Final = 64 * 1024 * 1024  # bytes between what is certain and what is asked for
+SPREAD: Final = 48 * 1024 * 1024  # bytes between what is certain and what is asked for, over all files
+LEAST_SPREAD: Final = 4 * 1024 * 1024  # of one file
+GRACE_S: Final = 0.25  # for connections that still wait for something when all has arrived
 LATE_S: Final = 0.6  # a block everything waits for is moved once more after this long
 LATE_ROUND_TRIPS: Final = 4
 LATE_LOOK: Final = 64  # blocks looked at
@@ -84,7 +86,9 @@ class _Move(ABC):
             await self._way(first, handle)
             return
         self.lanes.bytes_left += self.end - self.next
+        self.lanes.moves += 1
         last = self.next
+        failure: BaseException | None = None
         try:
             async with asyncio.TaskGroup() as group:
                 self._ways[first] = group.create_task(self._way(first, handle), name="first way")
@@ -94,20 +98,41 @@ class _Move(ABC):
                         if lane not in self._ways and self.next < self.end:
                             self._ways[lane] = group.create_task(self._further(lane), name="way")
                     await self._any_news()
-                self._release()
+                await self._release(first)
         except BaseExceptionGroup as group_error:
             failure = first_error(group_error)
-        else:
-            return
         finally:
             self.lanes.bytes_left -= self.end - last
-        raise failure  # with its own cause, which says more than the group
+            self.lanes.moves -= 1
+            self.forget()
+        if failure is not None:
+            try:
+                raise failure  # with its own cause, which says more than the group
+            finally:
+                del failure  # it refers to this call, and this call to it
 
-    def _release(self) -> None:
-        """Everything has arrived: nobody need wait for second copies of it."""
+    def forget(self) -> None:
+        """Let go of all blocks."""
+        self.pending.clear()
+        self.again.clear()
+
+    @property
+    def _spread(self) -> int:
+        return max(LEAST_SPREAD, SPREAD // max(1, self.lanes.moves))
+
+    async def _release(self, first: Lane) -> None:
+        """Everything has arrived: nobody need wait for second copies of it, nor for a silent connection."""
         for under_way in self._under_way:
             if under_way:
                 under_way[0][1].cancel()
+        others = {task: lane for lane, task in self._ways.items() if lane is not first}
+        if not others:
+            return
+        _, late = await asyncio.wait(others, timeout=GRACE_S + LATE_ROUND_TRIPS * first.round_trip_s)
+        for task in late:
+            task.cancel()
+            if not others[task].users:
+                self.lanes.drop(others[task])
 
     def _count(self, last: int) -> int:
         self.lanes.bytes_left -= self.certain - last
@@ -129,16 +154,23 @@ class _Move(ABC):
     async def _further(self, lane: Lane) -> None:
         try:
             handle = await self.open(lane)
+        except ConnectionLost:
+            self.lanes.lost(lane)
+            return
         except TransferError as error:
             _useless(error)
             return
         proof = asyncio.create_task(self.check(lane, handle), name="same file")
+        is_open = True
         try:
             clean = await self._way(lane, handle, proof)
+            is_open = False
             await self.close_handle(lane, handle, clean)
         except ConnectionLost:
             self.lanes.lost(lane)
         finally:
+            if is_open:
+                lane.wire.close_soon(handle)
             proof.cancel()
             await asyncio.gather(proof, return_exceptions=True)
 
@@ -189,7 +221,7 @@ class _Move(ABC):
             return False
         if self.again:
             return True
-        if self.next >= self.end or self.next - self.certain >= SPREAD:
+        if self.next >= self.end or self.next - self.certain >= self._spread:
             return False
         return lane.on_way == 0 or len(self._ways) == 1 or not self._would_be_last(lane)
 
@@ -203,7 +235,7 @@ class _Move(ABC):
         Late is what a stalled connection holds, and what takes much longer than an answer does. The first
         connection, over which the end of the file is settled, takes no copies.
         """
-        waits = self.next >= self.end or self.next - self.certain >= SPREAD
+        waits = self.next >= self.end or self.next - self.certain >= self._spread
         if not waits or lane is self.lanes.first or not self.lanes.has_room(lane):
             return None
         before = time.monotonic() - max(LATE_S, LATE_ROUND_TRIPS * lane.round_trip_s)
@@ -459,6 +491,10 @@ class Receiving(_Move):
 
     async def close_handle(self, lane: Lane, handle: bytes, clean: bool) -> None:
         lane.wire.close_soon(handle)  # its answer may stand behind data nobody waits for any more
+
+    def forget(self) -> None:
+        super().forget()
+        self._early.clear()
 
     async def close(self) -> None:
         """Write what has come; also when fetching broke off."""

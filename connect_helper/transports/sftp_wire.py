@@ -38,6 +38,10 @@ _SIZE, _IDS, _MODE, _TIMES, _MORE = 1, 2, 4, 8, 0x80000000
 
 _BY_THE_DRAFT: Final = ("AsyncSSH", "mod_sftp")  # servers that do not read SYMLINK as OpenSSH does
 
+# Servers that answer the requests about one file in the order they came. Others may look at a file while an
+# earlier write to it is still under way.
+_IN_ORDER: Final = ("OpenSSH", "ConnectHelper")
+
 _HEAD: Final = struct.Struct(">IBI")
 _READ: Final = struct.Struct(">QI")
 _Q: Final = struct.Struct(">Q")
@@ -96,8 +100,10 @@ class SftpWire:
         self._lost: Exception | None = None
         self._extensions: dict[bytes, bytes] = {}
         self._swaps_links = True
+        self._in_order = False
         self.limits = Limits()
         self.on_answer: Callable[[], None] = lambda: None
+        self.on_lost: Callable[[], None] = lambda: None
 
     @classmethod
     async def open(
@@ -110,6 +116,7 @@ class SftpWire:
         """
         wire = cls()
         software = str(connection.get_extra_info("server_version", ""))
+        wire._in_order = any(name in software for name in _IN_ORDER)
         wire._swaps_links = not any(name in software for name in _BY_THE_DRAFT)
         together = reads_in_order(connection)
         limits = wire._expect() if together else None
@@ -187,6 +194,7 @@ class SftpWire:
             if not answer.done():
                 answer.set_exception(self._lost)
                 answer.exception()  # of requests sent together only the first failure is looked at
+        self.on_lost()
 
     def _packet(self, body: Data) -> None:
         kind = body[0]
@@ -256,8 +264,11 @@ class SftpWire:
         return self.ask(WRITE, _string(handle), _READ.pack(offset, len(data)), data)
 
     async def write_out(self, handle: bytes, data: Data, times: tuple[int, int] | None = None) -> Attrs:
-        """Write a whole file, then `settle` it, all asked for at once."""
+        """Write a whole file, then `settle` it, all asked for at once where the server keeps the order."""
         writing = self.start_write(handle, 0, data) if data else None
+        if writing is not None and not self._in_order:
+            done(await writing)
+            writing = None
         return await self.settle(handle, writing, times=times, durable=bool(data))
 
     async def settle(
@@ -295,6 +306,8 @@ class SftpWire:
         """
         before = self.ask(FSTAT, _string(handle))
         reading = self.start_read(handle, 0, length)
+        if not self._in_order:
+            await asyncio.wait([before, reading])
         after = self.ask(FSTAT, _string(handle))
         closing = self.ask(CLOSE, _string(handle))
         await asyncio.wait([before, reading, after, closing])

@@ -214,9 +214,16 @@ async def connect(
                 raise mismatch from error
             raise _translate(endpoint, error) from error
         except (asyncssh.Error, OSError, TimeoutError) as error:
+            if client.verdict is Verdict.TRUSTED and _says_too_many(error):
+                raise _translate(endpoint, asyncssh.PermissionDenied(str(error))) from error
             if mismatch is not None:  # stock OpenSSH hangs up when no other type of key is left
                 raise mismatch from error
             raise _translate(endpoint, error) from error
+
+
+def _says_too_many(error: Exception) -> bool:
+    """Tell whether a server hung up over the login: OpenSSH does, and calls it an error of the protocol."""
+    return isinstance(error, asyncssh.DisconnectError) and "authentication" in error.reason.lower()
 
 
 def _others_left(offered: tuple[str, ...], kind: str) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -43,6 +44,7 @@ async def doomed(scene: Scene, step: int, *starts: Start) -> list[str]:
         stdout=asyncio.subprocess.PIPE,
     )
     output, _ = await process.communicate(b"".join(wire.encode(start) for start in starts))
+    assert process.returncode in (0, -signal.SIGKILL)
     return output.decode().split()
 
 

@@ -36,7 +36,7 @@ async def main(step: int) -> None:
     folders = Folders.from_environment()
     with faults_at_commits(lambda now: os.kill(os.getpid(), signal.SIGKILL) if now == step else None):
         async with real_manager(folders) as transfers:
-            transfers._preferences.change({"concurrent_transfers": 1})
+            transfers._queue._preferences.change({"concurrent_transfers": 1})
             started = []
             for plan in plans():
                 transfer = await transfers.submit(replace(scripted(), plan=plan))

@@ -10,11 +10,13 @@ import psutil
 import pytest
 
 from connect_helper.errors import SourceChanged
+from connect_helper.transfers.messages import Event, Progress
+from connect_helper.transfers.session import Session
 from connect_helper.transports.base import BlockHashes, ReceiveItem
 from connect_helper.transports.lane import Lane
 from connect_helper.transports.lanes import Lanes
 from connect_helper.transports.sftp import SftpTransport
-from tests.support.sessions import noise
+from tests.support.sessions import Listener, noise, plan_for, upload
 from tests.support.sshd import SshServer
 from tests.support.transports import Memory, open_transport, sending
 
@@ -112,6 +114,72 @@ def served_by(server: SshServer, lane: Lane) -> psutil.Process:
             leaves = process.children(recursive=True) or [process]
             return leaves[-1]
     raise AssertionError("no process has this connection")
+
+
+@pytest.mark.parametrize("sends", [True, False])
+async def test_a_connection_that_is_silent_from_the_start_holds_nothing_up(sends: bool) -> None:
+    content = noise(SIZE)
+    with SshServer() as server:
+        path = server.root / "film"
+        async with open_transport(server, connections=4) as transport:
+            await until(lambda: transport.connections == 4)
+            path.write_bytes(b"" if sends else content)
+            mtime_ns = await mtime_of(transport, path)
+            frozen = served_by(server, transport._all.all[1])
+            frozen.suspend()
+            try:
+                async with asyncio.timeout(LIMIT_S / 3):
+                    if sends:
+                        item, _counts = sending(content, str(path).encode(), exclusive=False)
+                        await transport.send(item)
+                        assert path.read_bytes() == content
+                    else:
+                        target = Memory()
+                        await transport.receive(fetching(path, target, mtime_ns))
+                        assert bytes(target.content) == content
+            finally:
+                frozen.resume()
+
+
+async def test_a_further_connection_that_died_unused_is_asked_nothing() -> None:
+    with SshServer() as server:
+        async with open_transport(server, connections=4) as transport:
+            await until(lambda: transport.connections == 4)
+            dead = transport._all.all[1:]
+            for lane in dead:
+                served_by(server, lane).kill()
+            await until(lambda: transport.connections == 1)
+            for _ in range(8):
+                assert await transport.facts(str(server.root).encode()) is not None
+
+
+async def test_what_a_broken_off_try_sent_is_not_written_over_the_next_one(tmp_path: Path) -> None:
+    """The next try has a file of its own, whatever is still on its way to the first one's."""
+    source = tmp_path / "film"
+    source.write_bytes(noise(SIZE))
+    with SshServer() as server:
+        target = server.root / "film"
+        listener = Changing(source)
+        plan = plan_for(server, [upload(source, target)], tmp_path / "resume", connections=4)
+        ended = await Session(plan, listener).run()
+        assert ended.outcome == "completed", ended
+        assert listener.changed
+        assert target.read_bytes() == source.read_bytes()
+
+
+class Changing(Listener):
+    """Writes the source anew when the first bytes of it have arrived."""
+
+    def __init__(self, source: Path) -> None:
+        super().__init__()
+        self._source = source
+        self.changed = False
+
+    async def tell(self, event: Event) -> None:
+        await super().tell(event)
+        if isinstance(event, Progress) and event.bytes_written and not self.changed:
+            self.changed = True
+            self._source.write_bytes(noise(SIZE // 2, seed=2))
 
 
 @pytest.mark.parametrize("sends", [True, False])

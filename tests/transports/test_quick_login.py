@@ -114,14 +114,16 @@ async def test_sftp_is_asked_for_right_behind_the_login() -> None:
 async def test_a_key_that_is_refused_leaves_nothing_of_what_was_sent_behind_it() -> None:
     key = asyncssh.generate_private_key("ssh-ed25519")
     with SshServer() as server:
-        async with HeadStart() as start:
+        begun: list[bool] = []
+        async with HeadStart(lambda: begun.append(True)) as start:
             login = Credentials(server.user, private_key=key.export_private_key().decode())
             endpoint = Endpoint("h.example", server.port, ("127.0.0.1",))
             known = KnownKeys(trusted=(server.host_key_line,))
             with pytest.raises(AuthFailed):
                 await connect(endpoint, login, known, never, haste=Haste(behind=start))
-            assert start.begun
+            assert begun == [True]
             assert start._opening is None
+            assert not start.begun  # so that nobody logs in once more over it
 
 
 async def test_a_server_without_sftp_says_so_at_once() -> None:
@@ -144,3 +146,12 @@ async def test_who_only_says_to_read_in_order_is_asked_step_by_step(caplog: pyte
             await asyncio.sleep(0.02)
         assert await transport.real_path(b"/") == b"/"
     assert "once more, step by step" in caplog.text
+
+
+async def test_a_server_that_hangs_up_over_the_login_refused_it() -> None:
+    """OpenSSH calls the last try an error of the protocol; more of them would lock the account."""
+    key = asyncssh.generate_private_key("ssh-ed25519")
+    with SshServer(extra="MaxAuthTries 1\nLogLevel DEBUG1\n") as server:
+        with pytest.raises(AuthFailed):
+            await log_in(server, key.export_private_key().decode())
+        assert methods(server) == ["publickey"]
