@@ -27,7 +27,7 @@ from connect_helper.transports.groups import first_error
 from connect_helper.transports.lane import Lane
 from connect_helper.transports.lanes import Lanes
 from connect_helper.transports.sftp_scan import facts_of
-from connect_helper.transports.sftp_wire import Answer, data_of, done
+from connect_helper.transports.sftp_wire import Answer, data_of, done, looked
 from connect_helper.transports.ssh_errors import remote_error
 from connect_helper.wire.writer import Data
 
@@ -42,6 +42,7 @@ GRACE_S: Final = 0.25  # for connections that still wait for something when all 
 LATE_S: Final = 0.6  # a block everything waits for is moved once more after this long
 LATE_ROUND_TRIPS: Final = 4
 LATE_LOOK: Final = 64  # blocks looked at
+SAME_FILE_S: Final = 5  # between the times two connections tell of a file that is being written
 COPIES: Final = 4  # of one block, at most
 COPY_S: Final = 0.1  # how long copies nobody needs any more may take, or
 COPY_ROUND_TRIPS: Final = 1.5
@@ -76,12 +77,14 @@ class _Move(ABC):
         self.again: deque[_Block] = deque()  # of connections that broke
         self.pending: dict[int, _Block] = {}  # by offset: handed out and not finished
         self._ways: dict[Lane, asyncio.Task[bool] | asyncio.Task[None]] = {}
+        self.first: tuple[Lane, bytes]  # connection and handle
         self._under_way: list[UnderWay] = []  # of each way
         self._turn = asyncio.Lock()  # blocks are handed out one after the other
         self.news = asyncio.Event()
 
     async def run(self, first: Lane, handle: bytes) -> None:
         """Move everything; `handle` is the open file on `first`."""
+        self.first = first, handle
         if not self.lanes.divides(self.end - self.next):
             await self._way(first, handle)
             return
@@ -131,7 +134,10 @@ class _Move(ABC):
         _, late = await asyncio.wait(others, timeout=GRACE_S + LATE_ROUND_TRIPS * first.round_trip_s)
         for task in late:
             task.cancel()
-            if not others[task].users:
+        if late:
+            await asyncio.wait(late)
+        for task in late:
+            if not others[task].users:  # what it still has to say would only be in the way
                 self.lanes.drop(others[task])
 
     def _count(self, last: int) -> int:
@@ -162,6 +168,7 @@ class _Move(ABC):
             return
         proof = asyncio.create_task(self.check(lane, handle), name="same file")
         is_open = True
+        await asyncio.sleep(0)  # what is looked at is the file before anything of ours is in it
         try:
             clean = await self._way(lane, handle, proof)
             is_open = False
@@ -382,9 +389,13 @@ class Sending(_Move):
         return await lane.call(lane.wire.open_file(self.path, asyncssh.FXF_WRITE), "target", self.path)
 
     async def check(self, lane: Lane, handle: bytes) -> None:
-        certain = self.certain
-        facts = await lane.call(lane.wire.fstat(handle), "target", self.path)
-        if (facts.size or 0) < certain:
+        certain, (first, first_handle) = self.certain, self.first
+        asked, first_asked = lane.wire.start_look(handle), first.wire.start_look(first_handle)
+        facts = await lane.answer(asked, looked, "target", self.path)
+        first_facts = await first.answer(first_asked, looked, "target", self.path)
+        # A file of the same name on another machine was left there by an earlier run, and is older.
+        apart_s = abs((first_facts.mtime or 0) - (facts.mtime or 0))
+        if (facts.size or 0) < certain or apart_s > SAME_FILE_S:
             raise TargetError("The server shows different files on different connections.")
 
     async def close_handle(self, lane: Lane, handle: bytes, clean: bool) -> None:

@@ -239,6 +239,10 @@ class SftpWire:
     async def stat(self, path: bytes, *, follow: bool) -> Attrs:
         return _attrs_of(_body(await self.ask(STAT if follow else LSTAT, _string(path)), ATTRS))
 
+    def start_look(self, handle: bytes) -> asyncio.Future[Answer]:
+        """Ask what the server says about an open file; see `looked`."""
+        return self.ask(FSTAT, _string(handle))
+
     async def fstat(self, handle: bytes) -> Attrs:
         return _attrs_of(_body(await self.ask(FSTAT, _string(handle)), ATTRS))
 
@@ -451,6 +455,11 @@ def done(answer: Answer) -> None:
         raise asyncssh.SFTPBadMessage(f"an answer of kind {kind}")
     if body[:4] != b"\0\0\0\0":
         raise _error_of(body)
+
+
+def looked(answer: Answer) -> Attrs:
+    """What a server says about a file. Raises asyncssh.SFTPError."""
+    return _attrs_of(_body(answer, ATTRS))
 
 
 def listed(answer: Answer) -> list[Name]:

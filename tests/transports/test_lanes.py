@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -139,6 +141,25 @@ async def test_a_connection_that_is_silent_from_the_start_holds_nothing_up(sends
                         assert bytes(target.content) == content
             finally:
                 frozen.resume()
+
+
+async def test_another_file_of_the_name_is_not_written_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As behind an address with several machines, on one of which an earlier run left a partial file."""
+    content = noise(SIZE)
+    with SshServer() as server:
+        path, other = server.root / "film", server.root / "film of another machine"
+        other.write_bytes(b"left")
+        os.utime(other, (1_600_000_000, 1_600_000_000))
+        async with open_transport(server, connections=4) as transport:
+            await until(lambda: transport.connections == 4)
+            for lane in transport._all.all[1:]:
+                opens = partial(lane.wire.open_file, str(other).encode())
+                monkeypatch.setattr(lane.wire, "open_file", lambda _path, flags, opens=opens: opens(flags))
+            item, _counts = sending(content, str(path).encode())
+            await transport.send(item)
+            assert path.read_bytes() == content
+            assert item.arrived is not None
+            assert item.arrived.size == SIZE
 
 
 async def test_a_further_connection_that_died_unused_is_asked_nothing() -> None:
