@@ -168,8 +168,9 @@ class _Move(ABC):
             return
         proof = asyncio.create_task(self.check(lane, handle), name="same file")
         is_open = True
-        await asyncio.sleep(0)  # what is looked at is the file before anything of ours is in it
         try:
+            if self.side == "target":  # the file is looked at before anything of ours is in it
+                await asyncio.wait([proof])
             clean = await self._way(lane, handle, proof)
             is_open = False
             await self.close_handle(lane, handle, clean)
@@ -191,7 +192,7 @@ class _Move(ABC):
         lane.users += 1
         try:
             while self.unfinished:
-                if proof is not None and under_way:
+                if proof is not None and (under_way or proof.done()):
                     await proof
                     proof = None
                 if self._may_start(lane, under_way) and (block := await self._take(lane)) is not None:
