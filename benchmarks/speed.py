@@ -37,6 +37,7 @@ Mover = Callable[[Job], Command]
 MIB = 1024 * 1024
 OURS = "connect-helper"
 LIMIT_S = 300.0  # for us
+START_LIMIT_S = 20.0  # for the server
 CLEARLY = 0.9  # times the speed of the best peer: below it a peer is not measured again
 
 
@@ -130,7 +131,11 @@ class Server:
         command = self._link.server([program, "-D", "-e", "-f", str(config)])
         with (self.folder / "sshd.log").open("ab") as log:
             self._process = subprocess.Popen(command, stderr=log, stdin=subprocess.DEVNULL)
-        time.sleep(1)
+        deadline = time.monotonic() + START_LIMIT_S
+        while b"Server listening" not in (self.folder / "sshd.log").read_bytes():
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError((self.folder / "sshd.log").read_text(errors="replace"))
+            time.sleep(0.05)
         return self
 
     def __exit__(self, *_: object) -> None:
