@@ -259,6 +259,26 @@ async def test_a_dialog_is_closed_when_the_page_waits_no_longer(scene: Scene, pa
     await scene.helper.opened("/pick/")
 
 
+async def test_dialogs_left_open_by_one_site_keep_no_other_from_its_turn(scene: Scene) -> None:
+    async with AsyncExitStack() as stack:
+        first, second = [
+            await stack.enter_async_context(scene.chromium.page(site))
+            for site in (scene.site, scene.other_site)
+        ]
+        for _ in range(4):
+            await first.page.evaluate("void client.connect.showSelectFileDialogPromise({})")
+        opened = [await scene.helper.opened("/pick/") for _ in range(2)]
+        spec = scene.world.spec("receive", {"source": str(scene.server.root / "nothing.bin")})
+        request_id = await second.start(spec)
+        question = await scene.person.allow()
+        assert second.origin in question
+        await second.status(request_id, "failed")
+        await second.page.evaluate("void client.connect.showSelectFileDialogPromise({})")
+        await scene.person.cancel()  # the second site's: it did not queue behind two of the first
+        await scene.person.cancel_at(opened[0])
+        await scene.helper.opened("/pick/")  # the first site's third
+
+
 async def test_dialogs_left_open_keep_no_page_waiting(scene: Scene) -> None:
     async with AsyncExitStack() as stack:
         pages = [

@@ -66,7 +66,7 @@ export class PageLink {
     if (search) this.#searching.add(request.request_id);
     this.#open += 1;
     const idle = this.surroundings.busy();
-    const giveBack = QUICK.test(request.uri_reference) ? () => {} : await takeTurn();
+    const giveBack = QUICK.test(request.uri_reference) ? () => {} : await takeTurn(this.origin);
     try {
       await this.#deliver(request, method, path);
     } finally {
