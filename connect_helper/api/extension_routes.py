@@ -14,15 +14,15 @@ from connect_helper.api.bodies import read_object
 from connect_helper.api.callers import caller_of
 from connect_helper.api.parts import PARTS
 from connect_helper.api.ui_views import counts_view
-from connect_helper.consent.pairing import helper_proof
 from connect_helper.errors import InvalidRequest, Unavailable
 
 _WINDOW_PAGES: Final = {"activity": "/", "sites": "/sites"}
 
 
 def extension_routes() -> list[web.RouteDef]:
-    """`pair` once; `hello` and `session` for each run of either side; then `status` and `window`."""
+    """`pair/begin` and `pair` once; `hello` and `session` for each run of either side; then the others."""
     return [
+        web.post("/extension/pair/begin", begin_pairing),
         web.post("/extension/pair", pair),
         web.post("/extension/hello", hello),
         web.post("/extension/session", session),
@@ -31,35 +31,48 @@ def extension_routes() -> list[web.RouteDef]:
     ]
 
 
-async def hello(request: web.Request) -> web.Response:
-    """Body `{"key_hash", "nonce"}`, both hex; answer `{"proof"}`, by which the extension knows its helper.
-
-    The extension shows its key only to who answered this rightly. NotPaired (401) for a key the user did not
-    pair, or removed.
-    """
+async def begin_pairing(request: web.Request) -> web.Response:
+    """Body `{"commitment"}`, to the extension's key; answer `{"exchange", "public_key"}`. Asks nothing."""
     caller = caller_of(request)
-    body = await read_object(request)
-    extension = request.app[PARTS].extensions.with_hash(_text(body, "key_hash"), caller.origin)
-    return web.json_response(
-        {"proof": helper_proof(extension.key_hash, _text(body, "nonce"), _port(request))}
-    )
+    commitment = _text(await read_object(request), "commitment")
+    return web.json_response(request.app[PARTS].pairing.begin(caller, commitment, _port(request)))
 
 
 async def pair(request: web.Request) -> web.Response:
-    """Body `{"key_hash", "browser"}`; `{}` once the user has agreed, Refused (403) when not.
+    """Body `{"exchange", "public_key", "browser"}`; `{}` once the user has agreed, Refused (403) when not.
 
     The answer waits for the user; a request that is given up takes the question away.
     """
     caller = caller_of(request)
     body = await read_object(request)
-    key_hash, browser = _text(body, "key_hash"), _text(body, "browser")
-    await request.app[PARTS].pairing.pair(caller, key_hash, browser, _port(request))
+    exchange, public_key, browser = (_text(body, name) for name in ("exchange", "public_key", "browser"))
+    await request.app[PARTS].pairing.pair(caller, exchange, public_key, browser)
     return web.json_response({})
 
 
+async def hello(request: web.Request) -> web.Response:
+    """Body `{"pairing", "nonce"}`, both hex; answer `{"run", "proof"}`: it is the helper of that pairing.
+
+    Nothing in the body helps to compute the proof. NotPaired (401) for a pairing the user did not make, or
+    removed.
+    """
+    caller = caller_of(request)
+    body = await read_object(request)
+    pairing, nonce = _text(body, "pairing"), _text(body, "nonce")
+    proof = request.app[PARTS].extensions.prove(pairing, caller.origin, nonce, _port(request))
+    return web.json_response(proof)
+
+
 async def session(request: web.Request) -> web.Response:
-    """With the key as bearer; answer `{"token"}`, the bearer of all that follows. NotPaired (401)."""
-    return web.json_response({"token": request.app[PARTS].extensions.open_session(request)})
+    """Body `{"pairing", "nonce", "proof"}`, the nonce that of `hello`; answer `{}`. NotPaired (401).
+
+    From then on the token that both derive from the greeting is the bearer of requests.
+    """
+    caller = caller_of(request)
+    body = await read_object(request)
+    pairing, nonce, proof = (_text(body, name) for name in ("pairing", "nonce", "proof"))
+    request.app[PARTS].extensions.open_session(pairing, caller.origin, nonce, _port(request), proof)
+    return web.json_response({})
 
 
 async def status(request: web.Request) -> web.Response:

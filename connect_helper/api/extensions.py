@@ -1,12 +1,14 @@
 """The paired browser extensions: kept on disk, and looked up for each request that one of them makes.
 
-An extension shows its key once, right after the helper proved itself, for a token that lives as long as this
-run. Requests carry the token, so that a program that takes over the port later learns nothing of use.
+Helper and extension prove to each other that they hold the pairing's secret, without sending it, and derive a
+token that lives as long as this run. Requests carry the token: a program that takes over the port later and
+gets to see one can use it nowhere, since the run it was good for is over.
 """
 
 from __future__ import annotations
 
 import hashlib
+import hmac
 import json
 import logging
 import secrets
@@ -18,7 +20,7 @@ from typing import Final
 from aiohttp import web
 
 from connect_helper.consent.origins import WebOrigin
-from connect_helper.consent.pairing import PairedExtension, PairingBook
+from connect_helper.consent.pairing import Greeting, PairedExtension, PairingBook
 from connect_helper.errors import CallerNotIdentified, NotFound, RequestError
 from connect_helper.settings import Folders, write_private
 
@@ -28,6 +30,7 @@ PAGE_HEADER: Final = "Connect-Helper-Page"
 """The origin of the page that a paired extension speaks for."""
 
 SESSIONS_KEPT: Final = 256
+AGREED_KEPT: Final = 8
 _PAGE_SCHEMES: Final = frozenset({"http", "https"})
 
 
@@ -44,7 +47,9 @@ class Extensions:
     def __init__(self, folders: Folders) -> None:
         self._path = folders.state / "extensions.json"
         self._book = self._load()
-        self._sessions: OrderedDict[bytes, str] = OrderedDict()  # digest of a token: hash of a key
+        self._agreed: OrderedDict[str, PairedExtension] = OrderedDict()  # by id; not heard of since
+        self._sessions: OrderedDict[bytes, str] = OrderedDict()  # digest of a token: id of a pairing
+        self._run = secrets.token_hex(32)
         self._listeners: list[Callable[[], None]] = []
 
     def _load(self) -> PairingBook:
@@ -61,9 +66,16 @@ class Extensions:
     def on_change(self, listener: Callable[[], None]) -> None:
         self._listeners.append(listener)
 
-    def pair(self, key_hash: str, origin: str, browser: str) -> None:
-        """Keep an extension the user agreed to. Raises WrongState when there are too many."""
-        self._book.add(PairedExtension(key_hash, origin, browser, time.time()))
+    def agree(self, secret: str, origin: str, browser: str) -> None:
+        """The user said yes to this one. It is kept once it opens a session: only then it took the code."""
+        agreed = PairedExtension(secret, origin, browser, time.time())
+        self._agreed[agreed.id] = agreed
+        while len(self._agreed) > AGREED_KEPT:
+            self._agreed.popitem(last=False)
+
+    def keep(self, extension: PairedExtension) -> None:
+        """Keep one beyond this run. Raises WrongState when there are too many."""
+        self._book.add(extension)
         self._save()
 
     def remove(self, extension_id: str) -> None:
@@ -75,13 +87,6 @@ class Extensions:
     def all(self) -> list[PairedExtension]:
         return self._book.all()
 
-    def with_hash(self, key_hash: str, origin: str) -> PairedExtension:
-        """The extension of this origin with that key. Raises NotPaired."""
-        found = self._book.by_hash(key_hash)
-        if found is None or found.origin != origin:
-            raise _not_paired()
-        return found
-
     def _save(self) -> None:
         write_private(self._path, json.dumps(self._book.to_json(), indent=2) + "\n")
         for listener in self._listeners:
@@ -89,19 +94,37 @@ class Extensions:
 
     # Requests ----------------------------------------------------------------------------------
 
-    def open_session(self, request: web.Request) -> str:
-        """Change the extension's key for a token; the oldest tokens go when there are many.
+    def prove(self, extension_id: str, origin: str, nonce: str, port: int) -> dict[str, str]:
+        """Prove to the extension of this origin who answers: `{"run", "proof"}`.
 
-        Raises NotPaired.
+        Raises NotPaired, InvalidRequest.
         """
-        found = self._book.by_key(_bearer(request))
-        if found is None or request.headers.getall("Origin", []) != [found.origin]:
+        greeting = Greeting(nonce, self._run, port)
+        found = self._of_origin(extension_id, origin)
+        return {"run": self._run, "proof": greeting.helper_proof(found.secret)}
+
+    def open_session(self, extension_id: str, origin: str, nonce: str, port: int, proof: str) -> None:
+        """Take the extension's own proof, in answer to `prove`; from now on its token counts.
+
+        The oldest tokens go when there are many. Raises NotPaired, InvalidRequest; WrongState for a new
+        pairing when there are too many.
+        """
+        greeting = Greeting(nonce, self._run, port)
+        found = self._of_origin(extension_id, origin)
+        if not hmac.compare_digest(greeting.extension_proof(found.secret).encode(), _encoded(proof)):
             raise _not_paired()
-        token = secrets.token_urlsafe(32)
-        self._sessions[_digest(token)] = found.key_hash
+        if extension_id in self._agreed:
+            self.keep(found)
+            del self._agreed[extension_id]
+        self._sessions[_digest(greeting.token(found.secret))] = found.id
         while len(self._sessions) > SESSIONS_KEPT:
             self._sessions.popitem(last=False)
-        return token
+
+    def _of_origin(self, extension_id: str, origin: str) -> PairedExtension:
+        found = self._book.by_id(extension_id) or self._agreed.get(extension_id)
+        if found is None or found.origin != origin:
+            raise _not_paired()
+        return found
 
     def caller(self, request: web.Request) -> PairedExtension:
         """The paired extension that sent the request. Raises NotPaired.
@@ -110,8 +133,8 @@ class Extensions:
         leave Origin out of an extension's GET, as they do for nobody else who can set headers, and then say
         in Sec-Fetch-Site that no site is behind it.
         """
-        key_hash = self._sessions.get(_digest(_bearer(request)))
-        found = self._book.by_hash(key_hash) if key_hash else None
+        extension_id = self._sessions.get(_digest(_bearer(request)))
+        found = self._book.by_id(extension_id) if extension_id else None
         origins = request.headers.getall("Origin", [])
         if found is None or not (origins == [found.origin] or _of_no_site(request, origins)):
             raise _not_paired()
@@ -136,7 +159,11 @@ def _bearer(request: web.Request) -> str:
 
 
 def _digest(token: str) -> bytes:
-    return hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()
+    return hashlib.sha256(_encoded(token)).digest()
+
+
+def _encoded(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")
 
 
 def _of_no_site(request: web.Request, origins: list[str]) -> bool:

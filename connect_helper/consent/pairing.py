@@ -1,44 +1,41 @@
 """Browser extensions that the user paired with this helper, and whose word for a page's origin is taken.
 
-An extension makes a key of its own and keeps it; the helper gets to know the key's hash only. Both show a
-code made from that hash while the user is asked. Afterwards the helper proves itself to the extension first
-(a program that took over its port cannot), then the extension shows its key.
+Each shares a secret with the helper that neither ever sends (`key_exchange` makes it). What goes over the
+wire is the pairing's `id`, nonces, and HMACs keyed by the secret: first the helper proves itself, so that
+nobody who took over its port hears more than an id and a nonce; then the extension does; and both derive the
+session's token.
 """
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
 from connect_helper.consent.origins import WebOrigin
 from connect_helper.errors import CallerNotIdentified, InvalidRequest, WrongState
 
 PAIRED_LIMIT: Final = 32
-_KEY: Final = re.compile(r"[A-Za-z0-9_-]{43}", re.ASCII)  # 32 bytes in base64url
-_HASH: Final = re.compile(r"[0-9a-f]{64}", re.ASCII)
+_SECRET: Final = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _NONCE: Final = re.compile(r"[0-9a-f]{32,128}", re.ASCII)
 _EXTENSIONS: Final = frozenset({"chrome-extension", "moz-extension"})
-_LETTERS: Final = "23456789ABCDEFGHJKLMNPQRSTUVWXYZ"  # 32 that are not taken for one another
-_CODE_LENGTH: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
 class PairedExtension:
     """One browser extension, in one browser."""
 
-    key_hash: str  # SHA-256 of its key, hex
+    secret: str = field(repr=False)  # 32 bytes in hex, shared with the extension
     origin: str  # "chrome-extension://ab...", as the browser sends it
     browser: str  # "Chromium 156 on Linux", in the extension's own words
     since: float  # seconds since the epoch
 
     @property
     def id(self) -> str:
-        """Names it towards the helper's own pages; opens nothing."""
-        return hashlib.sha256(f"name {self.key_hash}".encode()).hexdigest()[:24]
+        """Names the pairing, on the wire and in the helper's own pages; opens nothing."""
+        return _mac(self.secret, "connect-helper pairing")[:32]
 
 
 def is_extension(origin: str) -> bool:
@@ -49,70 +46,69 @@ def is_extension(origin: str) -> bool:
         return False
 
 
-def check_hash(key_hash: str) -> str:
-    """Return `key_hash`. Raises InvalidRequest when it is no SHA-256 in hex."""
-    if not _HASH.fullmatch(key_hash):
-        raise InvalidRequest("key_hash must be a SHA-256 in hex.", field="key_hash")
-    return key_hash
-
-
-def pairing_code(key_hash: str, origin: str, port: int) -> str:
-    """What the helper and the extension both show: "4F7K-92QM".
-
-    It binds the extension's key, its origin and the port it talked to, so that neither another extension
-    nor a program in between can have its own key accepted under this code.
-    """
-    digest = hashlib.sha256(f"connect-helper pairing\n{key_hash}\n{origin}\n{port}".encode()).digest()
-    letters = "".join(_LETTERS[byte % len(_LETTERS)] for byte in digest[:_CODE_LENGTH])
-    return f"{letters[:4]}-{letters[4:]}"
-
-
-def helper_proof(key_hash: str, nonce: str, port: int) -> str:
-    """What only the paired helper can answer to a fresh nonce; good for the one port it was asked on.
+@dataclass(frozen=True, slots=True)
+class Greeting:
+    """One meeting of extension and helper. What is proved in it is good for nothing in another.
 
     Raises InvalidRequest for a nonce that is not 16 to 64 bytes in hex.
     """
-    if not _NONCE.fullmatch(nonce):
-        raise InvalidRequest("nonce must be 16 to 64 bytes in hex.", field="nonce")
-    message = f"connect-helper proof\n{nonce}\n{port}".encode()
-    return hmac.new(bytes.fromhex(key_hash), message, hashlib.sha256).hexdigest()
+
+    nonce: str  # fresh, from the extension
+    run: str  # the helper's own, fresh with each run
+    port: int  # the one the helper was asked on: nobody on another port can pass the proof on
+
+    def __post_init__(self) -> None:
+        if not _NONCE.fullmatch(self.nonce):
+            raise InvalidRequest("nonce must be 16 to 64 bytes in hex.", field="nonce")
+
+    def helper_proof(self, secret: str) -> str:
+        """What only the paired helper can answer."""
+        return self._mac(secret, "helper")
+
+    def extension_proof(self, secret: str) -> str:
+        """What only the paired extension can answer to that."""
+        return self._mac(secret, "extension")
+
+    def token(self, secret: str) -> str:
+        """The bearer of the requests that follow. Both derive it; it is in no answer."""
+        return self._mac(secret, "token")
+
+    def _mac(self, secret: str, purpose: str) -> str:
+        return _mac(secret, f"connect-helper {purpose}\n{self.nonce}\n{self.run}\n{self.port}")
+
+
+def _mac(secret: str, message: str) -> str:
+    return hmac.digest(bytes.fromhex(secret), message.encode(), "sha256").hex()
 
 
 class PairingBook:
     """The extensions paired so far. Keeping them on disk is the caller's work."""
 
     def __init__(self, paired: Iterable[PairedExtension] = ()) -> None:
-        self._paired = {one.key_hash: one for one in paired}
+        self._paired = {one.id: one for one in paired}
 
     def add(self, extension: PairedExtension) -> None:
-        """Raises WrongState when there are too many already, or the key is another extension's."""
-        known = self._paired.get(extension.key_hash)
-        if known is None and len(self._paired) >= PAIRED_LIMIT:
+        """Raises WrongState when there are too many already."""
+        if extension.id not in self._paired and len(self._paired) >= PAIRED_LIMIT:
             raise WrongState("So many browser extensions are paired that one has to be removed first.")
-        if known is not None and known.origin != extension.origin:
-            raise WrongState("Another browser extension is paired with this key.")
-        self._paired[extension.key_hash] = extension
+        self._paired[extension.id] = extension
 
-    def by_key(self, key: str) -> PairedExtension | None:
-        """The extension whose key this is."""
-        if not _KEY.fullmatch(key):
-            return None
-        return self._paired.get(hashlib.sha256(key.encode()).hexdigest())
-
-    def by_hash(self, key_hash: str) -> PairedExtension | None:
-        return self._paired.get(key_hash)
+    def by_id(self, extension_id: str) -> PairedExtension | None:
+        return self._paired.get(extension_id)
 
     def forget(self, extension_id: str) -> PairedExtension | None:
         """Forget one by its `id`; None when there is none."""
-        found = next((one for one in self._paired.values() if one.id == extension_id), None)
-        return self._paired.pop(found.key_hash) if found else None
+        return self._paired.pop(extension_id, None)
 
     def all(self) -> list[PairedExtension]:
         """The oldest first."""
         return sorted(self._paired.values(), key=lambda one: one.since)
 
     def to_json(self) -> list[dict[str, Any]]:
-        """Return [{"key_hash": "...", "origin": "chrome-extension://...", "browser", "since"}, ...]."""
+        """Return [{"secret": "...", "origin": "chrome-extension://...", "browser", "since"}, ...].
+
+        For a private file only.
+        """
         return [asdict(one) for one in self.all()]
 
     @classmethod
@@ -125,11 +121,11 @@ class PairingBook:
 def _entry(data: Any) -> PairedExtension | None:
     if not isinstance(data, Mapping):
         return None
-    key_hash, origin, browser, since = (data.get(name) for name in ("key_hash", "origin", "browser", "since"))
-    if not (isinstance(key_hash, str) and _HASH.fullmatch(key_hash)):
+    secret, origin, browser, since = (data.get(name) for name in ("secret", "origin", "browser", "since"))
+    if not (isinstance(secret, str) and _SECRET.fullmatch(secret)):
         return None
     if not (isinstance(origin, str) and is_extension(origin) and isinstance(browser, str)):
         return None
     if not isinstance(since, (int, float)) or isinstance(since, bool):
         return None
-    return PairedExtension(key_hash, origin, browser, float(since))
+    return PairedExtension(secret, origin, browser, float(since))

@@ -8,23 +8,24 @@ import json
 import stat
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from connect_helper.api.extensions import PAGE_HEADER, Extensions
-from connect_helper.consent.pairing import helper_proof, pairing_code
+from connect_helper.api.pairing import EXCHANGES_KEPT
+from connect_helper.consent.key_exchange import commitment_to
+from connect_helper.consent.pairing import Greeting, PairedExtension
 from connect_helper.picking.base import Answer
 from connect_helper.settings import Folders
 from tests.api.conftest import APP, PAGE, Face
+from tests.support.pairing_key import PairingKey
 
 StartFace = Callable[[Folders], AbstractAsyncContextManager[Face]]
 ORIGIN = "chrome-extension://abcdefghijklmnopabcdefghijklmnop"
 FIREFOX = "moz-extension://0b8e4c6e-3f0a-4a52-8f6b-0d6a4f6f3c11"
-KEY = "KeyOfThisTest-KeyOfThisTest-KeyOfThisTest-0"  # 43 letters, as 32 bytes in base64url
-HASH = hashlib.sha256(KEY.encode()).hexdigest()
 NONCE = "5a" * 32
 
 
@@ -33,13 +34,15 @@ class Extension:
     """What an extension's worker sends; any header can be changed or left out (None)."""
 
     face: Face
-    key: str = KEY
+    key: PairingKey = field(default_factory=PairingKey)
     origin: str | None = ORIGIN
     token: str = "token of no session"
+    code: str = ""
+    secret: str = "00" * 32
 
     @property
-    def key_hash(self) -> str:
-        return hashlib.sha256(self.key.encode()).hexdigest()
+    def id(self) -> str:
+        return PairedExtension(self.secret, ORIGIN, "", 0.0).id
 
     @property
     def port(self) -> int:
@@ -67,13 +70,36 @@ class Extension:
             assert response.content_type == "application/json"
             return response.status, await response.json()
 
-    async def open_session(self) -> None:
-        status, answer = await self.ask("session", Authorization=f"Bearer {self.key}")
+    async def hello(self, **headers: str | None) -> tuple[int, dict[str, Any]]:
+        return await self.ask("hello", {"pairing": self.id, "nonce": NONCE}, Authorization=None, **headers)
+
+    async def proof(self) -> tuple[Greeting, dict[str, str]]:
+        """Let the helper prove itself; the greeting, and what to open a session with."""
+        status, answer = await self.hello()
         assert status == 200
-        self.token = answer["token"]
+        greeting = Greeting(NONCE, answer["run"], self.port)
+        assert answer["proof"] == greeting.helper_proof(self.secret)
+        proof = greeting.extension_proof(self.secret)
+        return greeting, {"pairing": self.id, "nonce": NONCE, "proof": proof}
+
+    async def open_session(self) -> None:
+        greeting, body = await self.proof()
+        assert await self.ask("session", body, Authorization=None) == (200, {})
+        self.token = greeting.token(self.secret)
+
+    async def begin(self) -> tuple[int, dict[str, Any]]:
+        return await self.ask("pair/begin", {"commitment": self.key.commitment}, Authorization=None)
+
+    async def reveal(self, exchange: str, browser: str, key: str = "") -> tuple[int, dict[str, Any]]:
+        body = {"exchange": exchange, "public_key": key or self.key.public, "browser": browser}
+        return await self.ask("pair", body, Authorization=None)
 
     async def pair(self, browser: str = "Chromium 156 on Linux") -> tuple[int, dict[str, Any]]:
-        return await self.ask("pair", {"key_hash": self.key_hash, "browser": browser}, Authorization=None)
+        status, begun = await self.begin()
+        if status != 200:
+            return status, begun
+        self.code, self.secret = self.key.finish(begun["public_key"], str(self.origin), self.port)
+        return await self.reveal(begun["exchange"], browser)
 
 
 @pytest.fixture
@@ -88,25 +114,63 @@ async def paired(face: Face) -> Extension:
 # Pairing -----------------------------------------------------------------------------------------
 
 
-async def test_pairing_asks_with_the_code_that_the_extension_shows(face: Face) -> None:
+async def test_pairing_asks_with_the_code_that_the_extension_has_typed(face: Face) -> None:
     extension = Extension(face)
     assert await extension.pair() == (200, {})
     (question,) = face.person.questions
-    assert pairing_code(HASH, ORIGIN, extension.port) in question.heading
+    assert extension.code in question.heading
     assert question.caller == ORIGIN
     assert any("Chromium 156 on Linux" in line for line in question.details)
     assert question.remember == ""
 
 
-async def test_the_helper_keeps_the_hash_in_a_private_file_and_never_the_key(
-    face: Face, paired: Extension
-) -> None:
-    file = face.folders.state / "extensions.json"
-    assert HASH in file.read_text()
-    assert KEY not in file.read_text()
-    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+async def test_an_extension_is_kept_once_it_showed_that_it_took_the_code(face: Face) -> None:
+    extension = Extension(face)
+    assert await extension.pair() == (200, {})
+    assert Extensions(face.folders).all() == []
+    await extension.open_session()
     (known,) = Extensions(face.folders).all()  # as the next run reads it
-    assert (known.origin, known.browser) == (ORIGIN, "Chromium 156 on Linux")
+    assert (known.origin, known.browser, known.id) == (ORIGIN, "Chromium 156 on Linux", extension.id)
+
+
+async def test_the_helper_keeps_the_secret_in_a_private_file(face: Face, paired: Extension) -> None:
+    file = face.folders.state / "extensions.json"
+    assert paired.secret in file.read_text()
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+
+async def test_a_key_that_was_not_committed_to_asks_nothing(face: Face) -> None:
+    extension = Extension(face)
+    _, begun = await extension.begin()
+    chosen_later = PairingKey().public
+    assert (await extension.reveal(begun["exchange"], "b", chosen_later))[0] == 400
+    assert (await extension.reveal(begun["exchange"], "b"))[0] == 400  # one try an exchange
+    assert face.person.questions == []
+
+
+async def test_a_key_off_the_curve_asks_nothing(face: Face) -> None:
+    off = "04" + "01" * 64
+    _, begun = await Extension(face).ask("pair/begin", {"commitment": commitment_to(off)})
+    assert (await Extension(face).reveal(begun["exchange"], "b", off))[0] == 400
+    assert face.person.questions == []
+
+
+async def test_each_exchange_has_a_key_of_its_own_and_only_its_extension_goes_on_with_it(face: Face) -> None:
+    extension = Extension(face)
+    _, first = await extension.begin()
+    _, second = await extension.begin()
+    assert first["public_key"] != second["public_key"]
+    assert (await replace(extension, origin=FIREFOX).reveal(first["exchange"], "b"))[0] == 400
+    assert (await extension.reveal("0" * 32, "b"))[0] == 400
+    assert await extension.reveal(second["exchange"], "b") == (200, {})
+
+
+async def test_exchanges_that_nobody_goes_on_with_do_not_pile_up(face: Face) -> None:
+    extension = Extension(face)
+    _, oldest = await extension.begin()
+    for _ in range(EXCHANGES_KEPT):
+        await extension.begin()
+    assert (await extension.reveal(oldest["exchange"], "b"))[0] == 400
 
 
 @pytest.mark.parametrize("content", ["{", "[1]", '{"a": 1}', "\udcff"])
@@ -145,7 +209,7 @@ async def test_one_extension_at_a_time_is_asked_about(face: Face) -> None:
     assert status == 429
     face.person.free.set()
     assert await first == (200, {})
-    assert await Extension(face, origin=FIREFOX, key="other" + KEY[5:]).pair() == (200, {})
+    assert await Extension(face, origin=FIREFOX).pair() == (200, {})
 
 
 @pytest.mark.parametrize("origin", [PAGE, "http://127.0.0.1:33030", "null", None])
@@ -155,10 +219,10 @@ async def test_what_is_no_extension_cannot_be_paired(face: Face, origin: str | N
     assert face.person.questions == []
 
 
-@pytest.mark.parametrize("body", [{}, {"key_hash": HASH}, {"key_hash": "x", "browser": "b"}, {"key_hash": 1}])
+@pytest.mark.parametrize("body", [{}, {"commitment": "x"}, {"commitment": 1}, {"commitment": "A" * 64}])
 async def test_a_pairing_that_cannot_be_read_asks_nothing(face: Face, body: dict[str, Any]) -> None:
-    status, _ = await Extension(face).ask("pair", body)
-    assert status == 400
+    for route in ("pair/begin", "pair"):
+        assert (await Extension(face).ask(route, body))[0] == 400
     assert face.person.questions == []
 
 
@@ -174,25 +238,36 @@ async def test_a_browsers_name_is_shown_as_one_short_line(face: Face) -> None:
 
 
 async def test_the_helper_proves_itself_to_the_paired_extension(paired: Extension) -> None:
-    body = {"key_hash": HASH, "nonce": NONCE}
-    status, answer = await paired.ask("hello", body, Authorization=None)  # before the key is shown
-    assert (status, answer) == (200, {"proof": helper_proof(HASH, NONCE, paired.port)})
+    await paired.proof()
+
+
+async def test_nothing_that_goes_over_the_wire_makes_the_proof(paired: Extension) -> None:
+    status, answer = await paired.hello()
+    assert status == 200
+    greeting = Greeting(NONCE, answer["run"], paired.port)
+    told = [paired.id, NONCE, answer["run"], paired.key.public]
+    keys = [*told, *(hashlib.sha256(one.encode()).hexdigest() for one in told)]
+    assert answer["proof"] not in [greeting.helper_proof(key) for key in keys]
 
 
 async def test_the_proof_is_given_to_that_extension_only(face: Face, paired: Extension) -> None:
-    body = {"key_hash": HASH, "nonce": NONCE}
-    assert (await paired.ask("hello", body, Origin=FIREFOX))[0] == 401
-    assert (await paired.ask("hello", body, Origin=PAGE))[0] == 401
-    assert (await paired.ask("hello", {**body, "key_hash": "0" * 64}))[0] == 401
-    assert (await paired.ask("hello", {**body, "nonce": "short"}))[0] == 400
+    assert (await paired.hello(Origin=FIREFOX))[0] == 401
+    assert (await paired.hello(Origin=PAGE))[0] == 401
+    assert (await replace(paired, secret="11" * 32).hello())[0] == 401
+    assert (await paired.ask("hello", {"pairing": paired.id, "nonce": "short"}))[0] == 400
 
 
-async def test_the_key_is_changed_for_a_token_by_its_own_extension_only(paired: Extension) -> None:
-    key = f"Bearer {KEY}"
-    for wrong in ({"Origin": PAGE}, {"Origin": FIREFOX}, {"Origin": None}, {"Authorization": f"{key}x"}):
-        assert (await paired.ask("session", **{"Authorization": key, **wrong}))[0] == 401
-    assert (await paired.ask("session"))[0] == 401  # a token is no key
-    assert (await paired.ask("status", Authorization=key))[0] == 401  # and a key no token
+async def test_a_session_is_opened_by_the_right_proof_only(paired: Extension) -> None:
+    greeting, body = await paired.proof()
+    other_run = Greeting(NONCE, "0" * 64, paired.port).extension_proof(paired.secret)
+    for wrong in (greeting.helper_proof(paired.secret), other_run, "", "\ud800", "é" * 64):
+        assert (await paired.ask("session", {**body, "proof": wrong}))[0] == 401
+    assert (await paired.ask("session", {**body, "nonce": "1f" * 32}))[0] == 401
+    for origin, status in ((PAGE, 401), (FIREFOX, 401), (None, 403)):
+        assert (await paired.ask("session", body, Origin=origin))[0] == status
+    for no_token in (paired.secret, body["proof"], paired.id):
+        assert (await paired.ask("status", Authorization=f"Bearer {no_token}"))[0] == 401
+    assert await paired.ask("session", body) == (200, {})
 
 
 async def test_a_token_ends_with_the_run_and_the_pairing_does_not(
@@ -212,7 +287,8 @@ async def test_a_token_ends_with_the_run_and_the_pairing_does_not(
 async def test_old_tokens_give_way_to_new_ones(paired: Extension, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("connect_helper.api.extensions.SESSIONS_KEPT", 2)
     newer = [replace(paired) for _ in range(2)]
-    for one in newer:
+    for number, one in enumerate(newer):
+        monkeypatch.setattr("tests.api.test_extension.NONCE", f"{number:064x}")
         await one.open_session()
     assert (await paired.ask("status"))[0] == 401
     assert [(await one.ask("status"))[0] for one in newer] == [200, 200]
@@ -259,8 +335,8 @@ async def test_a_get_needs_no_origin_when_the_browser_says_that_no_site_is_behin
 FORGED: list[dict[str, str | None]] = [
     {"Authorization": None},
     {"Authorization": "Bearer "},
-    {"Authorization": f"Bearer {HASH}"},
-    {"Authorization": f"Bearer {KEY}"},
+    {"Authorization": "Bearer {secret}"},
+    {"Authorization": "Bearer {id}"},
     {"Authorization": "Basic {token}"},
     {"Origin": None},
     {"Origin": "null"},
@@ -275,7 +351,8 @@ FORGED: list[dict[str, str | None]] = [
 async def test_sec_03_nobody_else_speaks_for_a_page(
     face: Face, paired: Extension, forged: dict[str, str | None]
 ) -> None:
-    headers = {name: value and value.format(token=paired.token) for name, value in forged.items()}
+    known = {"token": paired.token, "secret": paired.secret, "id": paired.id}
+    headers = {name: value and value.format(**known) for name, value in forged.items()}
     status, body = await paired.carry("POST", "windows/select-open-file-dialog/", **headers)
     assert status == 401
     assert body["error"]["internal_message"] == "not_paired"
@@ -309,7 +386,7 @@ async def test_a_removed_extension_is_heard_no_more(face: Face, paired: Extensio
     face.parts.extensions.remove(known.id)
     assert (await paired.carry("GET", "info/version"))[0] == 401
     assert (await paired.ask("status"))[0] == 401
-    assert (await paired.ask("hello", {"key_hash": HASH, "nonce": NONCE}))[0] == 401
+    assert (await paired.hello())[0] == 401
 
 
 # For itself --------------------------------------------------------------------------------------

@@ -4,26 +4,27 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from connect_helper.consent.pairing import PairedExtension
 from tests.support.window import open_window
 
-HASH = "a1" * 32
+SECRET = "a1" * 32
 ORIGIN = "chrome-extension://abcdefghijklmnopabcdefghijklmnop"
 
 
 async def test_paired_extensions_are_listed_without_anything_secret(tmp_path: Path) -> None:
     async with open_window(tmp_path) as window, window.client() as client:
-        window.extensions.pair(HASH, ORIGIN, "Chromium 156 on Linux")
+        window.extensions.keep(PairedExtension(SECRET, ORIGIN, "Chromium 156 on Linux", 0.0))
         answer = await client.get("/api/extensions")
         text = await answer.text()
         (entry,) = (await answer.json())["extensions"]
         assert (entry["origin"], entry["browser"]) == (ORIGIN, "Chromium 156 on Linux")
-        assert HASH not in text
+        assert SECRET not in text
 
 
 async def test_a_removed_one_is_gone_for_good(tmp_path: Path) -> None:
     async with open_window(tmp_path) as window, window.client() as client:
-        window.extensions.pair(HASH, ORIGIN, "Chromium")
-        window.extensions.pair("b2" * 32, ORIGIN, "Vivaldi")
+        window.extensions.keep(PairedExtension(SECRET, ORIGIN, "Chromium", 0.0))
+        window.extensions.keep(PairedExtension("b2" * 32, ORIGIN, "Vivaldi", 0.0))
         first, second = (await (await client.get("/api/extensions")).json())["extensions"]
         answer = await client.delete(f"/api/extensions/{first['id']}")
         assert (await answer.json())["extensions"] == [second]
@@ -33,7 +34,7 @@ async def test_a_removed_one_is_gone_for_good(tmp_path: Path) -> None:
 
 async def test_only_the_window_may_list_or_remove(tmp_path: Path) -> None:
     async with open_window(tmp_path) as window, window.client() as client:
-        window.extensions.pair(HASH, ORIGIN, "Chromium")
+        window.extensions.keep(PairedExtension(SECRET, ORIGIN, "Chromium", 0.0))
         (known,) = window.extensions.all()
         for headers in ({"Authorization": "Bearer x"}, {"Origin": "https://a.example"}, {"Origin": ORIGIN}):
             assert (await client.get("/api/extensions", headers=headers)).status in (401, 403)

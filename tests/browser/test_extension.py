@@ -19,13 +19,13 @@ from typing import Any
 import aiohttp
 import pytest
 import pytest_asyncio
-from aiohttp import web
 from playwright.async_api import Browser, Page, expect
 
 from connect_helper.api.extensions import PAGE_HEADER
 from tests.support.browser import launch, screenshot
-from tests.support.extension import WAIT_MS, ExtensionBrowser
+from tests.support.extension import WAIT_MS, ExtensionBrowser, code_in, enter_code, try_code
 from tests.support.helper import Helper
+from tests.support.impostor import Impostor
 from tests.support.official import OfficialPage, World, serve_site
 from tests.support.person import AtThePages
 from tests.support.sshd import SshServer
@@ -33,6 +33,7 @@ from tests.support.sshd import SshServer
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 MIB = 1024 * 1024
+PROVED_S = 2.5  # longer than a proof counts
 
 # Speaks to the extension as the SDK does, with any words; the answers to one request, in order.
 SPEAK = """
@@ -121,20 +122,17 @@ async def grant(page: OfficialPage, person: AtThePages, path: Path) -> str:
 # Pairing -----------------------------------------------------------------------------------------
 
 
-async def test_pairing_shows_one_code_on_both_sides(scene: Scene, unpaired: ExtensionBrowser) -> None:
+async def test_pairing_takes_the_code_that_the_helper_shows(scene: Scene, unpaired: ExtensionBrowser) -> None:
     for scheme in ("light", "dark"):
         popup = await unpaired.popup(color_scheme=scheme)
         await expect(popup.get_by_role("heading", name="Not paired")).to_be_visible()
         await screenshot(popup, f"extension-popup-unpaired-{scheme}")
     window = await unpaired.pairing()
     await window.set_viewport_size({"width": 420, "height": 440})
-    code = await window.locator("#code").inner_text()
     for scheme in ("light", "dark"):
         await window.emulate_media(color_scheme=scheme)  # type: ignore[arg-type] # a literal in a loop
         await screenshot(window, f"extension-pairing-{scheme}")
-    assert code in await window.title()
-    question = await scene.person.allow()
-    assert code in question
+    question = await scene.person.allow(first=lambda text: enter_code(window, code_in(text).lower()))
     assert unpaired.origin in question
     await expect(window.get_by_role("heading", name="Paired")).to_be_visible()
     await screenshot(window, "extension-pairing-done")
@@ -155,6 +153,49 @@ async def test_a_pairing_that_the_user_refuses_leaves_nothing(
     await screenshot(window, "extension-pairing-refused")
     assert await window.evaluate("chrome.storage.local.get()") == {}
     assert await window.locator("#code").is_hidden()
+
+
+async def test_a_yes_in_the_helper_pairs_nothing_without_the_code(
+    scene: Scene, unpaired: ExtensionBrowser
+) -> None:
+    pairings = scene.helper.home / "state" / "extensions.json"
+    window = await unpaired.pairing()
+    paired = pairings.read_text()
+    await scene.person.allow()
+    await try_code(window, "222-222")
+    await expect(window.get_by_text("That is not the code.")).to_be_visible()
+    await screenshot(window, "extension-pairing-wrong")
+    for _ in range(2):
+        await try_code(window, "222-222")
+    await expect(window.get_by_role("heading", name="Not paired")).to_be_visible()
+    assert await window.evaluate("chrome.storage.local.get()") == {}
+    assert pairings.read_text() == paired
+
+
+async def test_three_wrong_codes_take_the_question_away(scene: Scene, unpaired: ExtensionBrowser) -> None:
+    window = await unpaired.pairing()
+    asked = await scene.browser.new_page()
+    await asked.goto(await scene.helper.opened("/ask/"))
+    await asked.locator("#question").wait_for()
+    for _ in range(3):
+        await try_code(window, "222-222")
+    await asked.locator("#over").wait_for()
+    await asked.context.close()
+    await expect(window.get_by_role("heading", name="Not paired")).to_be_visible()
+
+
+async def test_who_only_holds_the_port_is_not_paired_with(scene: Scene, unpaired: ExtensionBrowser) -> None:
+    async with helper_replaced(scene) as impostor:
+        window = await unpaired.pairing()
+        await impostor.told("/extension/pair")  # and it said yes at once
+        for _ in range(3):
+            await expect(window.locator("#code")).to_be_visible()
+            await try_code(window, "222-222")
+        await expect(window.get_by_role("heading", name="Not paired")).to_be_visible()
+        assert await window.evaluate("chrome.storage.local.get()") == {}
+        assert impostor.codes  # it knew the code, and had no window to show it in
+        shown = await window.locator("body").inner_text()
+        assert not [code for code in impostor.codes if code in shown]
 
 
 async def test_closing_the_window_takes_the_question_away(scene: Scene, unpaired: ExtensionBrowser) -> None:
@@ -307,10 +348,12 @@ async def test_a_page_survives_the_helpers_end_and_nobody_else_gets_the_key(
     popup = await scene.chromium.popup(color_scheme="dark")
     await expect(popup.get_by_role("heading", name="The helper is not running")).to_be_visible()
     await screenshot(popup, "extension-popup-stopped-dark")
-    async with impostor(port) as calls:
+    async with Impostor.at(port) as impostor:
         await expect(popup.get_by_role("heading", name="Not paired")).to_be_visible(timeout=WAIT_MS)
-    assert any(path == "/extension/hello" for path, _ in calls)
-    assert not [path for path, headers in calls if "Authorization" in headers or PAGE_HEADER in headers]
+        await impostor.told("/extension/hello")
+    secret = (await popup.evaluate("chrome.storage.local.get()"))["pairing"]["secret"]
+    assert not [call for call in impostor.calls if secret in call.everything]
+    assert {call.path for call in impostor.calls} <= {"/extension/hello", "/v5/connect/info/ping"}
     await scene.helper.start()
     await page.until("client.connect.getStatus() === 'RUNNING'")
     await expect(popup.get_by_role("heading", name="Paired and running")).to_be_visible()
@@ -320,23 +363,33 @@ async def test_a_page_survives_the_helpers_end_and_nobody_else_gets_the_key(
 
 
 @asynccontextmanager
-async def impostor(port: int) -> AsyncIterator[list[tuple[str, dict[str, str]]]]:
-    """A program that took over the helper's port and says yes to everything; yields what it is told."""
-    calls: list[tuple[str, dict[str, str]]] = []
-
-    async def agree(request: web.Request) -> web.Response:
-        calls.append((request.path, dict(request.headers)))
-        return web.json_response({"proof": "0" * 64, "token": "x", "version": "9.9.9"})
-
-    app = web.Application()
-    app.router.add_route("*", "/{path:.*}", agree)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.2)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", port).start()
+async def helper_replaced(scene: Scene) -> AsyncIterator[Impostor]:
+    """The helper ended, and another program holds its port."""
+    port = scene.helper.port
+    await scene.helper.stop()
     try:
-        yield calls
+        async with Impostor.at(port) as impostor:
+            yield impostor
     finally:
-        await runner.cleanup()
+        await scene.helper.start()
+
+
+async def test_what_a_page_says_is_for_the_helper_that_proved_itself_a_moment_ago(scene: Scene) -> None:
+    """The page's passwords go to nobody who took the port while no request told of the helper's end."""
+    page = await scene.chromium.context.new_page()
+    await page.goto(scene.site)  # which asks nothing by itself
+    assert (await speak(page, "GET", "/connect/info/ping"))[0] == 200
+    await asyncio.sleep(PROVED_S)  # the badge has looked, too
+    async with helper_replaced(scene) as impostor:
+        await asyncio.sleep(PROVED_S)  # now no proof counts any more
+        password = "the password of the page"
+        body = {"transfer_specs": [{"transfer_spec": {"remote_password": password}}]}
+        request = {"request_id": 5, "method": "POST", "uri_reference": "/connect/transfers/start"}
+        answers = await page.evaluate(SPEAK, {**request, "body": json.dumps(body)})
+        assert answers[0]["status"] == 401
+        await impostor.told("/extension/hello")
+        assert not [call for call in impostor.calls if password in call.everything]
+    await page.close()
 
 
 # Hostile pages -----------------------------------------------------------------------------------
@@ -424,10 +477,10 @@ async def test_forged_headers_and_forged_answers_gain_nothing(scene: Scene, page
     url = f"{scene.helper.base_url}/v5/connect/windows/select-open-file-dialog/"
     assert await hostile.evaluate(forged, [url, page.origin]) == [[401, "not_paired"]] * 3
     asks = """async (url) => {
-      const body = JSON.stringify({ key_hash: "a".repeat(64), browser: "Chromium" });
+      const body = JSON.stringify({ commitment: "a".repeat(64) });
       return (await fetch(url, { method: "POST", body })).status;
     }"""
-    assert await hostile.evaluate(asks, f"{scene.helper.base_url}/extension/pair") == 403
+    assert await hostile.evaluate(asks, f"{scene.helper.base_url}/extension/pair/begin") == 403
     # What the hostile page says in the extension's name, only that page hears.
     await hostile.evaluate(
         """() => {

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.browser import launch
+from tests.support.extension import code_in
 from tests.support.firefox import Firefox, firefox
 from tests.support.helper import Helper
 from tests.support.official import ROOT, serve_site
@@ -48,10 +49,15 @@ async def test_a_page_in_the_default_set_up_works_in_firefox(tmp_path: Path, pac
         await page.go(f"{page.extension}/popup.html")
         await page.until("document.documentElement.dataset.state === 'unpaired'")
         await page.go(f"{page.extension}/pair.html")
-        await page.until("document.getElementById('code').textContent")
-        code = await page.evaluate("document.getElementById('code').textContent")
-        question = await person.allow()
-        assert code in question
+        await page.until("!document.getElementById('asking').hidden")
+
+        async def enter(question: str) -> None:
+            code = json.dumps(code_in(question))
+            await page.evaluate(f"document.getElementById('code').value = {code}")
+            await page.evaluate("document.getElementById('asking').requestSubmit()")
+            await page.until("document.getElementById('title').textContent.startsWith('The code is right')")
+
+        question = await person.allow(first=enter)
         assert page.extension in question
         assert "Firefox" in question
         await page.until("document.getElementById('title').textContent === 'Paired'")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -20,6 +21,27 @@ WAIT_MS = 30_000
 BADGE_SHOWS = """async (text) => {
   while (await chrome.action.getBadgeText({}) !== text) await new Promise((next) => setTimeout(next, 100));
 }"""
+
+
+CODE = re.compile(r"\b[2-9A-HJ-NP-Z]{3}-[2-9A-HJ-NP-Z]{3}\b")
+
+
+def code_in(question: str) -> str:
+    """The code that the helper shows in its question."""
+    (code,) = CODE.findall(question)
+    return str(code)
+
+
+async def enter_code(window: Page, code: str) -> None:
+    """Type a code into the pairing window, which takes it."""
+    await try_code(window, code)
+    await window.get_by_role("heading", name="The code is right").wait_for()
+
+
+async def try_code(window: Page, code: str) -> None:
+    """Type a code into the pairing window."""
+    await window.locator("#code").fill(code)
+    await window.get_by_role("button", name="Continue").click()
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +75,7 @@ class ExtensionBrowser:
         return page
 
     async def pairing(self) -> Page:
-        """Press "Pair" in the popup; the window that opens, once it shows its code."""
+        """Press "Pair" in the popup; the window that opens, once it asks for the code."""
         popup = await self.popup()
         async with self.context.expect_page() as opening:
             await popup.locator("#pair").click()
@@ -65,7 +87,7 @@ class ExtensionBrowser:
     async def pair(self, person: AtThePages) -> None:
         """Pair it with the helper, the person agreeing."""
         window = await self.pairing()
-        await person.allow()
+        await person.allow(first=lambda question: enter_code(window, code_in(question)))
         await window.get_by_role("heading", name="Paired").wait_for()
         await window.close()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Protocol
 
@@ -101,11 +102,16 @@ class AtThePages:
         await page.locator("#cancel").click()
         await self._over(page)
 
-    async def allow(self, *, always: bool = False) -> str:
+    async def allow(
+        self, *, always: bool = False, first: Callable[[str], Awaitable[None]] | None = None
+    ) -> str:
+        """Say yes to the next question; `first` gets its text, and is done before."""
         page = await self._open("/ask/")
         if always:
             await page.locator("#remember").check()
         text = await page.locator("main").inner_text()
+        if first:
+            await first(text)
         await page.locator("#accept:enabled").click()
         await self._over(page)
         return text

@@ -2,7 +2,7 @@
 
 import { Badge, showTrouble } from "./badge.js";
 import { Connection, Unreachable } from "./helper.js";
-import { guardKey, onNewKey } from "./key.js";
+import { guardPairing, onNewPairing } from "./pairing.js";
 import { PageLink } from "./page-link.js";
 
 const AWAKE_MS = 20_000; // browsers end a worker that used no interface of theirs for 30 s
@@ -56,8 +56,8 @@ chrome.runtime.onConnect.addListener((port) => {
   port.onDisconnect.addListener(() => link.end());
 });
 
-onNewKey(() => {
+onNewPairing(() => {
   connection.forget();
   badge.touch();
 });
-void guardKey();
+void guardPairing();

@@ -1,13 +1,17 @@
 // Finding the helper on this computer and calling it.
 
-import { hashOf, helperProof, newNonce, storedKey } from "./key.js";
+import { Greeting, storedPairing } from "./pairing.js";
 
 const FIRST_PORT = 33003;
 const PORTS = Array.from({ length: 20 }, (_, index) => FIRST_PORT + index);
 const PROBE_MS = 3_000; // a port that takes the connection and stays silent must not hold up the others
 const LOOK_AGAIN_MS = 500; // a page can ask as often as it likes
+const PROVED_MS = 2_000; // the helper may end at any time, and another program take its port
 
 /** @typedef {"stopped" | "unpaired"} Reason */
+/** @typedef {import("./pairing.js").Pairing} Pairing */
+/** @typedef {{ greeting: Greeting, run: string }} Proved whom the helper at that port answered rightly */
+/** @typedef {{ port: number, token: string, run: string, pairing: Pairing, provedAt: number }} Session */
 
 /** No helper, or none that knows this extension. */
 export class Unreachable extends Error {
@@ -46,16 +50,18 @@ export async function anyHelper() {
 }
 
 /**
+ * Whether the paired helper is at a port. Whoever else is there hears an id and a nonce, which help with no proof.
  * @param {number} port
- * @param {string} keyHash
- * @returns {Promise<"proved" | "stranger" | "nothing">} whether the paired helper is there, another, or none
+ * @param {Pairing} pairing
+ * @returns {Promise<Proved | "stranger" | "nothing">} the latter two when another answers, or none
  */
-export async function lookAt(port, keyHash) {
-  const nonce = newNonce();
+async function lookAt(port, pairing) {
+  const greeting = new Greeting(pairing, port);
   try {
-    const response = await post(port, "/extension/hello", { key_hash: keyHash, nonce }, { signal: AbortSignal.timeout(PROBE_MS) });
-    const { proof } = await response.json();
-    if (response.ok && proof === await helperProof(keyHash, nonce, port)) return "proved";
+    const body = { pairing: pairing.id, nonce: greeting.nonce };
+    const response = await post(port, "/extension/hello", body, { signal: AbortSignal.timeout(PROBE_MS) });
+    const { run, proof } = await response.json();
+    if (response.ok && proof === await greeting.helperProof(run)) return { greeting, run };
     return "stranger";
   } catch {
     return "nothing";
@@ -63,31 +69,52 @@ export async function lookAt(port, keyHash) {
 }
 
 /**
- * @param {string} keyHash
- * @returns {Promise<number>} where the paired helper is, as soon as it has proved itself: others may stay silent
+ * Open a session with the helper that proved itself.
+ * @param {Proved} proved
+ * @returns {Promise<Response>}
+ */
+async function openSession({ greeting, run }) {
+  const proof = await greeting.extensionProof(run);
+  return post(greeting.port, "/extension/session", { pairing: greeting.pairing.id, nonce: greeting.nonce, proof });
+}
+
+/**
+ * The end of a pairing: each side proves that it has the secret.
+ * @param {number} port
+ * @param {Pairing} pairing
+ * @returns {Promise<Response | null>} the helper's answer; null when what answers is not the helper
+ */
+export async function confirmPairing(port, pairing) {
+  const seen = await lookAt(port, pairing);
+  return typeof seen === "string" ? null : openSession(seen).catch(() => null);
+}
+
+/**
+ * @param {Pairing} pairing
+ * @returns {Promise<Proved>} the paired helper, as soon as it has proved itself: others may stay silent
  * @throws {Unreachable}
  */
-async function findProved(keyHash) {
+async function findProved(pairing) {
   let reason = /** @type {Reason} */ ("stopped");
   const looks = PORTS.map(async (port) => {
-    const seen = await lookAt(port, keyHash);
+    const seen = await lookAt(port, pairing);
     if (seen === "stranger") reason = "unpaired";
-    if (seen !== "proved") throw new Error(seen);
-    return port;
+    if (typeof seen === "string") throw new Error(seen);
+    return seen;
   });
   return Promise.any(looks).catch(() => { throw new Unreachable(reason); });
 }
 
 /** The way to the paired helper: found once, found again when it was lost. */
 export class Connection {
-  /** @type {{ port: number, token: string } | null} */
+  /** @type {Session | null} */
   #found = null;
-  /** @type {Promise<{ port: number, token: string }> | null} */
+  /** @type {Promise<Session> | null} */
   #looking = null;
   /** @type {{ until: number, reason: Reason } | null} */
   #failure = null;
 
-  /** Look anew: another key is kept. */
+  /** Look anew: another pairing is kept. */
   forget() {
     this.#found = null;
     this.#failure = null;
@@ -126,7 +153,7 @@ export class Connection {
   }
 
   /**
-   * @param {(found: { port: number, token: string }) => Promise<Response>} ask
+   * @param {(found: Session) => Promise<Response>} ask
    * @param {AbortSignal} [signal]
    */
   async #call(ask, signal) {
@@ -138,7 +165,7 @@ export class Connection {
   }
 
   /**
-   * @param {(found: { port: number, token: string }) => Promise<Response>} ask
+   * @param {(found: Session) => Promise<Response>} ask
    * @param {AbortSignal} [signal]
    */
   async #once(ask, signal) {
@@ -154,7 +181,7 @@ export class Connection {
 
   /** Make sure that the paired helper is there, or was a moment ago. @throws {Unreachable} */
   async reach() {
-    if (this.#found) return this.#found;
+    if (this.#found && Date.now() < this.#found.provedAt + PROVED_MS) return this.#found;
     if (this.#failure && Date.now() < this.#failure.until) throw new Unreachable(this.#failure.reason);
     this.#looking ??= this.#look().finally(() => { this.#looking = null; });
     try {
@@ -166,13 +193,21 @@ export class Connection {
     return this.#found;
   }
 
+  /** The helper known so far, if it is still there; else the one that is found. */
   async #look() {
-    const key = await storedKey();
-    if (!key) throw new Unreachable("unpaired");
-    const keyHash = await hashOf(key);
-    const port = await findProved(keyHash);
-    const response = await post(port, "/extension/session", {}, { bearer: key }).catch(() => null);
+    const known = this.#found;
+    const seen = known && await lookAt(known.port, known.pairing);
+    if (known && known === this.#found && seen && typeof seen !== "string" && seen.run === known.run) {
+      known.provedAt = Date.now();
+      return known;
+    }
+    this.#found = null;
+    const pairing = await storedPairing();
+    if (!pairing) throw new Unreachable("unpaired");
+    const proved = await findProved(pairing);
+    const response = await openSession(proved).catch(() => null);
     if (!response?.ok) throw new Unreachable("stopped");
-    return { port, token: (await response.json()).token };
+    const { greeting, run } = proved;
+    return { port: greeting.port, token: await greeting.token(run), run, pairing, provedAt: Date.now() };
   }
 }

@@ -2,7 +2,7 @@
 
 import { showRunning } from "./badge.js";
 import { Connection, Unreachable, anyHelper } from "./helper.js";
-import { storedKey } from "./key.js";
+import { storedPairing } from "./pairing.js";
 
 const LOOK_MS = 2_000;
 const PAIR_WINDOW = { width: 440, height: 560 };
@@ -25,7 +25,7 @@ async function look() {
     return { state: "paired", running: await connection.running() };
   } catch (error) {
     if (!(error instanceof Unreachable)) throw error;
-    if (await storedKey()) return { state: error.reason, running: 0 };
+    if (await storedPairing()) return { state: error.reason, running: 0 };
     return { state: await anyHelper() ? "unpaired" : "stopped", running: 0 };
   }
 }
