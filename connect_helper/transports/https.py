@@ -44,7 +44,7 @@ from connect_helper.transports.http_notes import UploadNotes
 from connect_helper.transports.http_ranges import FILES, RangeClient
 from connect_helper.transports.http_sending import PartSender
 from connect_helper.transports.http_upload import Span, Upload, UploadPart
-from connect_helper.transports.tus_client import TusClient
+from connect_helper.transports.tus_client import TusClient, UploadGone
 
 FOLDERS: Final = "/fallback/v1/folders"
 
@@ -204,7 +204,11 @@ class HttpTransport:
                 await asyncio.to_thread(self._notes.put, item.partial, list(upload.parts))
             return part
 
-        await self._parts.send(item, upload, begin)
+        try:
+            await self._parts.send(item, upload, begin)
+        except UploadGone:
+            await self._drop(upload, item.partial)
+            raise
         item.arrived = Facts("file", upload.offset, 0)
 
     async def _begun(self, item: SendItem) -> Upload:
@@ -237,13 +241,17 @@ class HttpTransport:
         if upload is None or upload.digest is None:
             raise _not_over_http(partial)
         if self._tus.offer.joins:
-            await self._tus.join(
-                [part.address for part in upload.parts],
-                self._relative(target),
-                sha256=upload.digest.hexdigest(),
-                mtime_ns=upload.mtime_ns,
-                fresh=how != "replace",
-            )
+            try:
+                await self._tus.join(
+                    [part.address for part in upload.parts],
+                    self._relative(target),
+                    sha256=upload.digest.hexdigest(),
+                    mtime_ns=upload.mtime_ns,
+                    fresh=how != "replace",
+                )
+            except UploadGone:
+                await self._drop(upload, partial)
+                raise
         await self._forget(partial)
 
     def is_new(self, folder: bytes) -> bool:

@@ -14,12 +14,19 @@ from typing import Final
 
 from connect_helper.errors import ConnectionLost, TargetError
 from connect_helper.transports.base import RateLimiter
-from connect_helper.transports.http_connection import HttpConnection, refusal
+from connect_helper.transports.http_connection import HttpConnection, reason_of, refusal
 
 UPLOADS: Final = "/fallback/v1/uploads"
 _VERSION: Final = {"Tus-Resumable": "1.0.0"}
 _STREAM: Final = {**_VERSION, "Content-Type": "application/offset+octet-stream"}
 _WRITE: Final = 256 * 1024  # bytes handed to the connection at once
+
+
+class UploadGone(ConnectionLost):
+    """The server no longer knows an upload, or has lost its bytes: the file is sent from the start."""
+
+    def __init__(self) -> None:
+        super().__init__("The server lost what was sent; start the transfer again to send it anew.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +90,7 @@ class TusClient:
     async def append(self, upload: str, offset: int, piece: bytes, sha256: bytes, name: bytes) -> int | None:
         """Send `piece`; returns the new offset, None when HEAD has to tell how far the server got.
 
-        `sha256` is the piece's digest.
+        `sha256` is the piece's digest. Raises UploadGone.
         """
         headers = {**_STREAM, "Upload-Offset": str(offset), "Content-Length": str(len(piece))}
         if self.offer.compares:
@@ -91,6 +98,8 @@ class TusClient:
         async with self._http.request("PATCH", upload, headers=headers, data=self._paced(piece)) as answer:
             if answer.status in (408, 409, 423, 460):
                 return None
+            if answer.status in (404, 410):
+                raise UploadGone
             if answer.status != 204:
                 raise await refusal(answer, "target", name)
             return _number(answer.headers.get("Upload-Offset"))
@@ -109,7 +118,8 @@ class TusClient:
     ) -> None:
         """Give finished parts their name, `path` below the token's destination.
 
-        Raises AlreadyExists (only with `fresh`, or where the account replaces nothing), ChecksumMismatch.
+        Raises AlreadyExists (only with `fresh`, or where the account replaces nothing), ChecksumMismatch,
+        UploadGone when the server does not know the parts, TargetDenied for a path the token does not open.
         """
         metadata = {"path": path, "filename": path, "sha256": sha256.encode()}
         if mtime_ns is not None:
@@ -119,8 +129,11 @@ class TusClient:
         if fresh:
             headers["If-None-Match"] = "*"
         async with self._http.request("POST", UPLOADS, headers=headers, long=True) as answer:
-            if answer.status != 201:
-                raise await refusal(answer, "target", path)
+            if answer.status == 201:
+                return
+            if answer.status in (404, 410) and await reason_of(answer) != "not_found":
+                raise UploadGone
+            raise await refusal(answer, "target", path)
 
     async def drop(self, upload: str, name: bytes) -> None:
         """Give an upload up; fine when the server does not know it, or has no way to be told."""

@@ -51,6 +51,20 @@ KILLS = int(os.environ.get("KILLS", "3"))
 SIZES = {"sftp": 24_000_001, "https": 24_000_001, "https in parts": 70_000_001}
 FORGOTTEN = 1024 * 1024  # bytes a server may lose
 START_S = 60
+DIES_AFTER_PUBLISHING = """
+import os, signal, sys
+from connect_helper.cli import main
+from connect_helper.server.http import uploads
+
+published = uploads.publish_upload
+
+def publish_and_die(*arguments):
+    published(*arguments)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+uploads.publish_upload = publish_and_die
+sys.exit(main())
+"""
 
 
 @dataclass(slots=True)
@@ -66,9 +80,10 @@ class Mortal:
     def docroot(self) -> Path:
         return self.folder / "files"
 
-    async def start(self) -> None:
+    async def start(self, *, dies_after_publishing: bool = False) -> None:
+        command = (sys.executable, "-c", DIES_AFTER_PUBLISHING) if dies_after_publishing else (COMMAND,)
         self.process = await asyncio.create_subprocess_exec(
-            COMMAND,
+            *command,
             *("server", "run", "--config", self.folder / "server.toml"),
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.DEVNULL,
@@ -196,3 +211,34 @@ async def test_a_server_killed_in_mid_upload_loses_nothing(
     assert len(left) <= (0 if way == "sftp" else KILLS * (1 if way == "https" else LANES))
     assert all(name.startswith("part.") and name.endswith(".partial") for name in left), left
     oracle.nothing_kept(folders.state / "resume" / "http")
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("way", ["https", "https in parts"])
+async def test_a_server_killed_before_it_noted_a_delivered_file_says_so_afterwards(
+    way: str, server: Mortal, folders: Folders, tmp_path: Path
+) -> None:
+    await server.kill()
+    await server.start(dies_after_publishing=True)
+    source, target = tmp_path / "film", server.docroot / "in" / "film"
+    source.write_bytes(noise(SIZES[way]))
+    preferences = PreferencesStore(folders)
+    preferences.change({"retry_attempts": 100, "certificates_file": str(server.folder / "certificate.pem")})
+    async with (
+        port_of(server, way) as port,
+        real_manager(folders, preferences=preferences) as transfers,
+    ):
+        work = plan(server, way, source, folders.state / "resume", port)
+        transfer = await transfers.submit(replace(request(), plan=work))
+        await until(target.exists, "the name")
+        assert server.process is not None
+        await server.process.wait()
+        await server.start()
+        await until(lambda: transfer.status in (Status.WILL_RETRY, *FINAL), "a new try")
+        if transfer.status is Status.WILL_RETRY:
+            await transfers.resume(transfer.id)
+        await until(lambda: transfer.status in FINAL, "an end")
+        assert (transfer.status, transfer.error_desc) == (Status.COMPLETED, "")
+        assert transfer.bytes_written == SIZES[way]
+    assert target.read_bytes() == source.read_bytes()
+    assert [path.name for path in target.parent.iterdir()] == ["film"]

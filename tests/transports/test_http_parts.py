@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 
-from connect_helper.errors import ConnectError, SourceChanged
+from connect_helper.errors import ConnectError, ConnectionLost, SourceChanged
 from connect_helper.transports import http_connection, http_ranges, http_sending, http_upload
 from connect_helper.transports.base import BlockHashes, SendItem
 from connect_helper.transports.rate import TokenBucket
@@ -47,6 +48,19 @@ def far_away(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, "PART", part)
     monkeypatch.setattr(http_sending, "PIECE", MIB // 2)
     monkeypatch.setattr(http_ranges, "SMALLEST_PART", MIB // 4)
+
+
+class Losing(Memory):
+    """A source in whose middle the server's folder disappears."""
+
+    def __init__(self, content: bytes, folder: Path) -> None:
+        super().__init__(content)
+        self._folder = folder
+
+    def read(self, offset: int, length: int) -> bytes:
+        if offset >= SIZE // 2 and self._folder.exists():
+            shutil.rmtree(self._folder, ignore_errors=True)
+        return super().read(offset, length)
 
 
 def going_on(content: bytes, partial: bytes, offset: int) -> SendItem:
@@ -199,3 +213,60 @@ async def test_a_file_that_changes_between_two_parts_is_never_put_together(
         with pytest.raises(SourceChanged):
             await running
     assert noise(SIZE).startswith(bytes(target.content))
+
+
+@pytest.mark.usefixtures("far_away")
+@pytest.mark.parametrize("lost", ["while sending", "before the name"])
+async def test_what_the_server_lost_is_sent_anew(
+    far: FarEnd, proxy: FaultProxy, tmp_path: Path, lost: str
+) -> None:
+    content = noise(SIZE)
+
+    async def lose() -> None:
+        for upload in (far.docroot / "in").iterdir():
+            upload.unlink()
+
+    async with open_http(proxy.port, far.token("send", "in"), tmp_path, sends=True, root=b"in") as transport:
+        item, _ = sending(content, b"in/film.partial")
+        if lost == "before the name":
+            await transport.send(item)
+            await lose()
+            with pytest.raises(ConnectionLost):
+                await transport.publish(item.partial, b"in/film", "replace")
+        else:
+            # A folder that is gone takes the unfinished file with it.
+            source = item.source
+            item.source = Losing(content, far.docroot / "in")
+            with pytest.raises(ConnectionLost):
+                await transport.send(item)
+            item.source = source
+        assert await transport.facts(item.partial) is None
+        again, _ = sending(content, b"in/film.partial")
+        await transport.send(again)
+        await transport.publish(again.partial, b"in/film", "replace")
+    assert (far.docroot / "in" / "film").read_bytes() == content
+    assert far.names() == ["in/", "in/film"]
+
+
+async def test_a_lost_answer_about_joined_parts_is_asked_for_again(
+    far: FarEnd, proxy: FaultProxy, tmp_path: Path, far_away: None
+) -> None:
+    content = noise(SIZE)
+    token = far.token("send", "in")
+    async with open_http(proxy.port, token, tmp_path, sends=True, root=b"in") as transport:
+        item, _ = sending(content, b"in/film.partial")
+        await transport.send(item)
+        notes = {file: file.read_bytes() for file in tmp_path.rglob("http/*") if file.is_file()}
+        assert notes
+        await transport.publish(item.partial, b"in/film", "replace")
+    for file, note in notes.items():  # as after a line that broke before the answer came
+        file.write_bytes(note)
+    async with open_http(proxy.port, token, tmp_path, sends=True, root=b"in") as transport:
+        facts = await transport.facts(item.partial)
+        assert facts is not None
+        assert facts.size == SIZE
+        again = going_on(content, item.partial, SIZE)
+        await transport.send(again)
+        await transport.publish(item.partial, b"in/film", "replace")
+    assert (far.docroot / "in" / "film").read_bytes() == content
+    assert far.names() == ["in/", "in/film"]

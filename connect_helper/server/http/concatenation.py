@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
 from typing import Final
 
 from connect_helper.server.http.callers import Caller
-from connect_helper.server.http.problems import Problem, bad_request
+from connect_helper.server.http.problems import Problem, bad_request, no_such_upload
 from connect_helper.server.http.upload_disk import split, upload_target
 from connect_helper.server.http.upload_records import UploadRecord
 from connect_helper.server.http.uploads import Creation, Uploads
@@ -26,16 +26,22 @@ STEP: Final = 32 * 1024 * 1024  # bytes between two looks at whether the request
 async def concatenate(uploads: Uploads, caller: Caller, wish: Creation) -> UploadRecord:
     """Make one file of `wish.parts`, in that order. Raises Problem; the parts are kept then.
 
-    Joining may outlast a client's patience: asked once more for what is done already, it says so.
+    Joining may outlast a client's patience, or the server: asked once more for what is done already, it says
+    so.
     """
-    if (done := await _done_before(uploads, caller, wish)) is not None:
-        return done
+    if (before := await _begun_before(uploads, caller, wish)) is not None and before.done:
+        return await _tidied(uploads, caller, before)
     async with AsyncExitStack() as held:
         parts: list[UploadRecord] = []
         for part_id in sorted(wish.parts):  # one order for all, or two requests could wait for each other
             record, _ = await held.enter_async_context(uploads.held(caller, part_id))
             parts.append(record)
         parts.sort(key=lambda record: wish.parts.index(record.id))
+        if (before := await _begun_before(uploads, caller, wish)) is not None:
+            if before.done or await uploads.published(caller, before):
+                done = before if before.done else await uploads.finish(caller, before)
+                return await _tidied(uploads, caller, done)
+            await uploads.forget_record(before)  # its bytes are those of the parts
         lengths = [_complete_length(record) for record in parts]
         if wish.length is not None and wish.length != sum(lengths):
             raise bad_request("The Upload-Length of a final upload must be that of its parts, or missing.")
@@ -47,18 +53,41 @@ async def concatenate(uploads: Uploads, caller: Caller, wish: Creation) -> Uploa
             raise
 
 
-async def _done_before(uploads: Uploads, caller: Caller, wish: Creation) -> UploadRecord | None:
+async def _begun_before(uploads: Uploads, caller: Caller, wish: Creation) -> UploadRecord | None:
+    """The final upload that an earlier request began to make of the same parts, done or not."""
     first = await uploads.find(caller, wish.parts[0])
-    if first.kind != "partial" or not first.done:
+    if first.kind != "partial" or not first.parts:
         return None
-    whole = await uploads.find(caller, first.parts[0])
+    try:
+        whole = await uploads.find(caller, first.parts[0])
+    except Problem:
+        if first.done:
+            raise
+        return None
     target = upload_target(caller, wish.metadata.path, "final")
     return whole if whole.parts == wish.parts and split(whole.path) == target else None
 
 
+async def _tidied(uploads: Uploads, caller: Caller, whole: UploadRecord) -> UploadRecord:
+    """Let go of the parts of a file that has its name; returns `whole`.
+
+    They are remembered for as long as the whole is, and lead to it: who did not hear the answer asks how far
+    each part has come, and then for the same whole.
+    """
+    first = await uploads.find(caller, whole.parts[0])
+    if not first.done:
+        for part_id in reversed(whole.parts):  # the first one's note says that the others are written
+            with suppress(Problem):  # gone already
+                part = await uploads.find(caller, part_id)
+                await uploads.part_used(caller, part, whole)
+    return whole
+
+
 def _complete_length(record: UploadRecord) -> int:
-    if record.kind != "partial" or record.done:
+    if record.kind != "partial":
         raise bad_request("An upload named in Upload-Concat is no partial one.")
+    if record.done:  # its bytes are in another file
+        raise no_such_upload()
     if record.length is None or record.offset != record.length:
         raise Problem(409, "part_unfinished", "A part of the file has not been sent whole yet.")
     return record.length
@@ -71,6 +100,26 @@ async def _join(
     parts: Sequence[UploadRecord],
     lengths: Sequence[int],
 ) -> UploadRecord:
+    try:
+        at = await _lengthen_first(uploads, caller, parts, lengths)
+    except FileNotFoundError:  # somebody removed a part's file
+        raise no_such_upload() from None
+    whole = replace(whole, partial=parts[0].partial, length=at, offset=at)
+    await uploads.note(whole)
+    await uploads.note(replace(parts[0], parts=(whole.id,)))
+    try:
+        finished = await uploads.finish(caller, whole)
+    except Problem:  # refused for good, and the first part's file is gone with it
+        for part in parts:
+            await uploads.forget(caller, part)
+        raise
+    return await _tidied(uploads, caller, finished)
+
+
+async def _lengthen_first(
+    uploads: Uploads, caller: Caller, parts: Sequence[UploadRecord], lengths: Sequence[int]
+) -> int:
+    """Add the other parts to the first one's file; returns its length in bytes."""
     first = path_of(parts[0])
     at = lengths[0]
     for part, length in zip(parts[1:], lengths[1:], strict=True):
@@ -79,19 +128,7 @@ async def _join(
             await uploads.on_disk(_append, caller.docroot, first, at, path_of(part), start, step)
             at += step
     await uploads.on_disk(_settle_length, caller.docroot, first, at)
-    whole = replace(whole, partial=parts[0].partial, length=at, offset=at)
-    await uploads.note(whole)
-    try:
-        finished = await uploads.finish(caller, whole)
-    except Problem:  # refused for good, and the first part's file is gone with it
-        for part in parts:
-            await uploads.forget(caller, part)
-        raise
-    for part in parts[1:]:
-        await uploads.forget(caller, part)
-    # Its file carries the final name now; the record leads those who ask again to the whole.
-    await uploads.note(replace(parts[0], done=True, parts=(finished.id,), expires_at=finished.expires_at))
-    return finished
+    return at
 
 
 def path_of(record: UploadRecord) -> DocPath:

@@ -101,15 +101,41 @@ def feed_piece(digest: Hash, docroot: Docroot, path: DocPath, start: int, length
         os.close(handle)
 
 
-def publish_upload(caller: Caller, record: UploadRecord) -> None:
-    target, unfinished = split(record.path), split(record.partial)
+def ready_to_publish(docroot: Docroot, record: UploadRecord) -> int:
+    """Give a complete file its time; returns its inode, by which it is known under its name too."""
+    unfinished = split(record.partial)
     if record.length == 0:
-        os.close(caller.docroot.open_write(unfinished, os.O_WRONLY | os.O_CREAT, 0o666))
-    elif caller.docroot.lstat(unfinished).st_size != record.length:
+        os.close(docroot.open_write(unfinished, os.O_WRONLY | os.O_CREAT, 0o666))
+    facts = docroot.lstat(unfinished)
+    if facts.st_size != record.length:
         raise content_wrong()
     if record.mtime_ns is not None:
-        caller.docroot.utime(unfinished, record.mtime_ns, record.mtime_ns)
+        docroot.utime(unfinished, record.mtime_ns, record.mtime_ns)
+    return facts.st_ino
+
+
+def publish_upload(caller: Caller, record: UploadRecord) -> None:
+    target, unfinished = split(record.path), split(record.partial)
     publish(caller.docroot, unfinished, target, replace=caller.access.may_overwrite)
+
+
+def published_before(docroot: Docroot, record: UploadRecord) -> bool:
+    """Whether the file got its name already, before the program was killed; it is durable then."""
+    if record.inode is None:
+        return False
+    target = split(record.path)
+    with suppress(FileNotFoundError, NotADirectoryError):
+        docroot.lstat(split(record.partial))
+        return False
+    try:
+        facts = docroot.lstat(target)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    if not stat.S_ISREG(facts.st_mode) or (facts.st_ino, facts.st_size) != (record.inode, record.length):
+        return False
+    docroot.fsync(target)
+    docroot.fsync(target[:-1])
+    return True
 
 
 def remove_partial(docroot: Docroot, record: UploadRecord) -> None:

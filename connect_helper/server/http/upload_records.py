@@ -18,7 +18,7 @@ from typing import Final, Literal
 from connect_helper.errors import Unavailable
 
 Kind = Literal["whole", "partial", "final"]
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 _CREATE: Final = """
 CREATE TABLE uploads (
@@ -38,11 +38,13 @@ CREATE TABLE uploads (
     parts TEXT NOT NULL,
     done INTEGER NOT NULL,
     expires_at REAL NOT NULL,
+    inode INTEGER,
     boot TEXT NOT NULL
 ) STRICT;
 CREATE INDEX uploads_by_account ON uploads (account, done);
 CREATE INDEX uploads_by_expiry ON uploads (expires_at);
 """
+_FROM_1: Final = "ALTER TABLE uploads ADD COLUMN inode INTEGER;"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +64,10 @@ class UploadRecord:
     sha256: bytes | None  # what the client says the content's digest is
     wants_digest: bool
     digest: bytes | None  # SHA-256 of what was received, once done
-    parts: tuple[str, ...]  # ids, of a final upload
+    parts: tuple[str, ...]  # ids, of a final upload; of its first part, the final one's
     done: bool
     expires_at: float  # seconds since 1970
+    inode: int | None = None  # of its file, once that is being brought under its name
 
     @property
     def complete(self) -> bool:
@@ -102,6 +105,8 @@ class UploadRecords:
         (version,) = self._database.execute("PRAGMA user_version").fetchone()
         if version == 0:
             self._database.executescript(f"BEGIN; {_CREATE} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
+        elif version == 1:
+            self._database.executescript(f"BEGIN; {_FROM_1} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
         elif version != SCHEMA_VERSION:
             raise sqlite3.DatabaseError(f"it was written by another version of this program, {version}")
 

@@ -43,6 +43,8 @@ from connect_helper.server.http.upload_disk import (
     partial_beside,
     prepare_target,
     publish_upload,
+    published_before,
+    ready_to_publish,
     remove_partial,
     size_of,
     split,
@@ -137,7 +139,7 @@ class Uploads:
             expires_at=self._clock() + self._limits.unfinished_s,
         )
         await self.note(record)
-        return await self.finish(caller, record) if record.complete and wish.kind == "whole" else record
+        return await self._finish_if_whole(caller, record)
 
     async def _check_room(self, caller: Caller, target: DocPath, length: int) -> None:
         count, _ = await self._listed(self._records.unfinished, caller.account)
@@ -185,9 +187,7 @@ class Uploads:
     async def state(self, caller: Caller, upload_id: str) -> UploadRecord:
         """Where an upload stands; a complete one without its name gets it first. Raises Problem."""
         async with self.held(caller, upload_id) as (record, _):
-            if record.complete and not record.done and record.kind == "whole":
-                return await self.finish(caller, record)
-            return record
+            return await self._finish_if_whole(caller, record)
 
     # Appending -----------------------------------------------------------------------------------------
 
@@ -218,11 +218,15 @@ class Uploads:
             room = (DEFERRED_LIMIT if record.length is None else record.length) - offset
             if body_length is not None and body_length > room:
                 raise too_long(record)
+            record = await self._finish_if_whole(caller, record)  # its file may have its name already
             if not record.done:
                 record = await self._receive(caller, record, hold, body, room, checksum)
-            if record.complete and not record.done and record.kind == "whole":
-                record = await self.finish(caller, record)
-            return record
+            return await self._finish_if_whole(caller, record)
+
+    async def _finish_if_whole(self, caller: Caller, record: UploadRecord) -> UploadRecord:
+        if record.complete and not record.done and record.kind == "whole":
+            return await self.finish(caller, record)
+        return record
 
     @staticmethod
     def _with_length(record: UploadRecord, length: int) -> UploadRecord:
@@ -308,23 +312,35 @@ class Uploads:
     # Ending --------------------------------------------------------------------------------------------
 
     async def finish(self, caller: Caller, record: UploadRecord) -> UploadRecord:
-        """Bring a complete upload under its name. Raises Problem; refused for good, the upload is gone."""
-        target, unfinished = split(record.path), split(record.partial)
+        """Bring a complete upload under its name. Raises Problem; refused for good, the upload is gone.
+
+        What is about to happen is noted first: killed before the end is noted, the next call finds the file
+        under its name and knows it for its own.
+        """
+        target, docroot = split(record.path), caller.docroot
         at, running = self._digests.pop(record.id, (-1, None))
         digest = running.digest() if running is not None and at == record.length else None
         with caller.file(target, "in") as file:
             try:
+                published = await self.on_disk(published_before, docroot, record)
                 if digest is None and record.wants_digest:
-                    digest = await self._digest_of(caller.docroot, unfinished, record.length or 0)
+                    whole = target if published else split(record.partial)
+                    digest = await self._digest_of(docroot, whole, record.length or 0)
                 if record.sha256 is not None and digest != record.sha256:
                     raise content_wrong()
-                await self.on_disk(publish_upload, caller, record)
+                if not published:
+                    record = replace(record, inode=await self.on_disk(ready_to_publish, docroot, record))
+                    await self.note(record)
+                    await self.on_disk(publish_upload, caller, record)
             except Problem:
                 await self.forget(caller, record)
                 raise
             except FileExistsError:
                 await self.forget(caller, record)
                 raise already_exists() from None
+            except FileNotFoundError:
+                await self.forget(caller, record)
+                raise no_such_upload() from None
             except IsADirectoryError as error:
                 await self.forget(caller, record)
                 raise problem_of(error) or denied() from None
@@ -346,10 +362,24 @@ class Uploads:
         async with self.held(caller, upload_id) as (record, _):
             await self.forget(caller, record)
 
+    async def published(self, caller: Caller, record: UploadRecord) -> bool:
+        """Whether the program was killed after the file of an upload got its name."""
+        return await self.on_disk(published_before, caller.docroot, record)
+
     async def forget(self, caller: Caller, record: UploadRecord) -> None:
         """Remove an upload and what came of it; a finished file stays."""
         self._digests.pop(record.id, None)
         await self.on_disk(remove_partial, caller.docroot, record)
+        await self.forget_record(record)
+
+    async def part_used(self, caller: Caller, part: UploadRecord, whole: UploadRecord) -> None:
+        """Remove the bytes of a part that are in the finished file `whole`, and remember whose they were."""
+        self._digests.pop(part.id, None)
+        await self.on_disk(remove_partial, caller.docroot, part)
+        await self.note(replace(part, done=True, parts=(whole.id,), expires_at=whole.expires_at))
+
+    async def forget_record(self, record: UploadRecord) -> None:
+        """Remove an upload whose bytes are those of others, and leave them."""
         await self._listed(self._records.remove, [record.id])
 
     async def sweep(self, open_docroot: Callable[[str], Docroot | None]) -> int:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
 import signal
+import sqlite3
 import sys
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
 import aiohttp
 import pytest
 
-from tests.support.http_far_end import FarEnd, begin, far_end, metadata, offset_of, send
+from tests.support.http_far_end import TUS, FarEnd, begin, far_end, metadata, offset_of, send
 
 SERVE = """
 import asyncio, sys
@@ -26,6 +29,18 @@ async def main():
         await asyncio.Event().wait()
 
 asyncio.run(main())
+"""
+DIES_AFTER_PUBLISHING = """
+import os, signal
+from connect_helper.server.http import uploads
+
+published = uploads.publish_upload
+
+def publish_and_die(*arguments):
+    published(*arguments)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+uploads.publish_upload = publish_and_die
 """
 
 
@@ -55,6 +70,100 @@ async def test_killed_in_mid_upload(tmp_path: Path, after: int) -> None:
     assert not (tmp_path / "ann/x").exists()
     async with far_end(tmp_path) as server, server.client(server.token("send")) as sender:
         await _go_on(server, sender, upload, content)
+
+
+@asynccontextmanager
+async def one_that_dies_publishing(folder: Path) -> AsyncIterator[aiohttp.ClientSession]:
+    """A client of a server that is killed as soon as a file has its name, before it is noted."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", DIES_AFTER_PUBLISHING + SERVE, folder, stdout=asyncio.subprocess.PIPE
+    )
+    assert process.stdout is not None
+    url, token = (await process.stdout.readline()).decode().split()
+    async with aiohttp.ClientSession(url, headers={"Authorization": f"Bearer {token}"}) as sender:
+        yield sender
+    assert await process.wait() == -signal.SIGKILL
+
+
+def digest_of(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+@pytest.mark.parametrize("asks_first", [True, False])
+async def test_killed_between_the_name_and_the_note_of_it(tmp_path: Path, asks_first: bool) -> None:
+    content = os.urandom(1_000_000)
+    async with one_that_dies_publishing(tmp_path) as sender:
+        said = metadata(path="x", sha256=digest_of(content))
+        upload = await begin(sender, "x", len(content), {"Upload-Metadata": said})
+        with pytest.raises((aiohttp.ClientError, ConnectionError)):
+            await send(sender, upload, 0, content)
+    assert (tmp_path / "ann/x").read_bytes() == content
+    async with far_end(tmp_path) as server, server.client(server.token("send")) as sender:
+        if asks_first:
+            assert await offset_of(sender, upload) == len(content)
+        assert (await send(sender, upload, len(content), b"")).status == 204
+        assert server.names() == ["x"]
+
+
+@pytest.mark.parametrize("amount", [1, 3])
+async def test_killed_between_the_name_of_joined_parts_and_the_note_of_it(
+    tmp_path: Path, amount: int
+) -> None:
+    cuts = [os.urandom(100_000) for _ in range(amount)]
+    whole = {"path": "x", "sha256": digest_of(b"".join(cuts))}
+    async with one_that_dies_publishing(tmp_path) as sender:
+        parts = [await begin(sender, "x", len(cut), {"Upload-Concat": "partial"}) for cut in cuts]
+        for part, cut in zip(parts, cuts, strict=True):
+            assert (await send(sender, part, 0, cut)).status == 204
+        with pytest.raises((aiohttp.ClientError, ConnectionError)):
+            await join(sender, parts, whole)
+    async with far_end(tmp_path) as server, server.client(server.token("send")) as sender:
+        for _ in range(2):  # the answer may be lost again
+            assert (await join(sender, parts, whole)).status == 201
+        assert (server.docroot / "x").read_bytes() == b"".join(cuts)
+        assert server.names() == ["x"]
+
+
+async def test_another_file_under_the_name_is_not_taken_for_the_upload(tmp_path: Path) -> None:
+    content = os.urandom(1_000_000)
+    async with one_that_dies_publishing(tmp_path) as sender:
+        upload = await begin(sender, "x", len(content))
+        with pytest.raises((aiohttp.ClientError, ConnectionError)):
+            await send(sender, upload, 0, content)
+    (tmp_path / "ann/another").write_bytes(os.urandom(1_000_000))
+    (tmp_path / "ann/another").replace(tmp_path / "ann/x")
+    async with far_end(tmp_path) as server, server.client(server.token("send")) as sender:
+        for _ in range(2):
+            answer = await send(sender, upload, len(content), b"")
+            assert answer.status == 404
+            assert (await answer.json())["error"]["reason"] == "no_such_upload"
+
+
+async def test_the_list_of_an_earlier_version_is_gone_on_with(tmp_path: Path) -> None:
+    async with far_end(tmp_path) as server, server.client(server.token("send")) as sender:
+        upload = await begin(sender, "x", 4)
+        assert (await send(sender, upload, 0, b"ab")).status == 204
+    (file,) = [each for each in (tmp_path / "state").iterdir() if each.name.startswith("uploads")]
+    with closing(sqlite3.connect(file)) as database:
+        database.executescript("ALTER TABLE uploads DROP COLUMN inode; PRAGMA user_version = 1;")
+    async with far_end(tmp_path) as server, server.client(server.token("send")) as sender:
+        assert (await send(sender, upload, 2, b"cd")).status == 204
+        assert (server.docroot / "x").read_bytes() == b"abcd"
+
+
+async def join(
+    sender: aiohttp.ClientSession, parts: list[str], values: dict[str, str]
+) -> aiohttp.ClientResponse:
+    """Have parts joined to a file that must not be there yet."""
+    headers = {
+        **TUS,
+        "Upload-Concat": "final;" + " ".join(parts),
+        "Upload-Metadata": metadata(**values),
+        "If-None-Match": "*",
+    }
+    async with sender.post("/fallback/v1/uploads", headers=headers) as answer:
+        await answer.read()
+        return answer
 
 
 async def _go_on(server: FarEnd, sender: aiohttp.ClientSession, upload: str, content: bytes) -> None:
