@@ -32,7 +32,7 @@ from connect_helper.server.http.etags import etag_of
 from connect_helper.server.http.gate import FALLBACK, preflight
 from connect_helper.server.http.problems import bad_request, denied, not_found
 from connect_helper.server.http.threads import in_thread
-from connect_helper.storage.docpath import DocPath, parse
+from connect_helper.storage.docpath import DocPath, UnsafePath, parse
 from connect_helper.storage.docroot import Docroot, Entry
 
 MANIFEST: Final = f"{FALLBACK}/manifest"
@@ -125,7 +125,7 @@ class Walk:
                         yield {**self._named(path), "type": "directory", "mtime_ns": entry.facts.st_mtime_ns}
                     elif not entry.is_folder:
                         yield from self._leaf(entry, path)
-            except OSError:
+            except (OSError, UnsafePath):  # no permission, gone, or too deep for a path
                 yield {**self._named(folder), "type": "unreadable"}
 
     def _leaf(self, entry: Entry, path: DocPath) -> Iterator[Line]:
@@ -140,7 +140,7 @@ class Walk:
     def _file(self, path: DocPath) -> Iterator[Line]:
         try:
             facts = self._docroot.stat(path)
-        except OSError:  # gone since, or a link to nowhere
+        except (OSError, UnsafePath):  # gone since, a link to nowhere, or too deep
             self._skipped += 1
             return
         if not stat.S_ISREG(facts.st_mode):

@@ -50,6 +50,23 @@ async def test_one_file_is_a_list_too(server: FarEnd, receiver: aiohttp.ClientSe
     assert (first["path"], first["size"], end["files"]) == ("", 5, 1)
 
 
+async def test_a_folder_too_deep_for_a_path_spoils_the_rest_of_no_list(
+    server: FarEnd, receiver: aiohttp.ClientSession
+) -> None:
+    (server.docroot / "out/x").write_bytes(b"12345")
+    folder = os.open(server.docroot / "out", os.O_RDONLY)
+    for _ in range(300):
+        os.mkdir("d", dir_fd=folder)
+        inner = os.open("d", os.O_RDONLY, dir_fd=folder)
+        os.close(folder)
+        folder = inner
+    os.close(folder)
+    *lines, end = await lines_of(receiver, "out")
+    assert (end["end"], end["files"]) == (True, 1)
+    (left_out,) = [line for line in lines if line["type"] == "unreadable"]
+    assert left_out["path"].count("/") > 200
+
+
 async def test_more_lines_than_a_batch(server: FarEnd, receiver: aiohttp.ClientSession) -> None:
     for number in range(1203):
         (server.docroot / f"out/{number}").touch()
