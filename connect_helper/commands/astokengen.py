@@ -81,7 +81,8 @@ def main() -> None:
         for line in run(sys.argv[1:]):
             typer.echo(line)
     except ConnectHelperError as error:
-        typer.echo(f"astokengen: {error.user_message.splitlines()[0]}", err=True)
+        heading, *reasons = error.user_message.splitlines()
+        typer.echo(f"astokengen: {' '.join((heading, '; '.join(reasons))).strip()}", err=True)
         sys.exit(EXIT_FAILED)
 
 

@@ -255,3 +255,14 @@ def test_a_user_without_a_key_gets_no_token(tool: Tool) -> None:
     tool.config.write_text(text.replace(f'key = "{KEY}"\n', ""))
     assert "no token key" in tool.refused("--mode=recv", "-u", "anna", "-p", "/a")
     assert tool.claims("--mode=recv", "-u", "ben", "-p", "/a").user == "ben"
+
+
+def test_what_is_wrong_with_the_configuration_stands_on_the_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tool = Tool(tmp_path, capsys, monkeypatch)
+    tool.config.write_text(tool.config.read_text() + "\n[nonsense]\nx = 1\n[more]\ny = 2\n")
+    said = tool.refused("--mode=send", "-u", "ann", "--dest=/")
+    assert "nonsense" in said
+    assert "; " in said
+    assert "more" in said
