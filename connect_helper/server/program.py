@@ -239,6 +239,7 @@ class _Server:
             max_response_entries=config.node.max_response_entries,
             max_response_s=config.node.max_response_seconds,
             max_file_create_kb=config.node.max_file_create_kb,
+            keep_free_percent=config.limits.keep_free_percent,
         )
 
     def running(self, ports: tuple[int | None, int | None, int | None], warnings: tuple[str, ...]) -> Running:

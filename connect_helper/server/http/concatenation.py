@@ -45,6 +45,7 @@ async def concatenate(uploads: Uploads, caller: Caller, wish: Creation) -> Uploa
         lengths = [_complete_length(record) for record in parts]
         if wish.length is not None and wish.length != sum(lengths):
             raise bad_request("The Upload-Length of a final upload must be that of its parts, or missing.")
+        await uploads.check_space(caller, sum(lengths[1:]))  # copied behind the first
         whole = await uploads.create(caller, replace(wish, length=None, kind="final"))
         try:
             return await _join(uploads, caller, whole, parts, lengths)

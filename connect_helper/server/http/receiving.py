@@ -7,6 +7,7 @@ brings no byte for too long, or next to none, is given up, and so is one whose u
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor
@@ -55,15 +56,24 @@ class Progress(Protocol):
 
 @dataclass(slots=True)
 class Destination:
-    """An open file that grows at `offset`; every hash in `hashes` is fed what is written."""
+    """An open file that grows at `offset`; every hash in `hashes` is fed what is written.
+
+    `keep_free` is the part of the disk that stays free, 0 to 1.
+    """
 
     handle: int
     offset: int
     synced: int
     hashes: tuple[Hash, ...] = ()
+    keep_free: float = 0.0
+    _look_at: int = 0  # bytes; from there on the disk is looked at again
 
     def write(self, pieces: list[bytes]) -> None:
-        """Write all pieces; blocking. Syncs now and then so that a crash costs little."""
+        """Write all pieces; blocking. Syncs now and then so that a crash costs little.
+
+        Raises OSError, ENOSPC also while there is still room for everybody else (REL-10).
+        """
+        self._check_space(sum(map(len, pieces)))
         for digest in self.hashes:
             for piece in pieces:
                 digest.update(piece)
@@ -75,11 +85,24 @@ class Destination:
         if self.offset - self.synced >= SYNC_EVERY:
             self.sync()
 
+    def _check_space(self, size: int) -> None:
+        if not self.keep_free or self.offset < self._look_at:
+            return
+        check_space(self.handle, size, self.keep_free)
+        self._look_at = self.offset + SYNC_EVERY
+
     def sync(self) -> None:
         """Have the disk confirm what was written; blocking. A failure is data loss and is raised."""
         if self.synced != self.offset:
             os.fdatasync(self.handle)
             self.synced = self.offset
+
+
+def check_space(handle: int, size: int, keep_free: float) -> None:
+    """Raise OSError (ENOSPC) when `size` more bytes leave less than `keep_free` of the disk, 0 to 1."""
+    space = os.fstatvfs(handle)
+    if space.f_bavail - size / space.f_frsize < space.f_blocks * keep_free:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def _rest(views: list[memoryview], written: int) -> list[memoryview]:

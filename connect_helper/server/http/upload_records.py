@@ -130,10 +130,16 @@ class UploadRecords:
         """Forget uploads."""
         self._database.executemany("DELETE FROM uploads WHERE id = ?", [(each,) for each in upload_ids])
 
-    def unfinished(self, account: str) -> tuple[int, int]:
-        """How many uploads of an account are open, and how many bytes they still promise to bring."""
-        sql = "SELECT count(*), coalesce(sum(length - offset), 0) FROM uploads WHERE account = ? AND NOT done"
-        with closing(self._database.execute(sql, (account,))) as rows:
+    def unfinished(self, account: str, alive: float) -> tuple[int, int]:
+        """How many uploads of an account are open, and how many bytes they still promise to bring.
+
+        Only those that expire after `alive` (seconds since 1970) promise anything: they moved lately.
+        """
+        sql = (
+            "SELECT count(*), coalesce(sum(CASE WHEN expires_at > ? THEN length - offset END), 0) "
+            "FROM uploads WHERE account = ? AND NOT done"
+        )
+        with closing(self._database.execute(sql, (alive, account))) as rows:
             count, expected = rows.fetchone()
         return count, expected
 

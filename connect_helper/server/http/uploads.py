@@ -62,6 +62,7 @@ R = TypeVar("R")
 DEFERRED_LIMIT: Final = 1 << 40  # bytes of an upload whose length was never said
 DONE_KEPT_S: Final = 3600.0  # how long a client may ask whether its last bytes arrived
 NOTE_EVERY_S: Final = 1.0  # how often a running upload's offset is noted
+PROMISE_S: Final = 3600.0  # how long room is kept for an upload that does not move
 DIGESTS_KEPT: Final = 4096  # running digests of uploads between two requests
 _STEP: Final = 64 * 1024 * 1024  # bytes hashed between two looks at whether we are still wanted
 
@@ -117,7 +118,9 @@ class Uploads:
     async def create(self, caller: Caller, wish: Creation) -> UploadRecord:
         """Begin an upload; one of no bytes is finished at once. Raises Problem."""
         target = upload_target(caller, wish.metadata.path, wish.kind)
-        await self._check_room(caller, target, wish.length or 0)
+        await self._check_count(caller)
+        if wish.kind != "final":  # made of bytes that are there already
+            await self.check_space(caller, wish.length)
         upload_id = secrets.token_hex(16)
         await self.on_disk(prepare_target, caller, target, wish.kind)
         record = UploadRecord(
@@ -141,8 +144,8 @@ class Uploads:
         await self.note(record)
         return await self._finish_if_whole(caller, record)
 
-    async def _check_room(self, caller: Caller, target: DocPath, length: int) -> None:
-        count, _ = await self._listed(self._records.unfinished, caller.account)
+    async def _check_count(self, caller: Caller) -> None:
+        count, _ = await self._unfinished(caller)
         if count >= self._limits.unfinished_per_account:
             raise Problem(
                 429,
@@ -150,13 +153,23 @@ class Uploads:
                 "Too many uploads are unfinished; finish or cancel some of them.",
                 headers={"Retry-After": "60"},
             )
-        await self._check_space(caller, length)
 
-    async def _check_space(self, caller: Caller, length: int) -> None:
+    async def check_space(self, caller: Caller, length: int | None) -> None:
+        """Raise Problem (507) unless `length` more bytes fit beside what the account's uploads promise.
+
+        None: nobody knows how many. What uploads really bring is looked at once more as they come.
+        """
+        if length == 0:
+            return
+        _, promised = await self._unfinished(caller)
         facts = await self.on_disk(caller.docroot.statvfs, ROOT)
         reserve = facts.f_blocks * facts.f_frsize * self._limits.keep_free_percent / 100
-        if length and facts.f_bavail * facts.f_frsize - length < reserve:
+        if facts.f_bavail * facts.f_frsize - promised - (length or 1) < reserve:
             raise disk_full()
+
+    async def _unfinished(self, caller: Caller) -> tuple[int, int]:
+        alive = self._clock() + self._limits.unfinished_s - PROMISE_S
+        return await self._listed(self._records.unfinished, caller.account, alive)
 
     # Finding -------------------------------------------------------------------------------------------
 
@@ -212,7 +225,7 @@ class Uploads:
                 raise Problem(403, "final", "This upload is made of others and takes no bytes of its own.")
             if length is not None and record.length != length:
                 record = self._with_length(record, length)
-                await self._check_space(caller, length - record.offset)
+                await self.check_space(caller, length - record.offset)
             if offset != record.offset:
                 raise wrong_offset(record)
             room = (DEFERRED_LIMIT if record.length is None else record.length) - offset
@@ -251,7 +264,8 @@ class Uploads:
             whole = self._running_digest(record)
             piece = None if checksum is None else hashlib.new(checksum.algorithm, usedforsecurity=False)
             hashes = tuple(each for each in (whole, piece) if each is not None)
-            destination = Destination(handle, record.offset, record.synced, hashes)
+            keep_free = self._limits.keep_free_percent / 100
+            destination = Destination(handle, record.offset, record.synced, hashes, keep_free=keep_free)
             receiver = Receiver(
                 body, destination, disk=self._disk, pace=caller.pace_in, idle_s=self._limits.idle_s
             )

@@ -160,3 +160,15 @@ async def test_taken_over_while_the_last_bytes_are_written(
     may_write.set()
     assert await running is End.WHOLE
     assert os.pread(handle, 10, 0) == b"abc"
+
+
+def test_the_disk_is_looked_at_again_as_the_file_grows(handle: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(receiving, "SYNC_EVERY", 1000)
+    destination = Destination(handle, 0, 0, keep_free=1e-9)
+    destination.write([b"x" * 600])
+    destination.keep_free = 1.0
+    destination.write([b"x" * 600])  # looked at not long ago
+    with pytest.raises(OSError, match="space") as caught:
+        destination.write([b"x"])
+    assert caught.value.errno == errno.ENOSPC
+    assert os.fstat(handle).st_size == destination.offset == 1200

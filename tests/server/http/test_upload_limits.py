@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from connect_helper.server.http.threads import disk_threads
 from connect_helper.server.http.tus import UPLOADS_KEY
 from connect_helper.server.http.upload_locks import Busy, UploadLocks
 from connect_helper.server.http.upload_records import UploadRecord, UploadRecords
-from connect_helper.server.http.uploads import UploadLimits, Uploads
+from connect_helper.server.http.uploads import PROMISE_S, UploadLimits, Uploads
 from connect_helper.storage.docroot import Docroot
 from tests.support.http_far_end import STREAM, TUS, FarEnd, begin, far_end, metadata, offset_of, send
 
@@ -162,6 +163,50 @@ async def test_an_account_has_its_share_of_unfinished_uploads(tmp_path: Path) ->
             assert answer.status == 429
         await send(sender, uploads[0], 0, b"x")
         await begin(sender, "y", 1)
+
+
+async def created(client: aiohttp.ClientSession, path: str, **headers: str) -> tuple[int, str]:
+    """Status and reason of an attempt to begin an upload."""
+    sent = {**TUS, "Upload-Metadata": metadata(path=path), **headers}
+    async with client.post(UPLOADS, headers=sent) as answer:
+        body = await answer.json() if answer.status >= 400 else {}
+        return answer.status, body.get("error", {}).get("reason", "")
+
+
+async def test_what_is_promised_already_is_not_promised_again(tmp_path: Path) -> None:
+    async with far_end(tmp_path) as server, server.client(server.token("send")) as sender:
+        facts = os.statvfs(tmp_path)
+        most = str(facts.f_bavail * facts.f_frsize * 6 // 10)
+        assert (await created(sender, "x", **{"Upload-Length": most}))[0] == 201
+        assert await created(sender, "y", **{"Upload-Length": most}) == (507, "disk_full")
+        assert (await created(sender, "small", **{"Upload-Length": "1"}))[0] == 201
+
+
+async def test_no_room_is_kept_for_uploads_that_do_not_move(tmp_path: Path) -> None:
+    limits = UploadLimits(unfinished_s=2 * PROMISE_S, keep_free_percent=0.0)
+    async with far_end(tmp_path, limits=limits) as server, server.client(server.token("send")) as sender:
+        uploads = server.app[UPLOADS_KEY]
+        facts = os.statvfs(tmp_path)
+        most = str(facts.f_bavail * facts.f_frsize * 6 // 10)
+        assert (await created(sender, "x", **{"Upload-Length": most}))[0] == 201
+        uploads._clock = lambda: time.time() + PROMISE_S + 10  # the upload is still there, and old
+        assert (await created(sender, "y", **{"Upload-Length": most}))[0] == 201
+
+
+async def test_a_disk_is_not_filled_to_its_last_byte(tmp_path: Path) -> None:
+    async with far_end(tmp_path) as server, server.client(server.token("send")) as sender:
+        upload = await begin(sender, "x", 10)
+        assert (await send(sender, upload, 0, b"ab")).status == 204
+    full = UploadLimits(keep_free_percent=100.0)
+    async with far_end(tmp_path, limits=full) as server, server.client(server.token("send")) as sender:
+        answer = await send(sender, upload, 2, b"cdefghij")
+        assert answer.status == 507
+        assert await offset_of(sender, upload) == 2
+        assert await created(sender, "y", **{"Upload-Defer-Length": "1"}) == (507, "disk_full")
+        assert (await created(sender, "empty", **{"Upload-Length": "0"}))[0] == 201
+    async with far_end(tmp_path) as server, server.client(server.token("send")) as sender:
+        assert (await send(sender, upload, 2, b"cdefghij")).status == 204
+        assert (server.docroot / "x").read_bytes() == b"abcdefghij"
 
 
 async def test_abandoned_uploads_are_removed_but_none_in_use(tmp_path: Path) -> None:

@@ -233,3 +233,15 @@ async def test_token_accounts_keep_their_folder_in_order(node: Node) -> None:
     ]
     items = (await node.good("files/delete", {"paths": [{"path": "/d"}, {"path": "/f"}]}))["paths"]
     assert codes(items) == [None, None]
+
+
+async def test_create_leaves_room_on_the_disk(node: Node) -> None:
+    node.settings(keep_free_percent=100.0)
+    (item, empty) = await create(
+        node,
+        {"path": "/a", "type": "file", "contents": base64.b64encode(b"abc").decode()},
+        {"path": "/b", "type": "file"},
+    )
+    assert item["error"]["code"] == 507
+    assert "error" not in empty
+    assert [path.name for path in node.files.iterdir() if path.name in "ab"] == ["b"]

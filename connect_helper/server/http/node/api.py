@@ -120,9 +120,9 @@ class NodeApi:
         most = self.settings.max_file_create_kb * 1024
         # Contents come as base64, a third longer, and beside them there are names.
         asked = await bodies.read(request, bodies.NewPaths, limit=max(bodies.BODY_LIMIT, most * 3 // 2))
-        return web.json_response(
-            {"paths": await caller.on_disk(changing.create, asked.paths, max_bytes=most)}
-        )
+        keep_free = self.settings.keep_free_percent / 100
+        made = await caller.on_disk(changing.create, asked.paths, max_bytes=most, keep_free=keep_free)
+        return web.json_response({"paths": made})
 
     async def _delete(self, request: web.Request, caller: Caller) -> web.Response:
         asked = await bodies.read(request, bodies.Paths)

@@ -19,6 +19,7 @@ from connect_helper.server.access import Access, Operation
 from connect_helper.server.http.node.bodies import NewPath, OnePath, Renaming
 from connect_helper.server.http.node.entries import kind_of
 from connect_helper.server.http.node.faults import TAKEN, each, fault, malformed
+from connect_helper.server.http.receiving import check_space
 from connect_helper.server.publishing import publish
 from connect_helper.storage.docpath import DocPath, parse
 from connect_helper.storage.docroot import Docroot
@@ -28,9 +29,12 @@ _EMPTYING_TRIES: Final = 3  # others may put files into a folder while it is bei
 
 
 def create(
-    docroot: Docroot, access: Access, asked: Sequence[NewPath], *, max_bytes: int
+    docroot: Docroot, access: Access, asked: Sequence[NewPath], *, max_bytes: int, keep_free: float
 ) -> list[dict[str, Any]]:
-    """Make folders, small files and links; {"path"} for each, with "error" for those that fail."""
+    """Make folders, small files and links; {"path"} for each, with "error" for those that fail.
+
+    `keep_free` is the part of the disk that stays free, 0 to 1.
+    """
 
     def one(item: NewPath) -> dict[str, Any]:
         path = parse(item.path)
@@ -41,7 +45,7 @@ def create(
                 _check(access, Operation.MKDIR, path)
                 docroot.mkdir(path)
             case "file":
-                _create_file(docroot, access, path, _content(item, max_bytes))
+                _create_file(docroot, access, path, _content(item, max_bytes), keep_free)
             case "symbolic_link":
                 _create_link(docroot, access, path, item)
             case _:
@@ -61,7 +65,7 @@ def _content(item: NewPath, max_bytes: int) -> bytes:
     return content
 
 
-def _create_file(docroot: Docroot, access: Access, path: DocPath, content: bytes) -> None:
+def _create_file(docroot: Docroot, access: Access, path: DocPath, content: bytes, keep_free: float) -> None:
     account = access.account
     if not account.may_write or account.upload == "deny":
         raise fault(403, _DENIED)
@@ -72,6 +76,8 @@ def _create_file(docroot: Docroot, access: Access, path: DocPath, content: bytes
     handle = docroot.open_write(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
     try:
         try:
+            if content:
+                check_space(handle, len(content), keep_free)
             _write(handle, content)
         finally:
             os.close(handle)

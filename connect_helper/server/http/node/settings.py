@@ -22,6 +22,7 @@ class NodeSettings:
     max_response_entries: int = 1000
     max_response_s: float = 10
     max_file_create_kb: int = 4096
+    keep_free_percent: float = 0.0  # of the disk
 
     def fallback_port(self, cipher: str) -> int | None:
         """The port where transfers with that cipher fall back to; None: they cannot (configuration, 4.2)."""
