@@ -98,6 +98,16 @@ async def test_the_list_and_its_queries(node: Node) -> None:
             await node.bad(400, f"ops/transfers{query}")
 
 
+async def test_files_are_counted_over_the_whole_answer(node: Node) -> None:
+    for _ in range(3):
+        with node.session() as session:
+            works(session)
+            works(session)
+    found = await node.good("ops/transfers?max_items=3")
+    assert [len(item["files"]) for item in found] == [2, 1, 0]
+    assert [item["files_completed"] for item in found] == [2, 2, 2]
+
+
 async def test_a_long_list_comes_in_pages(node: Node) -> None:
     made = []
     for _ in range(5):

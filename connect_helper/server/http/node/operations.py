@@ -5,8 +5,9 @@ An administrator's account sees all. What belongs to others does not exist.
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Any, Final
 from urllib.parse import urlencode
 
@@ -80,7 +81,7 @@ class TransferDesk:
         max_files = min(_number(query.get("max_items"), "max_items", MAX_FILES), MAX_FILES)
         page, now = found[:count], time.time()
         view, host = query.get("view"), request.host
-        body = [transfer(seen, now, host=host, max_files=max_files, view=view) for seen in page]
+        body = await asyncio.to_thread(_told, page, now, host=host, max_files=max_files, view=view)
         more = {}
         if len(found) > count > 0:
             again = urlencode({**query, "iteration_token": token_of(page[-1])})
@@ -140,6 +141,17 @@ class TransferDesk:
                 last = data[-1]["time"]
                 curves.append({"id": seen.report.id, "data": data, "last_time": last, "max_rate": highest})
         return {"transfers": curves, "max_left": 0, "min_right": round(max(end - start, 0.0), 3)}
+
+
+def _told(
+    page: Sequence[Seen], now: float, *, host: str, max_files: int, view: str | None
+) -> list[dict[str, Any]]:
+    """The transfer objects, with at most `max_files` files in all of them together."""
+    body = []
+    for seen in page:
+        body.append(transfer(seen, now, host=host, max_files=max_files, view=view))
+        max_files -= len(body[-1].get("files", ()))
+    return body
 
 
 def _way(seen: Seen) -> str:
