@@ -233,7 +233,11 @@ class Uploads:
                 raise too_long(record)
             record = await self._finish_if_whole(caller, record)  # its file may have its name already
             if not record.done:
-                record = await self._receive(caller, record, hold, body, room, checksum)
+                caller.session.file_started(split(record.path), "in", record.length)
+                try:
+                    record = await self._receive(caller, record, hold, body, room, checksum)
+                finally:
+                    caller.session.file_left(split(record.path), "in")
             return await self._finish_if_whole(caller, record)
 
     async def _finish_if_whole(self, caller: Caller, record: UploadRecord) -> UploadRecord:

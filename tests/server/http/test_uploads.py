@@ -278,3 +278,24 @@ async def test_an_upload_shortened_behind_our_back_goes_on_from_what_is_left(
     assert (answer.status, answer.headers["Upload-Offset"]) == (409, "2")
     assert (await send(sender, upload, 2, b"cdefghij")).status == 204
     assert (server.docroot / "in/x").read_bytes() == b"abcdefghij"
+
+
+async def test_a_file_under_way_is_told_while_its_bytes_come(
+    server: FarEnd, sender: aiohttp.ClientSession
+) -> None:
+    upload = await begin(sender, "x", 6)
+    told: list[tuple[bytes, ...]] = []
+
+    async def watched() -> AsyncIterator[bytes]:
+        yield b"abc"
+        async with asyncio.timeout(30):
+            while not told:
+                (session,) = server.sessions.listing()
+                told.extend(file.path for file in session.under_way)
+                await asyncio.sleep(0.01)
+        yield b"def"
+
+    assert (await send(sender, upload, 0, watched(), {"Content-Length": "6"})).status == 204
+    assert told == [(b"in", b"x")]
+    (session,) = server.sessions.listing()
+    assert (session.under_way, session.files_in) == ((), 1)
