@@ -41,6 +41,10 @@ class Dropping:
         self._ladder.may_watch_drags(caller)
         return await self._proof.prepare()
 
+    async def watch(self) -> None:
+        """A page is back that may have said in an earlier run of the helper that it takes drops."""
+        await self._proof.prepare()
+
     async def find(self, caller: Caller, app_id: str, dropped: Sequence[Dropped]) -> list[Picked]:
         """What was dropped, in the order told, and granted.
 
@@ -59,6 +63,7 @@ class Dropping:
     async def _find(self, caller: Caller, app_id: str, dropped: Sequence[Dropped]) -> list[Picked]:
         arrived = time.monotonic()
         self._ladder.may_report_drop(caller)
+        await self._proof.prepare()  # too late for this drop, unless it is watched for; in time for the next
         picked = await self._proof.prove(caller, dropped)
         if picked is None:
             return await self._search.ask(caller, app_id, dropped, arrived=arrived)

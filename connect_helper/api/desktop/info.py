@@ -52,9 +52,13 @@ async def verify_session(asked: Asked) -> Any:
 
 
 async def subscribe_transfer_activity(asked: Asked) -> Any:
-    """Have the socket told of the transfers of an app_id; the number of the subscription."""
+    """Have the socket told of the transfers of an app_id; the number of the subscription.
+
+    It is all that a page repeats after the helper's restart, so that drags are watched from here on too.
+    """
     if asked.subscriber is None:
         raise InvalidCall("Subscribe over a WebSocket.")
+    await asked.shared.dropping.watch()
     return asked.subscriber.subscribe(asked.owner.app_id)
 
 

@@ -17,6 +17,7 @@ import pytest
 
 from connect_helper.api.desktop import sockets
 from connect_helper.consent.limits import CallRate
+from connect_helper.picking.drags import Drag
 from connect_helper.settings import Folders
 from tests.api.conftest import APP, PAGE, Face
 from tests.api.desktop.conftest import RpcPage, RpcSocket, open_socket, transfers_of
@@ -380,3 +381,26 @@ async def test_sockets_are_told_goodbye_when_the_helper_ends(
         assert face.person.taken_away.is_set()
         message = await ws.receive()
         assert (message.type, message.data) == (aiohttp.WSMsgType.CLOSE, aiohttp.WSCloseCode.GOING_AWAY)
+
+
+async def test_a_page_that_comes_back_has_its_drops_proved_again(
+    face: Face, page: RpcPage, socket: RpcSocket, folder: Path
+) -> None:
+    """After the helper's restart a page repeats only its subscription."""
+    face.drags.shows = True
+    await socket.subscribe()
+    path = folder / "dragged.txt"
+    path.write_text("dragged")
+    face.drags.drops.append(Drag(1, (str(path),), time.monotonic()))
+    files = [{"name": path.name, "size": 7, "type": "text/plain"}]
+    answer = await page.call("dropped_files", {"files": files})
+    assert [file["name"] for file in answer["dataTransfer"]["files"]] == [str(path)]
+    assert not face.person.questions
+    assert not face.person.dialogs
+
+
+async def test_a_page_may_subscribe_and_take_drops_at_once(face: Face, page: RpcPage) -> None:
+    """The subscription does not use up what a page may say of drops."""
+    async with open_socket(face) as opened:
+        await opened.subscribe()
+        assert (await face.get("/connect/file/initialize-drag-drop"))[0] == 200
