@@ -33,15 +33,18 @@ class Choosing:
         self._picker = picker
         self._refuse_folder = refuse_folder
 
-    async def choose(self, caller: Caller, app_id: str, request: DialogRequest) -> list[Picked]:
+    async def choose(
+        self, caller: Caller, app_id: str, request: DialogRequest, *, after_question: bool = False
+    ) -> list[Picked]:
         """Show the dialog; return what was picked and granted, [] when the user cancelled.
 
+        `after_question` tells that the user had to answer a question before it came up.
         Raises Refused when a whole folder was picked that no page should get, TooManyRequests,
         Unavailable. Cancelled while the dialog is open, it closes the dialog and grants nothing.
         """
         async with self._ladder.dialog(caller):
             paths = await self._picker.pick(request)
-        self._ladder.note_dialog(caller, cancelled=not paths)
+        self._ladder.note_dialog(caller, cancelled=not paths, after_question=after_question)
         picked = await asyncio.to_thread(look_at, paths, save=request.kind == "save-file")
         self.give(caller, app_id, picked)
         return picked

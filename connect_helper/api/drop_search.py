@@ -17,10 +17,10 @@ from connect_helper.api.drop_proof import on_disk
 from connect_helper.api.ladder import Ladder
 from connect_helper.api.places import readable_size
 from connect_helper.api.sites import Sites
-from connect_helper.consent.drops import Dropped, looks_like_folder, name_key, pair
+from connect_helper.consent.drops import Dropped, name_key, pair
 from connect_helper.errors import Refused
 from connect_helper.picking.base import DialogRequest, Question
-from connect_helper.picking.facts import Picked, look_at, release
+from connect_helper.picking.facts import Picked, look_at, release, type_of
 from connect_helper.picking.finding import Found, Match, Place, find_dropped
 from connect_helper.picking.recently_used import recent_folders
 from connect_helper.settings import PreferencesStore
@@ -60,12 +60,13 @@ class DropSearch:
         """
         found = await self._search(caller, dropped[:_PATHS_SHOWN])
         await asyncio.sleep(arrived + SHOWN_AFTER_S - time.monotonic())
-        matches = found.only
-        if matches and len(matches) == len(dropped) and all(map(_can_be_shown, matches)):
+        matches = found.only or []
+        can_be_shown = len(matches) == len(dropped) and all(map(_can_be_shown, matches))
+        if can_be_shown:
             question = drop_question(caller, matches, dropped)
             if await self._ladder.confirm(caller, question):
                 return await self._give(caller, app_id, matches, dropped)
-        return await self._let_choose(caller, app_id, dropped, found.best_folder)
+        return await self._let_choose(caller, app_id, dropped, found, after_question=can_be_shown)
 
     async def _search(self, caller: Caller, dropped: Sequence[Dropped]) -> Found:
         async with self._searches:
@@ -95,25 +96,35 @@ class DropSearch:
         paths = [match.path for match in matches]
         picked = await asyncio.to_thread(look_at, map(Path, paths), save=False)
         things = [on_disk(path, item) for path, item in zip(paths, picked, strict=True)]
-        if pair(dropped, things) is None or [item.path for item in picked] != paths:
+        seen = [Match(item.path, item.kind == "folder") for item in picked]
+        if pair(dropped, things) is None or seen != list(matches):
             release(picked)
             raise Refused("The dropped file was changed meanwhile. Drop it again.")
         self._choosing.give(caller, app_id, picked)
         return picked
 
     async def _let_choose(
-        self, caller: Caller, app_id: str, dropped: Sequence[Dropped], folder: str | None
+        self,
+        caller: Caller,
+        app_id: str,
+        dropped: Sequence[Dropped],
+        found: Found,
+        *,
+        after_question: bool,
     ) -> list[Picked]:
-        shown = ", ".join(page_text(told.name, 40) for told in dropped[:3])
-        more = f" and {len(dropped) - 3} more" if len(dropped) > 3 else ""
+        """No dialog of all systems lets files and folders be picked alike: where it may be both, ask."""
+        are_files = all(map(_must_be_file, dropped, found.matches))
+        are_folders = not are_files and await self._ladder.confirm(caller, kind_question(caller, dropped))
         dialog = DialogRequest(
-            kind="open-folder" if all(map(looks_like_folder, dropped)) else "open-file",
+            kind="open-folder" if are_folders else "open-file",
             caller=caller.label,
-            title=f"Find what you dropped: {shown}{more}",
+            title=f"Find what you dropped: {_names(dropped)}",
             multiple=len(dropped) > 1,
-            start_folder=Path(folder) if folder else None,
+            start_folder=Path(found.best_folder) if found.best_folder else None,
         )
-        picked = await self._choosing.choose(caller, app_id, dialog)
+        picked = await self._choosing.choose(
+            caller, app_id, dialog, after_question=after_question or not are_files
+        )
         order = {name_key(told.name): place for place, told in enumerate(dropped)}
         return sorted(picked, key=lambda item: order.get(name_key(Path(item.path).name), len(order)))
 
@@ -139,6 +150,38 @@ def drop_question(caller: Caller, matches: Sequence[Match], dropped: Sequence[Dr
         accept="Yes, give it" if one else "Yes, give them",
         refuse="No, let me choose",
     )
+
+
+def kind_question(caller: Caller, dropped: Sequence[Dropped]) -> Question:
+    """Asks what can be told neither by the page's words nor by what was found."""
+    one = len(dropped) == 1
+    what = f"“{_names(dropped)}” a file or a folder" if one else f"{_names(dropped)} files or folders"
+    find = "it" if one else "them"
+    return Question(
+        caller=caller.label,
+        heading=f"{'Is' if one else 'Are'} {what}?",
+        details=(
+            f"{caller.label} says that you dropped {find} there.",
+            f"You can find {find} in the dialog that comes next; cancel that if you dropped nothing.",
+        ),
+        accept="A folder" if one else "Folders",
+        refuse="A file" if one else "Files",
+    )
+
+
+def _names(dropped: Sequence[Dropped]) -> str:
+    more = f" and {len(dropped) - 3} more" if len(dropped) > 3 else ""
+    return ", ".join(page_text(told.name, 40) for told in dropped[:3]) + more
+
+
+def _must_be_file(told: Dropped, found: Sequence[Match]) -> bool:
+    """Whether a folder is out of the question: a file fits in all, or what is told has a file's type.
+
+    The size tells nothing: of folders, any may be told.
+    """
+    if found:
+        return not all(match.is_folder for match in found)
+    return bool(told.media_type or type_of(told.name))
 
 
 def _can_be_shown(match: Match) -> bool:

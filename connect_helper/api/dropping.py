@@ -102,11 +102,11 @@ def _size(value: Any) -> int | None:
 
 def _modified_ms(entry: Mapping[str, Any]) -> float | None:
     number, text = entry.get("lastModified"), entry.get("lastModifiedDate")
-    if isinstance(number, (int, float)) and not isinstance(number, bool):
-        return float(number)
     if number is None and text is None:
         return None
     try:
+        if isinstance(number, (int, float)) and not isinstance(number, bool):
+            return float(number)
         moment = datetime.fromisoformat(str(text))
         return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1_000
     except (ValueError, OverflowError):

@@ -114,10 +114,16 @@ class Ladder:
             if not self._open[caller.origin]:
                 del self._open[caller.origin]
 
-    def note_dialog(self, caller: Caller, *, cancelled: bool) -> None:
-        """Every third dialog in a row that the user cancels counts as a refusal of the origin."""
+    def note_dialog(self, caller: Caller, *, cancelled: bool, after_question: bool = False) -> None:
+        """Every third dialog in a row that the user cancels counts as a refusal of the origin.
+
+        One that came up `after_question` counts at once: the user was bothered twice.
+        """
         if not cancelled:
             del self._cancelled[caller.origin]
+            return
+        if after_question:
+            self._sites.note_refusal(caller.origin)
             return
         self._cancelled[caller.origin] += 1
         if self._cancelled[caller.origin] % CANCELLED_DIALOGS == 0:

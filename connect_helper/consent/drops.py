@@ -7,6 +7,7 @@ then shown to the user.
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -17,7 +18,7 @@ FRESH_S: Final = 2.0  # a drop is told of at once; what comes later was made up
 TRIES: Final = 3  # origins that may claim one drag; who guesses rarely guesses right at once
 DRAGS_KEPT: Final = 64
 _TIME_TOLERANCE_MS: Final = 1_000  # some browsers blur times, so that nobody is known again by them
-_FOLDER_BLOCK: Final = 4_096  # bytes; browsers report a folder as none or as some blocks
+_NO_BYTE: Final = re.compile("[\ud800-\udc7f\udd00-\udfff]")  # halves of characters that stand for no byte
 
 # Programs whose drags a page can fill with paths of its own making, when the user drags a part of that page.
 _WEB_PROGRAMS: Final = (
@@ -47,48 +48,41 @@ class OnDisk:
     modified_ms: float
 
 
-def may_be_folder(dropped: Dropped) -> bool:
-    """Whether a browser could tell of a folder like this: no type, and no size or some blocks."""
-    return not dropped.media_type and not (dropped.size or 0) % _FOLDER_BLOCK
-
-
-def looks_like_folder(dropped: Dropped) -> bool:
-    """Whether it most likely is a folder: what has an ending in its name is a file more often."""
-    return may_be_folder(dropped) and "." not in dropped.name.strip(".")
-
-
 def matches(dropped: Dropped, found: OnDisk) -> bool:
     """Whether the page's words are true of what was found.
 
-    A file has to have the name, the size and, if the page told it, the time; a folder the name.
+    A file has to have the name, the size and, if the page told it, the time. A folder has to have the name:
+    some browsers tell of none or of blocks as its size, others what the file system says, which is any
+    number and changes with what is in it; and they tell a type where the name has an ending.
     """
     if name_key(dropped.name) != name_key(found.name):
         return False
     if found.is_folder:
-        return may_be_folder(dropped) or (not dropped.media_type and dropped.size == found.size)
+        return True
     if dropped.size != found.size:
         return False
     return dropped.modified_ms is None or abs(dropped.modified_ms - found.modified_ms) <= _TIME_TOLERANCE_MS
 
 
 def name_key(name: str) -> str:
-    """A name as browsers tell it: undecodable bytes replaced, accents in one form."""
+    """A name as browsers tell it: accents in one form, what is no character replaced."""
     if name.isascii():
         return name
-    readable = name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    readable = _NO_BYTE.sub("\ufffd", name).encode("utf-8", "surrogateescape").decode("utf-8", "replace")
     return unicodedata.normalize("NFC", readable)
 
 
 def pair(dropped: Sequence[Dropped], found: Sequence[OnDisk]) -> list[int] | None:
     """Find for each dropped thing its place in `found`, each place once; None unless all of both pair up.
 
-    Things that are alike in all that is known keep the order of the drag.
+    Things that are alike in all that is known keep the order of the drag. Files come before folders, of which
+    less is known.
     """
     if not dropped or len(dropped) != len(found):
         return None
     by_name: dict[str, list[int]] = {}
-    for index, thing in enumerate(found):
-        by_name.setdefault(name_key(thing.name), []).append(index)
+    for index in sorted(range(len(found)), key=lambda index: found[index].is_folder):
+        by_name.setdefault(name_key(found[index].name), []).append(index)
     places: list[int] = []
     for told in dropped:
         left = by_name.get(name_key(told.name), [])

@@ -50,8 +50,12 @@ class Found:
 
     @property
     def only(self) -> list[Match] | None:
-        """For each dropped thing the one that it must be; None unless there is just one for each."""
-        ones = [group[0] for group in self.matches if len(group) == 1]
+        """For each dropped thing the one that it must be; None unless there is just one for each.
+
+        Of a folder only the name is known to fit: where a file fits as well, that is meant.
+        """
+        groups = [[match for match in group if not match.is_folder] or group for group in self.matches]
+        ones = [group[0] for group in groups if len(group) == 1]
         return ones if self.complete and len(set(ones)) == len(self.matches) else None
 
     @property

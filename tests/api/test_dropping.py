@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from connect_helper.errors import InvalidRequest
 from connect_helper.picking.base import Answer
 from connect_helper.picking.drags import Drag
 from tests.api.conftest import PAGE, Face
+from tests.api.desktop.conftest import RpcPage
 
 NOTHING: dict[str, Any] = {"dataTransfer": {"files": []}}
 OTHER = "https://other.example"
@@ -59,6 +62,23 @@ def scan(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.fixture
+def photos(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder whose size, as a browser tells it, is no number of blocks: on tmpfs, btrfs, xfs and APFS.
+
+    It is in a home folder that is there, without which no page gets anything from such a place; to be named
+    before the face, which looks for its home when it starts.
+    """
+    memory = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as home:
+        monkeypatch.setenv("HOME", home)
+        path = Path(home) / "disk" / "photos"
+        path.mkdir(parents=True)
+        (path / "beach.jpg").write_bytes(b"sand")
+        assert path.stat().st_size % 4_096
+        yield path
+
+
 # Proved by a drag -----------------------------------------------------------------------------------
 
 
@@ -80,6 +100,23 @@ async def test_many_things_come_in_the_order_told(face: Face, tmp_path: Path) ->
     await dragging(face, *paths)
     told = [facts(path) for path in reversed(paths)]
     assert await tell(face, *told) == [str(path) for path in reversed(paths)]
+
+
+async def test_a_folder_is_given_whatever_its_size(photos: Path, face: Face) -> None:
+    await dragging(face, photos)
+    assert await tell(face, facts(photos)) == [str(photos)]
+    assert not face.person.dialogs
+    assert not face.person.questions
+
+
+async def test_a_drop_begins_the_watch_where_no_page_did_since_the_helper_started(
+    face: Face, scan: Path
+) -> None:
+    face.drags.shows = True
+    assert await tell(face, facts(scan)) == []
+    assert face.drags.started
+    await dragging(face, scan)
+    assert await tell(face, facts(scan), origin=OTHER) == [str(scan)]
 
 
 async def test_a_link_is_given_as_what_it_leads_to_under_the_name_that_was_dragged(
@@ -265,6 +302,82 @@ async def test_several_things_are_shown_together_in_the_order_told(face: Face, d
     assert [line.split(" (")[0] for line in question.details[:3]] == list(map(str, paths))
 
 
+async def test_a_folder_is_found_and_given_whatever_its_size(photos: Path, face: Face) -> None:
+    await face.choose(photos.parent, kind="open-folder")
+    assert await tell(face, facts(photos)) == [str(photos)]
+    (question,) = face.person.questions
+    assert any(f"{photos} (folder)" in line for line in question.details)
+
+
+async def test_a_folder_that_grew_while_the_user_read_is_given(photos: Path, face: Face) -> None:
+    await face.choose(photos.parent, kind="open-folder")
+    face.person.shown.clear()
+    face.person.free.clear()
+    telling = asyncio.create_task(tell(face, facts(photos)))
+    await face.person.shown.wait()
+    (photos / "more").mkdir()
+    face.person.free.set()
+    assert await telling == [str(photos)]
+
+
+@pytest.mark.parametrize(("is_folder", "kind"), [(True, "open-folder"), (False, "open-file")])
+@pytest.mark.parametrize("size", [60, 4_096])
+async def test_what_may_be_a_file_or_a_folder_is_asked_before_the_dialog(
+    face: Face, downloads: Path, tmp_path: Path, size: int, is_folder: bool, kind: str
+) -> None:
+    elsewhere = tmp_path / "elsewhere" / "holiday.2026"
+    elsewhere.mkdir(parents=True)
+    face.person.answer = Answer(accepted=is_folder)
+    face.person.picks = [elsewhere]
+    told = {"name": elsewhere.name, "size": size, "type": ""}
+    assert await tell(face, told) == [str(elsewhere)]
+    (question,) = face.person.questions
+    assert elsewhere.name in question.heading
+    assert PAGE in question.details[0]
+    assert [dialog.kind for dialog in face.person.dialogs] == [kind]
+
+
+async def test_a_file_found_twice_is_no_folder(face: Face, downloads: Path) -> None:
+    for folder in (downloads, downloads / "2026"):
+        (folder / "README").write_text("a")
+    assert await tell(face, facts(downloads / "README")) == []
+    assert not face.person.questions
+    assert face.person.dialogs[0].kind == "open-file"
+
+
+async def test_a_no_and_a_cancelled_dialog_are_one_refusal(
+    start_face: Any, folders: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("connect_helper.api.ladder.DROP_SPACING_S", 0.0)
+    monkeypatch.setattr("connect_helper.api.drop_search.SHOWN_AFTER_S", 0.0)
+    async with start_face(folders) as face:
+        path = face.parts.preferences.download_folder / "a.txt"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("a")
+        face.person.answer = Answer(accepted=False)
+        for refusals in range(3):
+            assert not face.parts.sites.is_muted(PAGE), refusals
+            assert await tell(face, facts(path)) == []
+        assert face.parts.sites.is_muted(PAGE)
+        assert await tell(face, facts(path)) == []
+        assert (len(face.person.questions), len(face.person.dialogs)) == (3, 3)
+
+
+async def test_a_no_after_which_a_file_is_chosen_is_no_refusal(
+    start_face: Any, folders: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("connect_helper.api.ladder.DROP_SPACING_S", 0.0)
+    monkeypatch.setattr("connect_helper.api.drop_search.SHOWN_AFTER_S", 0.0)
+    async with start_face(folders) as face:
+        path = face.parts.preferences.download_folder / "a.txt"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("a")
+        face.person.answer = Answer(accepted=False)
+        face.person.picks = [path]
+        for _ in range(4):
+            assert await tell(face, facts(path)) == [str(path)]
+
+
 async def test_a_no_to_what_was_found_leads_to_a_dialog_beside_it(face: Face, downloads: Path) -> None:
     path = downloads / "2026" / "a.txt"
     path.write_text("a")
@@ -315,12 +428,26 @@ async def test_what_changed_while_the_user_read_is_not_given(face: Face, downloa
     assert await telling == []
 
 
+async def test_a_folder_that_took_the_place_of_the_file_that_was_shown_is_not_given(
+    face: Face, downloads: Path
+) -> None:
+    path = downloads / "a.txt"
+    path.write_text("a")
+    face.person.free.clear()
+    telling = asyncio.create_task(tell(face, facts(path)))
+    await face.person.shown.wait()
+    path.unlink()
+    path.mkdir()
+    face.person.free.set()
+    assert await telling == []
+
+
 @pytest.mark.parametrize("name", ["../a.txt", "2026/a.txt", "/etc/passwd", "a.txt\0", "", ".", ".."])
 async def test_names_never_become_paths(face: Face, downloads: Path, name: str) -> None:
     (downloads / "a.txt").write_text("a")
     (downloads / "2026" / "a.txt").write_text("a")
     assert await tell(face, {"name": name, "size": 1, "type": ""}) == []
-    assert not face.person.questions
+    assert {question.accept for question in face.person.questions} <= {"A folder"}  # nothing was found
 
 
 async def test_sec_12_a_hit_and_a_miss_show_something_after_the_same_time(
@@ -369,6 +496,58 @@ def test_an_odd_time_is_no_time(text: Any) -> None:
     (read,) = read_dropped([{"name": "a", "size": 5, "lastModifiedDate": text}], "files")
     assert read.modified_ms is not None
     assert read.modified_ms != read.modified_ms
+
+
+ODD = [
+    {"lastModified": 10**400},
+    {"lastModified": -(10**400)},
+    {"lastModified": 10**4_000},
+    {"lastModified": 1e308},
+    {"lastModifiedDate": 10**400},
+    {"lastModifiedDate": "\ud800"},
+    {"lastModifiedDate": "0001-01-01T00:00:00+23:59"},
+    {"lastModifiedDate": "9999-12-31T23:59:59-23:59"},
+    {"lastModifiedDate": {"a": []}},
+    {"size": 10**400},
+    {"size": -(10**400)},
+    {"size": 1e308},
+    {"size": -0.0},
+    {"type": "\ud800"},
+    {"type": 10**400},
+    {"name": "a\ud800b"},
+    {"name": "\udfff"},
+    {"name": "\udc80\udc7f"},
+    {"name": "a\0\ud800"},
+    {"name": "\ude00\ud83d"},
+    {"name": "x" * 30_000},
+    {"name": "\u0301" * 1_000},
+    {"name": "//[.txt"},
+    {"name": ["a"]},
+]
+
+
+@pytest.mark.parametrize("odd", ODD, ids=lambda odd: ascii(odd)[:40])
+@pytest.mark.parametrize("dragged", [True, False])
+async def test_odd_words_are_answered_on_both_faces(
+    face: Face,
+    downloads: Path,
+    scan: Path,
+    odd: dict[str, Any],
+    dragged: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("connect_helper.api.drop_search.SHOWN_AFTER_S", 0.0)
+    face.person.answer = Answer(accepted=False)
+    entry = {**facts(scan), **odd}
+    if dragged:
+        await dragging(face, scan)
+    else:
+        (downloads / "\udcff").touch()
+        (downloads / scan.name).write_bytes(scan.read_bytes())
+    given = await tell(face, entry)
+    assert given in ([], [str(scan)])
+    result = await RpcPage(face, OTHER).call("dropped_files", {"files": [entry]})
+    assert [file["name"] for file in result["dataTransfer"]["files"]] in ([], [str(scan)])
 
 
 @pytest.mark.parametrize("value", [None, {}, "a", [1], [[]]])

@@ -68,6 +68,18 @@ def test_a_folder_is_found_by_name(tmp_path: Path) -> None:
     assert found.only == [Match(str(tmp_path / "x" / "photos"), True)]
 
 
+def test_a_folder_is_found_whatever_size_is_told(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    found = find(tmp_path, dropped=Dropped("photos", 61, "", None))
+    assert found.only == [Match(str(tmp_path / "photos"), True)]
+
+
+def test_a_file_that_fits_is_meant_rather_than_a_folder_of_its_name(tmp_path: Path) -> None:
+    path = put(tmp_path / "x" / "notes")
+    (tmp_path / "y" / "notes").mkdir(parents=True)
+    assert find(tmp_path, dropped=Dropped("notes", 1, "", None)).only == [Match(str(path), False)]
+
+
 def test_hidden_things_links_and_special_files_are_left_out(tmp_path: Path) -> None:
     put(tmp_path / ".secret" / "a.txt")
     put(tmp_path / "elsewhere" / "a.txt")
