@@ -1,12 +1,14 @@
 """Files dragged from a file manager onto a page, by hand: the system shows the drag, and nothing is asked.
 
-Real windows on a virtual screen; the official SDK and our own script in the same page.
+Real windows on a virtual screen; the official SDK and our own script in the same page, once more behind the
+extension, and a page of the desktop protocol.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+import tempfile
 from collections.abc import AsyncIterator, Awaitable
 from pathlib import Path
 from typing import Any
@@ -14,12 +16,15 @@ from typing import Any
 import aiohttp
 import pytest
 import pytest_asyncio
+from playwright.async_api import Page
 
 from connect_helper.settings import web_folder
 from tests.support.desktop import Desktop, Spot
+from tests.support.extension import ExtensionBrowser
 from tests.support.file_manager import FileManager
 from tests.support.official import SDK, OfficialPage, World, serve_site
 from tests.support.person import AtTheDesktop
+from tests.support.rpc_page import RpcBrowserPage, rpc_page
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -34,6 +39,11 @@ TAKE_DROPS = """() => {
   });
   client.connect.setDragDropTargets("#target", { drop: true }, (result) => window.drops.push(result));
 }"""
+TAKE_DROPS_BY_RPC = """() => {
+  window.over = 0;
+  document.querySelector("#target").addEventListener("dragover", () => window.over++);
+  client.watchDrops();
+}"""
 MIDDLE = """() => {
   const box = document.querySelector("#target").getBoundingClientRect();
   const border = (outerWidth - innerWidth) / 2;
@@ -44,10 +54,11 @@ MIDDLE = """() => {
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def world(desktop: Desktop, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
-    """A helper and a browser on one desktop."""
-    home = tmp_path_factory.mktemp("home")
-    async with World.running(home, display=desktop.display, headless=False) as running:
-        yield running
+    """A helper and a browser on one desktop. The user's home is on tmpfs, where there is one."""
+    memory = Path("/dev/shm") if Path("/dev/shm").is_dir() else tmp_path_factory.mktemp("disk")
+    with tempfile.TemporaryDirectory(dir=memory) as home:
+        async with World.running(Path(home), display=desktop.display, headless=False) as running:
+            yield running
 
 
 @pytest_asyncio.fixture(loop_scope="module", params=[SDK, OWN_SCRIPT], ids=["official", "own"])
@@ -55,6 +66,26 @@ async def page(world: World, request: pytest.FixtureRequest) -> AsyncIterator[Of
     async with world.page(request.param, no_viewport=True) as opened:
         await opened.page.evaluate(TAKE_DROPS)
         yield opened
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def rpc(world: World) -> AsyncIterator[RpcBrowserPage]:
+    async with rpc_page(world, no_viewport=True) as opened:
+        await opened.page.evaluate(TAKE_DROPS_BY_RPC)
+        yield opened
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def behind_extension(world: World, desktop: Desktop) -> AsyncIterator[OfficialPage]:
+    """A page in its default set-up, in a browser whose extension is paired."""
+    async with (
+        serve_site() as site,
+        ExtensionBrowser.running(world.helper, public=[site], display=desktop.display) as chromium,
+    ):
+        await chromium.pair(AtTheDesktop(desktop, chromium.origin))
+        async with chromium.page(site) as opened:
+            await opened.page.evaluate(TAKE_DROPS)
+            yield opened
 
 
 @pytest.fixture
@@ -71,17 +102,28 @@ async def drag(desktop: Desktop, page: OfficialPage, folder: Path, *, everything
     async with FileManager.showing(desktop, folder, home) as manager:
         if everything:
             await manager.select_all()
-        await desktop.drag(manager.first_icon, await middle(page), lambda: is_over(page))
+        await desktop.drag(manager.first_icon, await middle(page.page), lambda: is_over(page.page))
         await page.until("window.drops.length > 0")
 
 
-async def middle(page: OfficialPage) -> Spot:
-    x, y = await page.page.evaluate(MIDDLE)
+async def middle(page: Page) -> Spot:
+    x, y = await page.evaluate(MIDDLE)
     return Spot(round(x), round(y))
 
 
-async def is_over(page: OfficialPage) -> bool:
-    return bool(await page.page.evaluate("window.over"))
+async def is_over(page: Page) -> bool:
+    return bool(await page.evaluate("window.over"))
+
+
+async def drag_to_rpc(desktop: Desktop, rpc: RpcBrowserPage, folder: Path) -> list[dict[str, Any]]:
+    """Drag the first thing in `folder` onto a page of the desktop protocol; what it is given."""
+    await rpc.page.evaluate("window.over = 0; window.dropped = null")
+    async with FileManager.showing(desktop, folder, folder.with_name("file manager")) as manager:
+        await desktop.drag(manager.first_icon, await middle(rpc.page), lambda: is_over(rpc.page))
+        await rpc.page.wait_for_function("window.dropped")
+    answer = await rpc.page.evaluate("window.dropped")
+    files: list[dict[str, Any]] = answer["value"]["dataTransfer"]["files"]
+    return files
 
 
 async def dropped(page: OfficialPage) -> list[dict[str, Any]]:
@@ -156,9 +198,61 @@ async def test_two_drags_one_after_the_other_are_both_given(
     async with FileManager.showing(desktop, folder, folder.with_name("file manager")) as manager:
         for count in (1, 2):
             await page.page.evaluate("window.over = 0")
-            await desktop.drag(manager.first_icon, await middle(page), lambda: is_over(page))
+            await desktop.drag(manager.first_icon, await middle(page.page), lambda: is_over(page.page))
             await page.until("count => window.drops.length === count", count)
             assert [file["name"] for file in await dropped(page)] == [str(folder / "twice.txt")]
+
+
+async def test_a_folder_on_a_file_system_without_blocks_is_given(
+    world: World, desktop: Desktop, page: OfficialPage, tmp_path: Path
+) -> None:
+    folder = world.helper.user_home / f"to drag {tmp_path.name}"
+    album = folder / "album.zip"  # of which browsers tell the type of an archive
+    album.mkdir(parents=True)
+    (album / "beach.jpg").write_bytes(b"sand")
+    if folder.is_relative_to("/dev/shm"):
+        assert album.stat().st_size % 4_096
+    await drag(desktop, page, folder)
+    (given,) = await dropped(page)
+    assert (given["name"], given["type"]) == (str(album), "inode/directory")
+
+
+# Other ways from the page to the helper -------------------------------------------------------------
+
+
+async def test_a_file_dragged_onto_a_page_of_the_desktop_protocol_goes_up(
+    world: World, desktop: Desktop, rpc: RpcBrowserPage, folder: Path
+) -> None:
+    content = os.urandom(734_003)
+    source = folder / "scan 1 ü.tif"
+    source.write_bytes(content)
+    (file,) = await drag_to_rpc(desktop, rpc, folder)
+    assert (file["name"], file["size"], file["type"]) == (str(source), len(content), "image/tiff")
+
+    target = world.server.root / folder.parent.name
+    spec = world.spec("send", {"source": file["name"]}, destination_root=str(target))
+    started, _ = await asyncio.gather(
+        rpc.call("start_transfer", transfer_spec=spec, desktop_spec={}),
+        AtTheDesktop(desktop, rpc.origin).allow(),
+    )
+    ended = await rpc.status(started["uuid"], "completed", "failed")
+    assert ended["status"] == "completed", ended
+    assert (target / source.name).read_bytes() == content
+
+
+async def test_a_file_dragged_onto_a_page_behind_the_extension_goes_up(
+    world: World, desktop: Desktop, behind_extension: OfficialPage, folder: Path
+) -> None:
+    content = os.urandom(734_003)
+    source = folder / "scan 1 ü.tif"
+    source.write_bytes(content)
+    page = behind_extension
+    await drag(desktop, page, folder)
+    (file,) = await dropped(page)
+    assert (file["name"], file["size"], file["type"]) == (str(source), len(content), "image/tiff")
+
+    await send(world, page, AtTheDesktop(desktop, page.origin), [file["name"]], folder.parent.name)
+    assert (world.server.root / folder.parent.name / source.name).read_bytes() == content
 
 
 # What is made up ------------------------------------------------------------------------------------
@@ -181,7 +275,7 @@ async def drag_untold(desktop: Desktop, page: OfficialPage, folder: Path) -> Non
     """Drag a file onto a page that keeps the drop to itself."""
     await page.page.evaluate(KEEP_QUIET)
     async with FileManager.showing(desktop, folder, folder.with_name("file manager")) as manager:
-        await desktop.drag(manager.first_icon, await middle(page), lambda: is_over(page))
+        await desktop.drag(manager.first_icon, await middle(page.page), lambda: is_over(page.page))
         await page.until("window.fell")
 
 
@@ -275,7 +369,20 @@ async def test_sec_12_a_page_cannot_fill_a_drag_of_its_own_with_paths(
         }""",
         secret.as_uri(),
     )
-    target = await middle(page)
-    await desktop.drag(Spot(target.x, target.y + 200), target, lambda: is_over(page))
+    target = await middle(page.page)
+    await desktop.drag(Spot(target.x, target.y + 200), target, lambda: is_over(page.page))
     await page.until("window.fell")
     assert await asked_about(desktop, page, tell(page, secret.name, 6)) == []
+
+
+async def test_a_page_that_outlives_the_helper_is_given_what_is_dragged_then(
+    world: World, desktop: Desktop, rpc: RpcBrowserPage, folder: Path
+) -> None:
+    """The last test here: it ends the helper and starts it again."""
+    (folder / "later.txt").write_text("later")
+    await world.helper.stop()
+    await rpc.page.wait_for_function("client.statuses.at(-1) === 'DISCONNECTED'")
+    await world.helper.start()
+    await rpc.page.wait_for_function("client.statuses.at(-1) === 'RUNNING'")
+    (file,) = await drag_to_rpc(desktop, rpc, folder)
+    assert file["name"] == str(folder / "later.txt")

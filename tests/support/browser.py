@@ -31,6 +31,9 @@ ARGUMENTS = (
     "--disable-sync",
 )
 
+# Where a browser that is not headless has its window, so that others find room beside it.
+PLACE_ON_SCREEN = ("--window-position=0,0", "--window-size=640,800")
+
 
 def chromium() -> str:
     """The browser's program: what CHROMIUM names, else the first one installed."""
@@ -71,16 +74,22 @@ async def launch(
 async def launch_with_extension(
     extension: Path,
     *,
+    display: str | None = None,
     hosts: Mapping[str, str] | None = None,
     extra_args: Sequence[str] = (),
 ) -> AsyncIterator[BrowserContext]:
-    """Run a browser with a fresh profile and the unpacked extension in it until the context is left."""
+    """Run a browser with a fresh profile and the unpacked extension in it until the context is left.
+
+    With a `display` it has a window there, and its pages are as large as that; without, it is headless.
+    """
     loading = (f"--disable-extensions-except={extension}", f"--load-extension={extension}")
     async with async_playwright() as playwright:
         context = await playwright.chromium.launch_persistent_context(
             "",
             executable_path=chromium(),
-            headless=True,
+            headless=display is None,
+            no_viewport=display is not None,
+            env={**os.environ, "DISPLAY": display} if display else dict(os.environ),
             args=[*ARGUMENTS, *loading, *extra_args, *_host_rules(hosts)],
         )
         try:

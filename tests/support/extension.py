@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from playwright.async_api import BrowserContext, Page, Worker
 
 from connect_helper.settings import web_folder
-from tests.support.browser import launch_with_extension
+from tests.support.browser import PLACE_ON_SCREEN, launch_with_extension
 from tests.support.helper import Helper
 from tests.support.official import OfficialPage, others_hidden
-from tests.support.person import AtThePages
+from tests.support.person import Person
 
 FOLDER = web_folder() / "extension"
 WAIT_MS = 30_000
@@ -46,7 +46,7 @@ async def try_code(window: Page, code: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class ExtensionBrowser:
-    """The browser. Its popup and pairing window are opened as tabs, which is all that headless lacks."""
+    """The browser. Its popup and pairing window are opened as tabs: there is no toolbar to open them from."""
 
     context: BrowserContext
     worker: Worker
@@ -54,12 +54,18 @@ class ExtensionBrowser:
 
     @classmethod
     @asynccontextmanager
-    async def running(cls, helper: Helper, *, public: Sequence[str] = ()) -> AsyncIterator[ExtensionBrowser]:
-        """Start it; `public` are origins on this computer that it is to take for sites of the internet."""
+    async def running(
+        cls, helper: Helper, *, public: Sequence[str] = (), display: str | None = None
+    ) -> AsyncIterator[ExtensionBrowser]:
+        """Start it; `public` are origins on this computer that it is to take for sites of the internet.
+
+        With a `display` it has a window at the left of that.
+        """
         spaces = ",".join(f"{origin.removeprefix('http://')}=public" for origin in public)
         arguments = [f"--ip-address-space-overrides={spaces}"] if spaces else []
+        arguments += PLACE_ON_SCREEN if display else ()
         async with launch_with_extension(
-            FOLDER, hosts=others_hidden(helper), extra_args=arguments
+            FOLDER, display=display, hosts=others_hidden(helper), extra_args=arguments
         ) as context:
             workers = context.service_workers
             worker = workers[0] if workers else await context.wait_for_event("serviceworker")
@@ -84,7 +90,7 @@ class ExtensionBrowser:
         await window.locator("#code").filter(visible=True).wait_for()
         return window
 
-    async def pair(self, person: AtThePages) -> None:
+    async def pair(self, person: Person) -> None:
         """Pair it with the helper, the person agreeing."""
         window = await self.pairing()
         await person.allow(first=lambda question: enter_code(window, code_in(question)))

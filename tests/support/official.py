@@ -16,7 +16,7 @@ from typing import Any
 from aiohttp import web
 from playwright.async_api import Browser, Page
 
-from tests.support.browser import launch
+from tests.support.browser import PLACE_ON_SCREEN, launch
 from tests.support.helper import PORTS, Helper
 from tests.support.sshd import SshServer
 
@@ -142,7 +142,7 @@ class World:
                     headless=headless,
                     display=None if headless else display,
                     hosts=others_hidden(helper) | dict.fromkeys(hosts, "127.0.0.1"),
-                    extra_args=() if headless else ("--window-position=0,0", "--window-size=640,800"),
+                    extra_args=() if headless else PLACE_ON_SCREEN,
                 )
             )
             server = stack.enter_context(SshServer())

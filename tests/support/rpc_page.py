@@ -113,10 +113,10 @@ class RpcBrowserPage:
 
 
 @asynccontextmanager
-async def rpc_page(world: World) -> AsyncIterator[RpcBrowserPage]:
-    """A page on an origin no other page had, connected to the helper."""
+async def rpc_page(world: World, **options: Any) -> AsyncIterator[RpcBrowserPage]:
+    """A page on an origin no other page had, connected to the helper. `options` are Playwright's own."""
     async with serve_rpc_site() as origin:
-        context = await world.browser.new_context()
+        context = await world.browser.new_context(**options)
         try:
             opened = RpcBrowserPage(await context.new_page(), origin)
             await opened.open()
