@@ -282,8 +282,13 @@ def _remove_if_empty(path: Path) -> None:
         return
 
 
+def _is_our_tree(registry: Registry, step: RegistryTree) -> bool:
+    """Whether it bears our mark; earlier versions set it on a key below."""
+    return any(registry.read(_below(step.key, key), _MARK_NAME) == MARK for key in ("", *step.values))
+
+
 def _write_tree(registry: Registry, step: RegistryTree) -> Done:
-    if registry.has(step.key) and registry.read(step.key, _MARK_NAME) != MARK:
+    if registry.has(step.key) and not _is_our_tree(registry, step):
         return Done("left alone", step.key, _FOREIGN)
     wanted = {(_below(step.key, key), name): value for key, values in step.values.items()
               for name, value in values.items()} | {(step.key, _MARK_NAME): MARK}  # fmt: skip
@@ -296,7 +301,7 @@ def _write_tree(registry: Registry, step: RegistryTree) -> Done:
 def _delete_tree(registry: Registry, step: RegistryTree) -> Done:
     if not registry.has(step.key):
         return Done("unchanged", step.key)
-    if registry.read(step.key, _MARK_NAME) != MARK:
+    if not _is_our_tree(registry, step):
         return Done("left alone", step.key, _FOREIGN)
     registry.delete_tree(step.key)
     return Done("removed", step.key)

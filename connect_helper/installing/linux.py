@@ -1,6 +1,7 @@
-"""Linux desktops: a desktop file for the links, and a systemd user unit or an autostart entry.
+"""Linux desktops: a desktop file for the links, an autostart entry and, with systemd, a user unit.
 
-Sources: freedesktop.org on desktop entries, autostart and default programs; systemd.service(5).
+Sources: freedesktop.org on desktop entries, autostart and default programs; systemd.service(5),
+systemd-xdg-autostart-generator(8).
 """
 
 from __future__ import annotations
@@ -54,7 +55,11 @@ def _folder(value: str | None, otherwise: Path) -> Path:
 
 
 def plan(around: Surroundings, home: Path | None) -> Plan:
-    """Links in any case; started by systemd where it runs the session, else by the desktop's autostart."""
+    """Links in any case; started by the desktop's autostart, or by systemd in sessions that it runs.
+
+    Many sessions on a system with systemd never reach graphical-session.target, so both are there; whichever
+    comes second finds the helper running and ends.
+    """
     run = command("run", home=home)
     links: tuple[Step, ...] = (
         TextFile(around.data / "applications" / ENTRY, _links_entry(home)),
@@ -66,10 +71,11 @@ def plan(around: Surroundings, home: Path | None) -> Plan:
         Symlink(units / "graphical-session.target.wants" / UNIT, units / UNIT),
         Tell("systemctl", ("--user", "daemon-reload"), undo=("--user", "daemon-reload")),
     )
-    autostart: tuple[Step, ...] = (TextFile(around.config / "autostart" / ENTRY, _autostart_entry(run)),)
+    entry = _autostart_entry(run, beside_unit=around.systemd)
+    autostart = TextFile(around.config / "autostart" / ENTRY, entry)
     if around.systemd:
-        return Plan((*links, *unit), instead=autostart)
-    return Plan((*links, *autostart), instead=unit)
+        return Plan((*links, autostart, *unit))
+    return Plan((*links, autostart), instead=unit)
 
 
 def _links_entry(home: Path | None) -> str:
@@ -82,10 +88,11 @@ def _links_entry(home: Path | None) -> str:
     )
 
 
-def _autostart_entry(run: Sequence[str]) -> str:
-    return _entry(
-        "connect-helper", "Moves files for web pages", entry_command(run), "X-GNOME-Autostart-enabled=true"
-    )
+def _autostart_entry(run: Sequence[str], *, beside_unit: bool) -> str:
+    keys = ["X-GNOME-Autostart-enabled=true"]
+    if beside_unit:  # where systemd would start this entry, it starts the unit
+        keys += ["X-systemd-skip=true", "X-GNOME-HiddenUnderSystemd=true"]
+    return _entry("connect-helper", "Moves files for web pages", entry_command(run), *keys)
 
 
 def _entry(name: str, comment: str, execute: str, *more: str) -> str:

@@ -15,7 +15,8 @@ from connect_helper.spec.launch_links import SCHEMES
 
 NAME: Final = "connect-helper"
 LINK_CLASS: Final = r"Software\Classes\connect-helper.link"
-CAPABILITIES: Final = r"Software\connect-helper\Capabilities"
+OWN: Final = r"Software\connect-helper"
+CAPABILITIES: Final = rf"{OWN}\Capabilities"
 
 
 def plan(home: Path | None) -> Plan:
@@ -28,10 +29,13 @@ def plan(home: Path | None) -> Plan:
         (
             RegistryTree(LINK_CLASS, {"": {"": "connect-helper link", "URL Protocol": ""}, **opens}),
             RegistryTree(
-                CAPABILITIES,
+                OWN,
                 {
-                    "": {"ApplicationName": NAME, "ApplicationDescription": "Moves files for web pages"},
-                    "URLAssociations": dict.fromkeys(SCHEMES, "connect-helper.link"),
+                    "Capabilities": {
+                        "ApplicationName": NAME,
+                        "ApplicationDescription": "Moves files for web pages",
+                    },
+                    r"Capabilities\URLAssociations": dict.fromkeys(SCHEMES, "connect-helper.link"),
                 },
             ),
             RegistryValue(r"Software\RegisteredApplications", NAME, CAPABILITIES),

@@ -11,6 +11,7 @@ from connect_helper.errors import Unavailable
 from connect_helper.installing import linux, macos, windows
 from connect_helper.installing.carrying_out import Installer
 from connect_helper.installing.linux import Surroundings
+from connect_helper.installing.steps import MARK
 
 COMPILER = """#!/bin/sh
 # osacompile -o BUNDLE SOURCE
@@ -34,7 +35,10 @@ class Keys:
         return self.keys.get(key, {}).get(name)
 
     def write(self, key: str, name: str, value: str) -> None:
-        self.keys.setdefault(key, {})[name] = value
+        names = key.split("\\")
+        for depth in range(1, len(names) + 1):  # the system makes the keys above as well
+            self.keys.setdefault("\\".join(names[:depth]), {})
+        self.keys[key][name] = value
 
     def delete_value(self, key: str, name: str) -> None:
         del self.keys[key][name]
@@ -115,10 +119,15 @@ def test_a_second_time_changes_nothing(home: Path, installer: Installer) -> None
     assert tree(home) == {}
 
 
-def test_a_machine_that_changed_to_systemd_is_not_started_twice(home: Path, installer: Installer) -> None:
-    installer.install(linux.plan(around(home, systemd=False), None))
-    installer.install(linux.plan(around(home, systemd=True), None))
-    assert not (home / ".config" / "autostart" / "connect-helper.desktop").exists()
+def test_a_machine_that_changed_to_systemd_and_back_has_what_it_needs(
+    home: Path, installer: Installer
+) -> None:
+    entry = home / ".config" / "autostart" / "connect-helper.desktop"
+    units = home / ".config" / "systemd"
+    for systemd in (False, True, False, True):
+        installer.install(linux.plan(around(home, systemd=systemd), None))
+        assert ("X-systemd-skip=true" in entry.read_text()) == systemd
+        assert any(path.is_symlink() for path in units.rglob("*.service")) == systemd
     installer.uninstall(linux.plan(around(home, systemd=False), None))
     assert tree(home) == {}
 
@@ -185,6 +194,17 @@ def test_the_registry_is_filled_and_emptied_but_for_what_others_own(installer: I
     assert {one.what for one in installer.install(plan)} == {"unchanged", "left alone"}
     installer.uninstall(plan)
     assert {key: values for key, values in keys.keys.items() if values} == theirs
+    assert [key for key in keys.keys if "connect-helper" in key] == []
+
+
+def test_an_installation_of_before_the_whole_key_was_marked_is_ours(installer: Installer) -> None:
+    keys = installer.registry
+    assert isinstance(keys, Keys)
+    keys.write(windows.CAPABILITIES, "ConnectHelperNote", MARK)
+    plan = windows.plan(None)
+    assert "left alone" not in {one.what for one in installer.install(plan)}
+    installer.uninstall(plan)
+    assert [key for key in keys.keys if "connect-helper" in key] == []
 
 
 def test_the_applet_is_compiled_and_told_which_links_it_opens(

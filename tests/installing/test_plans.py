@@ -61,14 +61,16 @@ def test_links_open_by_a_desktop_file_that_is_the_default_for_every_scheme() -> 
     assert f"MimeType={';'.join(default.kinds)};" in lines
 
 
-def test_systemd_starts_it_with_the_session_where_there_is_systemd() -> None:
+def test_systemd_starts_it_in_sessions_that_it_runs_and_autostart_in_the_others() -> None:
     plan = linux.plan(surroundings(systemd=True), Path("/h/own"))
     unit = text_of(plan, "connect-helper.service")
     assert f'ExecStart="{sys.executable}" "-I" "-m" "connect_helper" "run" "--home" "/h/own"\n' in unit
     [link] = [step for step in plan.steps if isinstance(step, Symlink)]
     assert link.path.parent.name == "graphical-session.target.wants"
-    assert not any("autostart" in str(step) for step in plan.steps)
-    assert any("autostart" in str(step) for step in plan.everything)
+    [entry] = [step for step in plan.steps if isinstance(step, TextFile) and "autostart" in step.path.parts]
+    assert f"Exec={sys.executable} -I -m connect_helper run --home /h/own\n" in entry.text
+    # Where systemd would start the entry as well, it is the unit that starts.
+    assert {"X-systemd-skip=true", "X-GNOME-HiddenUnderSystemd=true"} <= set(entry.text.splitlines())
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd here")
@@ -89,6 +91,7 @@ def test_the_desktop_starts_it_where_there_is_no_systemd() -> None:
     entries = [step for step in plan.steps if isinstance(step, TextFile)]
     assert str(entries[1].path) == "/h/config/autostart/connect-helper.desktop"
     assert f"Exec={sys.executable} -I -m connect_helper run\n" in entries[1].text
+    assert "systemd" not in entries[1].text.lower()
 
 
 def test_folders_follow_the_variables_that_hold_full_paths() -> None:
@@ -127,7 +130,8 @@ def test_windows_gets_values_of_the_current_user_only() -> None:
     fasp = trees[r"Software\Classes\fasp"]
     assert fasp[""]["URL Protocol"] == ""
     assert fasp[r"shell\open\command"][""].endswith('-I -m connect_helper open-link -- "%1"')
-    assert trees[windows.CAPABILITIES]["URLAssociations"]["aspera"] == "connect-helper.link"
+    own = trees[r"Software\connect-helper"]
+    assert own[r"Capabilities\URLAssociations"]["aspera"] == "connect-helper.link"
     values = {step.key.rsplit("\\", 1)[-1]: step for step in plan.steps if isinstance(step, RegistryValue)}
     assert values["RegisteredApplications"].value == windows.CAPABILITIES
     assert values["Run"].value.endswith("-I -m connect_helper run")
