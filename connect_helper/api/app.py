@@ -153,7 +153,8 @@ async def serve(
             below = range(PAGE_PORTS.start, page_socket.getsockname()[1])
             answer_promptly()
             warnings = await asyncio.to_thread(describe_holders, below)
-            warnings += await asyncio.to_thread(describe_desktop, desktop_socket)
+            desktop_port = desktop_socket.getsockname()[1] if desktop_socket is not None else None
+            warnings += await asyncio.to_thread(describe_desktop, desktop_port)
             for warning in warnings:
                 log.warning("%s", warning)
             ready(Running(record, windows, warnings))

@@ -15,8 +15,9 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from connect_helper.api.desktop.listening import describe_desktop
 from connect_helper.api.instance import Record, running_record
-from connect_helper.api.listening import PAGE_PORTS, bind_first_free, describe_holders
+from connect_helper.api.listening import DESKTOP_PORTS, PAGE_PORTS, bind_first_free, describe_holders
 from connect_helper.errors import ConnectHelperError, Unavailable
 from connect_helper.installing import linux
 from connect_helper.installing.here import plan_here
@@ -62,6 +63,7 @@ class Here:
     python: tuple[int, int, int] = sys.version_info[:3]
     platform: str = sys.platform
     page_ports: Sequence[int] = PAGE_PORTS
+    desktop_ports: Sequence[int] = DESKTOP_PORTS
     version_of: Callable[[str], str] = importlib.metadata.version
     registry: Registry | None = None
 
@@ -82,6 +84,7 @@ def look(here: Here) -> Iterator[Check]:
     record = running_record(here.folders)
     yield _helper(record)
     yield _ports(here, record)
+    yield _desktop_port(here, record)
     yield _downloads(here)
     browser, dialogs = _browser(here), _dialogs(here)
     yield browser
@@ -139,16 +142,10 @@ def _helper(record: Record | None) -> Check:
 
 def _ports(here: Here, record: Record | None) -> Check:
     """Pages take the lowest port that answers, so a port is looked at up to that of the helper."""
-    own = int(record.pages.rsplit(":", 1)[1]) if record else None
+    own = _port_of(record.pages) if record else _first_free(here.page_ports)
     if own is None:
-        try:
-            with bind_first_free(here.page_ports) as free:
-                own = int(free.getsockname()[1])
-        except Unavailable:
-            taken = (
-                f"All ports from {here.page_ports[0]} to {here.page_ports[-1]} are held by other programs."
-            )
-            return Check("ports", "bad", taken, "End one of them; the helper needs one of these ports.")
+        taken = f"All ports from {here.page_ports[0]} to {here.page_ports[-1]} are held by other programs."
+        return Check("ports", "bad", taken, "End one of them; the helper needs one of these ports.")
     below = list(takewhile(lambda port: port != own, here.page_ports))
     held = describe_holders(below)
     if not held and record is None:  # who holds them is not to be found out on every system
@@ -156,6 +153,29 @@ def _ports(here: Here, record: Record | None) -> Check:
     if held:
         return Check("ports", "warning", " ".join(held), "End that program if pages do not find the helper.")
     return Check("ports", "good", f"Port {own}, the first that pages look at, is the helper's or free.")
+
+
+def _desktop_port(here: Here, record: Record | None) -> Check:
+    """Pages of the newer SDK know one port only."""
+    port = _port_of(record.desktop) if record else _first_free(here.desktop_ports)
+    held = describe_desktop(port, here.desktop_ports)
+    if held:
+        advice = "End the program there if such pages are used, and start the helper again."
+        return Check("desktop port", "warning", " ".join(held), advice)
+    says = f"Port {port}, where pages of the newer Aspera SDK look, is the helper's or free."
+    return Check("desktop port", "good", says)
+
+
+def _port_of(address: str) -> int | None:
+    return int(address.rsplit(":", 1)[1]) if address else None
+
+
+def _first_free(ports: Sequence[int]) -> int | None:
+    try:
+        with bind_first_free(ports) as free:
+            return int(free.getsockname()[1])
+    except Unavailable:
+        return None
 
 
 def _downloads(here: Here) -> Check:
@@ -251,13 +271,24 @@ def _autostart(here: Here) -> Check:
     made = [step.path for step in plan.steps if isinstance(step, TextFile | Symlink)]
     # The links' own file says nothing about the start; the others all have to be there.
     needed = [path for path in made if "applications" not in path.parts]
-    if needed and all(os.path.lexists(path) for path in needed):
-        return Check("autostart", "good", "It starts at login.")
+    there = [path for path in needed if os.path.lexists(path)]
+    if needed and there == needed:
+        return Check("autostart", "good", "It starts at login.", _bare_sessions(here))
+    if there and not any("autostart" in path.parts for path in there) and here.platform == "linux":
+        says = "It starts at login only where systemd runs the desktop, as with GNOME and KDE Plasma."
+        return Check("autostart", "warning", says, INSTALL)
     if here.registry is not None and here.registry.read(
         r"Software\Microsoft\Windows\CurrentVersion\Run", "connect-helper"
     ):
         return Check("autostart", "good", "It starts at login.")
     return Check("autostart", "warning", "It does not start at login.", INSTALL)
+
+
+def _bare_sessions(here: Here) -> str:
+    """What no installation can do on Linux: some window managers start nothing at all."""
+    if here.platform != "linux":
+        return ""
+    return "A window manager without a desktop, such as i3, has to be told to start: connect-helper run"
 
 
 def _account(here: Here) -> Check:

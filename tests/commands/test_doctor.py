@@ -11,7 +11,9 @@ from typing import Any
 
 import pytest
 
+from connect_helper.api.instance import Instance
 from connect_helper.commands.checks import Check, Here, look
+from connect_helper.installing import linux
 from connect_helper.installing.carrying_out import Installer
 from connect_helper.installing.here import plan_here
 from connect_helper.settings import Folders
@@ -71,6 +73,32 @@ def test_ports_of_others_are_told(folders: Folders, environment: dict[str, str])
         assert f"Port {port} is held by" in lower.says
 
 
+def test_the_port_of_the_newer_sdk_is_looked_at_with_and_without_a_helper(
+    folders: Folders, environment: dict[str, str]
+) -> None:
+    def seen(*ports: int) -> Check:
+        return found(folders, environment, desktop_ports=ports)["desktop port"]
+
+    free = free_port()
+    assert (seen(free).state, str(free) in seen(free).says) == ("good", True)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        for ports in ((port,), (port, free)):
+            told = seen(*ports)
+            assert told.state == "warning"
+            assert f"look for port {port} and do not find this helper" in told.says
+            assert "End the program" in told.advice
+        folders.create()
+        with Instance(folders) as running:
+            for desktop, state in (
+                ("", "warning"),
+                (f"http://127.0.0.1:{free}", "warning"),
+                (f"http://127.0.0.1:{port}", "good"),
+            ):
+                running.record("http://127.0.0.1:33003", "http://127.0.0.1:33030", desktop)
+                assert seen(port, free).state == state
+
+
 def test_a_download_folder_that_cannot_be_written_to_is_bad(
     folders: Folders, environment: dict[str, str], tmp_path: Path
 ) -> None:
@@ -108,6 +136,22 @@ def test_links_and_start_are_good_once_installed(folders: Folders, environment: 
     assert found(folders, environment)["links"].state == "warning"
 
 
+def test_a_unit_of_systemd_alone_does_not_start_it_in_every_session(
+    folders: Folders, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    folders.create()
+    around = linux.Surroundings.from_environment(environment, booted=tmp_path)
+    monkeypatch.setattr(linux.Surroundings, "from_environment", lambda *_: around)
+    Installer(folders.state / "installed.json", find=lambda name, folders: None).install(
+        plan_here(environment)
+    )
+    whole = found(folders, environment)["autostart"]
+    assert (whole.state, "window manager" in whole.advice) == ("good", True)
+    (around.config / "autostart" / "connect-helper.desktop").unlink()  # as earlier versions installed it
+    half = found(folders, environment)["autostart"]
+    assert (half.state, "only where systemd" in half.says) == ("warning", True)
+
+
 def test_nothing_to_ask_with_is_bad(
     folders: Folders, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -135,7 +179,7 @@ async def test_the_command_says_it_in_words_and_in_json(
     assert (said.code, as_json.code) == (0, 0), said.out
     facts = json.loads(as_json.out)
     assert facts["works"] is True
-    assert all(check["says"] in said.out for check in facts["checks"] if check["name"] != "ports")
+    assert all(check["says"] in said.out for check in facts["checks"] if "port" not in check["name"])
     (tmp_path / "config" / "preferences.json").write_text("{")
     bad = await ran(tmp_path, "doctor", "--json")
     assert (bad.code, json.loads(bad.out)["works"]) == (1, False)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Sequence
+from itertools import takewhile
 from typing import Final
 
 from connect_helper.api.desktop.messages import failure
@@ -25,11 +27,14 @@ def bind_desktop() -> socket.socket | None:
         return None
 
 
-def describe_desktop(sock: socket.socket | None) -> list[str]:
-    """Sentences the user should read when it is not the first port. Looks at the system: off the loop."""
-    first = DESKTOP_PORTS.start
-    if sock is not None and sock.getsockname()[1] == first:
+def describe_desktop(port: int | None, ports: Sequence[int] = DESKTOP_PORTS) -> list[str]:
+    """Sentences the user should read when `port` is not the first of `ports`; None: none of them was free.
+
+    Looks at the system: off the loop.
+    """
+    first = ports[0]
+    if port == first:
         return []
-    below = range(first, sock.getsockname()[1] if sock is not None else DESKTOP_PORTS.stop)
-    who = describe_holders(below) or [f"Port {first} is taken."]
+    below = takewhile(lambda one: one != port, ports)
+    who = describe_holders(below) or [f"Port {first} was taken."]
     return [*who, f"Pages made for IBM Aspera for desktop look for port {first} and do not find this helper."]
