@@ -114,6 +114,10 @@ class Ladder:
             if not self._open[caller.origin]:
                 del self._open[caller.origin]
 
+    def muted_s(self, caller: Caller) -> float:
+        """Seconds until the caller may ask the user again; 0.0 for one that may now."""
+        return self._sites.muted_s(caller.origin)
+
     def note_dialog(self, caller: Caller, *, cancelled: bool, after_question: bool = False) -> None:
         """Every third dialog in a row that the user cancels counts as a refusal of the origin.
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
+import time
 from collections.abc import Coroutine
 from typing import Any, Final
 
@@ -20,6 +21,7 @@ from connect_helper.api.callers import Caller
 from connect_helper.api.ladder import Ladder
 from connect_helper.api.starting import StartCall, Starting
 from connect_helper.api.windows import Windows
+from connect_helper.consent.limits import Spacing
 from connect_helper.consent.origins import LINKS
 from connect_helper.errors import ConnectHelperError, InvalidRequest, Refused, TooManyRequests, Unavailable
 from connect_helper.picking.base import Asker, Question
@@ -29,6 +31,8 @@ log = logging.getLogger(__name__)
 
 ROUTE: Final = "/api/control/open-link"
 OPEN_LINKS: Final = 4
+MUTED_NOTICE_SPACING_S: Final = 900.0
+IGNORED_SHOWN: Final = 10  # keys in the log
 LINK_CALLER: Final = Caller(LINKS, "a link from an unknown page or program")
 
 
@@ -43,6 +47,7 @@ class Links:
         self._asker = asker
         self._windows = windows
         self._tasks = tasks
+        self._muted_notices: Spacing[str] = Spacing(MUTED_NOTICE_SPACING_S)
         self._open: dict[bytes, asyncio.Task[None]] = {}  # by the link's digest: it may hold secrets
 
     def open(self, text: str) -> None:
@@ -75,6 +80,11 @@ class Links:
 
     async def _download(self, link: DownloadLink) -> None:
         """The task's own edge: what goes wrong is told to the user, for nobody else waits."""
+        if link.ignored:
+            log.info("keys of a link that are not known are ignored: %r", link.ignored[:IGNORED_SHOWN])
+        if self._ladder.muted_s(LINK_CALLER):
+            await self._tell_muted()
+            return
         call = StartCall(
             app_id="",
             request_id="",  # whoever opens a link twice wants it twice
@@ -101,6 +111,9 @@ class Links:
 
     async def _tell(self, error: ConnectHelperError) -> None:
         """Say why a link comes to nothing; at most every few seconds, for a page can open many."""
+        if self._ladder.muted_s(LINK_CALLER):
+            await self._tell_muted()
+            return
         notice = Question(
             LINK_CALLER.label,
             "This link cannot be opened.",
@@ -116,6 +129,29 @@ class Links:
                 await self._windows.open("/")
         except ConnectHelperError as untold:
             log.warning("a link was not opened (%s), and nobody could be told (%s)", error.code, untold.code)
+
+    async def _tell_muted(self) -> None:
+        """Say that links are not asked about, and until when; rarely, as the user wants no questions."""
+        if not self._muted_notices.allow(LINK_CALLER.origin, time.monotonic()):
+            log.info("a link was refused: links are muted")
+            return
+        over = time.localtime(time.time() + self._ladder.muted_s(LINK_CALLER) + 60)  # minutes are cut off
+        notice = Question(
+            LINK_CALLER.label,
+            "Links are not opened at the moment.",
+            (
+                f"You said no to several in a row, so all are refused until {time.strftime('%H:%M', over)}.",
+                "To open links before that, choose “Let it ask again” on the Sites page.",
+            ),
+            accept="Show the Sites page",
+            refuse="Close",
+        )
+        try:  # not by the ladder's dialog, which is closed to those who are muted
+            answer = await self._asker.ask(notice)
+            if answer.accepted:
+                await self._windows.open("/sites")
+        except ConnectHelperError as untold:
+            log.warning("links are muted, and nobody could be told (%s)", untold.code)
 
 
 def routes(links: Links) -> list[web.RouteDef]:

@@ -101,6 +101,10 @@ class Sites:
     def is_muted(self, origin: str) -> bool:
         return self._limits.muted(origin, time.monotonic())
 
+    def muted_s(self, origin: str) -> float:
+        """Seconds until questions of this origin are shown again; 0.0 if they are shown now."""
+        return self._limits.muted_s(origin, time.monotonic())
+
     def note_acceptance(self, origin: str) -> None:
         self._limits.accepted(origin)
 

@@ -65,8 +65,12 @@ class PromptLimits:
 
     def muted(self, origin: str, now: float) -> bool:
         """Tell whether questions of this origin are answered with no, unseen by the user."""
+        return self.muted_s(origin, now) > 0.0
+
+    def muted_s(self, origin: str, now: float) -> float:
+        """Return the seconds until its questions are shown again; 0.0 if they are shown now."""
         old = self._fresh(origin, now)
-        return old is not None and old.count >= REFUSALS
+        return old.last + MUTED_S - now if old is not None and old.count >= REFUSALS else 0.0
 
     def muted_origins(self, now: float) -> list[str]:
         return [origin for origin, _ in self._refusals.items() if self.muted(origin, now)]

@@ -1,8 +1,9 @@
 """Links that the desktop hands to the helper: those that start it, and those that carry a download.
 
 Sources: Connect reference sections 1.5 and 1.6, desktop reference section 1.1. Any page can open such a
-link, so nothing in it is guessed: a link is one of the two kinds to the last character, or refused with the
-part named. Refusals never quote a value, which may be a password or a token.
+link, so nothing in it is guessed: a link is one of the two kinds, or refused with the part named. Only keys
+of the query that are not known here are passed over, for links of other versions may have more. Refusals
+never quote a value, which may be a password or a token.
 """
 
 from __future__ import annotations
@@ -54,6 +55,7 @@ class DownloadLink:
 
     spec: Mapping[str, Any] = field(repr=False)  # a transfer spec, secrets included: never log it
     ask_login: bool = True  # whether the user may be asked for what is missing for the login
+    ignored: tuple[str, ...] = ()  # keys that mean nothing here, without their values
 
 
 def parse_link(text: str) -> StartLink | DownloadLink:
@@ -107,14 +109,15 @@ def _download(address: str, query: str) -> DownloadLink:
         spec["remote_user"] = parse_user(user)
         if colon:
             spec["remote_password"] = _password(password)
-    spec |= _query(query)
+    wishes, ignored = _query(query)
+    spec |= wishes
     ask_login = spec.pop("auth", True)
     if not ask_login and not _can_log_in(spec):
         raise InvalidRequest(
             "The link forbids to ask for a login (auth=no) and brings none; ask its author for another.",
             field="auth",
         )
-    return DownloadLink(spec, ask_login)
+    return DownloadLink(spec, ask_login, ignored)
 
 
 def _path(text: str) -> str:
@@ -141,9 +144,10 @@ def _can_log_in(spec: Mapping[str, Any]) -> bool:
 # The query ------------------------------------------------------------------------------------------
 
 
-def _query(query: str) -> dict[str, Any]:
-    """Read the query: each key at most once, none that is unknown."""
+def _query(query: str) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Read the query, each key at most once: fields of the transfer spec, and the keys that are not known."""
     found: dict[str, Any] = {}
+    unknown: list[str] = []
     seen: set[str] = set()
     for part in query.split("&"):
         if not part:
@@ -152,14 +156,16 @@ def _query(query: str) -> dict[str, Any]:
         key, _, value = part.partition("=")
         if key in seen:
             raise InvalidRequest(f'The link has "{key}" twice.', field=key)
-        if key not in _KEYS:
-            named = f'has "{key}", which' if _KEY.fullmatch(key) else "has a key in its query that"
-            raise InvalidRequest(f"The link {named} is not known here.", field=key[:20])
         seen.add(key)
+        if key not in _KEYS:
+            if not _KEY.fullmatch(key):
+                raise InvalidRequest("The link has something in its query that is no key.", field=key[:20])
+            unknown.append(key)
+            continue
         name, read = _KEYS[key]
         if name and (meant := read(value, key)) is not None:
             found[name] = meant
-    return found
+    return found, tuple(unknown)
 
 
 def _yes_or_no(value: str, key: str) -> bool | None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from urllib.parse import quote
 
 import pytest
 
 from connect_helper.api.links import LINK_CALLER, OPEN_LINKS, Links
+from connect_helper.consent.limits import MUTED_S
 from connect_helper.consent.origins import LINKS
 from connect_helper.errors import InvalidRequest, TooManyRequests
 from connect_helper.picking.base import Answer, Credentials
@@ -133,10 +135,7 @@ async def test_many_links_at_once_are_turned_away(face: Face, links: Links, serv
 async def test_three_refusals_silence_links_until_the_user_lets_them_ask_again(
     face: Face, links: Links, server: PasswordServer
 ) -> None:
-    face.person.answer = Answer(accepted=False)
-    for _ in range(4):
-        links.open(link_to(server))
-        await until(lambda: not links._open)
+    await refuse_three(face, links, server)
     assert len(face.person.questions) == 3
     [site] = face.parts.sites.overview()
     assert (site.origin, site.muted) == (LINKS, True)
@@ -144,16 +143,67 @@ async def test_three_refusals_silence_links_until_the_user_lets_them_ask_again(
     links.open(link_to(server))
     await until(lambda: not links._open)
     assert len(face.person.questions) == 4
+    assert "download" in face.person.questions[3].heading
+
+
+async def refuse_three(face: Face, links: Links, server: PasswordServer) -> None:
+    face.person.answer = Answer(accepted=False)
+    for _ in range(3):
+        links.open(link_to(server))
+        await until(lambda: not links._open)
+
+
+async def test_muted_links_say_so_once_and_lead_to_where_they_are_allowed_again(
+    face: Face, links: Links, server: PasswordServer
+) -> None:
+    await refuse_three(face, links, server)
+    face.person.answer = Answer(accepted=True)
+    earliest = time.time() + MUTED_S - 60
+    for _ in range(3):
+        links.open(link_to(server))
+        await until(lambda: not links._open)
+    with pytest.raises(InvalidRequest):
+        links.open("fasp://files.example/a/../b")
+    await until(lambda: not links._open)
+    [notice] = face.person.questions[3:]
+    assert notice.heading == "Links are not opened at the moment."
+    until_when = {time.strftime("%H:%M", time.localtime(earliest + 60 * minute)) for minute in range(4)}
+    assert any(f"until {minute}." in notice.details[0] for minute in until_when)
+    assert "Sites page" in notice.details[1]
+    [page] = face.opened
+    assert "/sites" in page
+    assert server.connections == []
+    assert face.parts.sites.is_muted(LINKS)  # the yes was for the page, not for links
+
+
+async def test_a_broken_link_while_links_are_muted_is_told_by_the_same_notice(
+    face: Face, links: Links, server: PasswordServer
+) -> None:
+    await refuse_three(face, links, server)
+    with pytest.raises(InvalidRequest):
+        links.open("fasp://files.example/a/../b")
+    await until(lambda: not links._open)
+    assert [one.heading for one in face.person.questions[3:]] == ["Links are not opened at the moment."]
+
+
+async def test_keys_that_are_not_known_are_passed_over_and_logged_without_their_values(
+    face: Face, links: Links, server: PasswordServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("INFO"):
+        links.open(link_to(server, query="&run=canary"))
+        await until((face.folders.downloads / "far.bin").exists)
+    assert "'run'" in caplog.text
+    assert "canary" not in caplog.text
 
 
 async def test_what_is_wrong_with_a_link_is_told_but_not_over_and_over(face: Face, links: Links) -> None:
     for number in range(5):
         with pytest.raises(InvalidRequest):
-            links.open(f"fasp://files.example/x?run={number}")
+            links.open(f"fasp://files.example/x?token={number}&token=b")
         await until(lambda: not links._open)
     [notice] = face.person.questions  # the others came within two seconds
     assert notice.heading == "This link cannot be opened."
-    assert '"run"' in notice.details[0]
+    assert '"token"' in notice.details[0]
     await until(lambda: face.opened)  # the person of this test says yes to everything
 
 

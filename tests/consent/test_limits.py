@@ -18,6 +18,7 @@ def test_three_refusals_mute_one_origin_for_an_hour() -> None:
     assert not limits.muted(A, 20.0 + MUTED_S)
     assert not limits.muted(B, 20.0)
     assert limits.muted_origins(30.0) == [A]
+    assert (limits.muted_s(A, 30.0), limits.muted_s(B, 30.0)) == (MUTED_S - 10.0, 0.0)
     assert limits.muted_origins(30.0 + MUTED_S) == []
 
 

@@ -131,8 +131,11 @@ def test_a_link_may_forbid_to_ask_for_a_login() -> None:
         ("fasp://files.example/a\nb", "link", "percent-encoded"),
         ("fasp://files.example/æ", "link", "percent-encoded"),
         ("fasp://files.example/" + "x" * 200_000, "link", "too long"),
-        ("fasp://files.example/x?run=1", "run", '"run"'),
-        ("fasp://files.example/x?<b>=1", "<b>", "not known"),
+        ("fasp://files.example/x?<b>=1", "<b>", "no key"),
+        ("fasp://files.example/x?RUN=1", "RUN", "no key"),
+        (f"fasp://files.example/x?{'r' * 21}=1", "r" * 20, "no key"),
+        ("fasp://files.example/x?=1", "", "no key"),
+        ("fasp://files.example/x?run=1&run=1", "run", "twice"),
         ("fasp://files.example/x?token=a&token=b", "token", "twice"),
         ("fasp://files.example/x?targetrate=fast", "targetrate", "number"),
         ("fasp://files.example/x?port=0", "port", "number"),
@@ -152,6 +155,14 @@ def test_anything_else_is_refused_by_name(link: str, field: str, word: str) -> N
     assert word in caught.value.user_message
 
 
+def test_keys_that_are_not_known_change_nothing_and_are_told_without_their_values() -> None:
+    plain = download("fasp://files.example/x?targetrate=5")
+    more = download("fasp://files.example/x?run=canary&targetrate=5&new_key2&direction=send")
+    assert more.spec == plain.spec
+    assert (plain.ignored, more.ignored) == ((), ("run", "new_key2", "direction"))
+    assert "canary" not in repr(more)
+
+
 @pytest.mark.parametrize("query", ["policy=quick", "enc=rot13", "sshfp=%3Cb%3E"])
 def test_values_that_no_spec_may_hold_are_refused_there(query: str) -> None:
     found = parse_link(f"fasp://files.example/x?{query}")
@@ -163,7 +174,7 @@ def test_values_that_no_spec_may_hold_are_refused_there(query: str) -> None:
 def test_secrets_of_a_link_are_in_no_text_made_of_it() -> None:
     link = "fasp://ana:canary1@files.example/x?token=canary2"
     assert "canary" not in repr(parse_link(link))
-    for broken in (f"{link}&run=canary3", f"{link}&targetrate=canary4", link.replace("/x", ":canary5/x")):
+    for broken in (f"{link}&RUN=canary3", f"{link}&targetrate=canary4", link.replace("/x", ":canary5/x")):
         with pytest.raises(InvalidRequest) as caught:
             parse_link(broken)
         assert "canary" not in caught.value.user_message + caught.value.internal_message
