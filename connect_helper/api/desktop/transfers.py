@@ -16,7 +16,7 @@ from connect_helper.api.showing import transfer_of_origin
 from connect_helper.api.starting import StartCall
 from connect_helper.spec.lenient import as_bool, as_int, as_text, required_text
 from connect_helper.transfers.messages import FileReport
-from connect_helper.transfers.state import Status
+from connect_helper.transfers.state import FINAL
 from connect_helper.transfers.transfer import Transfer
 
 PAGE_SIZE: Final = 1_000  # when the page names none
@@ -106,13 +106,13 @@ async def get_files_list(asked: Asked) -> Any:
     manager = asked.shared.manager
     listed = await manager.look(transfer.id, owner=transfer.owner, exact_first=True)
     reports, total = await manager.files_in_order(listed, offset=offset, limit=limit)
-    live = listed.transfer.status is Status.RUNNING
+    live = listed.transfer.status not in FINAL
     entries = [file_entry(report, live=live) for report in reports]
     return {"entries": entries, "total_count": total, "limit": limit, "offset": offset}
 
 
 def file_entry(report: FileReport, *, live: bool) -> dict[str, Any]:
-    """One file; `live` while a session runs. One that a session left unfinished counts as failed."""
+    """One file; `live` until its transfer is over. One that is left unfinished then counts as failed."""
     entry = {
         "file": report.path,
         "bytes_written": report.bytes_written,

@@ -23,6 +23,7 @@ from connect_helper.transfers.messages import FileReport
 from tests.api.conftest import APP, PAGE, Face
 from tests.api.desktop.conftest import RpcPage
 from tests.support.managing import request
+from tests.support.proxy import FaultProxy
 from tests.support.sshd import SshServer
 
 ISO = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
@@ -335,6 +336,25 @@ async def test_failed_files_say_why_and_those_under_way_are_listed(
         "code": 16,
         "description": "The transfer ended before this file did.",
     }
+
+
+async def test_a_file_that_waits_for_the_connection_to_come_back_has_not_failed(
+    page: RpcPage, sshd: SshServer, folder: Path
+) -> None:
+    (source,) = await page.choose(make(folder / "long.bin", 2_000_000))
+    async with FaultProxy(sshd.host, sshd.port) as proxy:
+        spec = spec_for(sshd, "send", source, target_rate_kbps=1_000, ssh_port=proxy.port)
+        named = {"transfer_id": (await page.start(spec))["uuid"]}
+        await page.until(named["transfer_id"], "running")
+        while not (await page.call("get_files_list", named))["entries"]:
+            assert (await page.call("get_transfer", named))["status"] == "running"
+            await asyncio.sleep(0.2)  # below the rate a page may have
+    await page.until(named["transfer_id"], "willretry")  # nothing answers on that port any more
+    (entry,) = (await page.call("get_files_list", named))["entries"]
+    assert (entry["status"], "error" in entry) == ("running", False)
+    await page.call("stop_transfer", named)
+    (entry,) = (await page.call("get_files_list", named))["entries"]
+    assert (entry["status"], entry["error"]["code"]) == ("failed", 16)
 
 
 async def test_files_are_still_listed_after_the_helper_was_restarted(
