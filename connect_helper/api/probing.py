@@ -96,9 +96,12 @@ class Probing:
         self._state = folders.state
 
     async def port(self, caller: Caller, body: Mapping[str, Any]) -> None:
-        """Connect and hang up. Raises HostNotFound, ConnectRefused, ConnectTimedOut, Refused."""
+        """Connect and hang up.
+
+        Raises InvalidRequest, Refused, HostNotFound, ConnectRefused, ConnectTimedOut.
+        """
         host = clean_host(as_text(body.get("remote_host"), "remote_host") or "", "remote_host")
-        port = as_int(body.get("ssh_port"), "ssh_port", maximum=65_535) or DEFAULT_SSH_PORT
+        port = _port(body)
         limit_s = _wait(body.get("timeout_sec"))
         heading = f"Allow {caller.label} to test the connection to {host}?"
         question = HostQuestion(host, port, heading, (f"Server: {host}, port {port}",))
@@ -157,6 +160,12 @@ class Probing:
             self._guard.undecided(origin, host)
             raise
         self._guard.succeeded(origin, host)
+
+
+def _port(body: Mapping[str, Any]) -> int:
+    """The port to try. Page libraries put their default in where they are given 0, so 0 here is a mistake."""
+    port = as_int(body.get("ssh_port"), "ssh_port", minimum=1, maximum=65_535)
+    return DEFAULT_SSH_PORT if port is None else port
 
 
 def _wait(value: object) -> float:

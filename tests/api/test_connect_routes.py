@@ -354,6 +354,14 @@ async def test_a_closed_port_is_an_error(face: Face) -> None:
     assert is_error(answer, 500)
 
 
+@pytest.mark.parametrize("port", [0, "0", -1, 65_536])
+async def test_ports_that_are_none_are_refused_before_any_question(face: Face, port: int | str) -> None:
+    status, answer = await face.post("/connect/info/ports", {"remote_host": "127.0.0.1", "ssh_port": port})
+    assert status == 400
+    assert is_error(answer, 400)
+    assert face.person.questions == []
+
+
 @pytest.mark.parametrize("host", ["", "a b", "-oProxyCommand=x", "a;b", "x" * 254, "$(id)"])
 async def test_hosts_that_are_none_are_refused_before_any_question(face: Face, host: str) -> None:
     status, answer = await face.post("/connect/info/ports", {"remote_host": host, "ssh_port": 22})

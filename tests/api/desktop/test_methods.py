@@ -383,8 +383,11 @@ async def test_a_port_is_tried_once_the_user_agrees(page: RpcPage) -> None:
     assert (await page.error("test_ssh_ports", {"request": request}))["code"] == -32000
     page.face.person.answer = Answer(accepted=False)
     assert (await page.error("test_ssh_ports", {"request": request}))["code"] == -32003
-    for wrong in (None, {}, {"remote_host": "a b"}, {"remote_host": "a", "ssh_port": 65_536}):
+    asked = len(page.face.person.questions)
+    no_ports = ({"remote_host": "127.0.0.1", "ssh_port": port} for port in (0, "0", 65_536))
+    for wrong in (None, {}, {"remote_host": "a b"}, *no_ports):
         assert (await page.error("test_ssh_ports", {"request": wrong}))["code"] == -32602
+    assert len(page.face.person.questions) == asked
 
 
 # Windows --------------------------------------------------------------------------------------------
