@@ -1,4 +1,7 @@
-"""Answering with the content of a file: `{"type": "image/png", "data": "<base64>"}`, sent as it is read."""
+"""Answering with the content of a file: `{"type": "image/png", "data": "<base64>"}`.
+
+By POST it is sent as it is read; a message over a socket is made in one piece.
+"""
 
 from __future__ import annotations
 
@@ -48,6 +51,12 @@ async def send_content(
             if request.transport is not None:
                 request.transport.abort()
     return response
+
+
+async def whole_content(content: Content, *, before: bytes = b"", after: bytes = b"") -> bytes:
+    """The same answer in one piece of memory, UTF-8. Raises as `Content.blocks`."""
+    async with aclosing(_pieces(content, before + _head(content), _TAIL + after)) as pieces:
+        return b"".join([piece async for piece in pieces])
 
 
 def _head(content: Content) -> bytes:

@@ -2,7 +2,8 @@
 
 A page takes the program for gone when its socket closes, so an idle one is never closed, and each origin has
 a bounded number. News wait in an outbox: changes of one transfer melt into its latest state, so that neither
-a busy list nor a page that does not read costs more than that.
+a busy list nor a page that does not read costs more than that. The content of a file is one message, so it is
+in memory as a whole: of all sockets, one at a time gets such an answer.
 """
 
 from __future__ import annotations
@@ -18,12 +19,13 @@ from typing import Any, Final
 from aiohttp import WSCloseCode, WSMsgType, web
 
 from connect_helper.api.callers import CALLER, Caller, identified
+from connect_helper.api.content_answer import whole_content
 from connect_helper.api.desktop.answering import answer_call
 from connect_helper.api.desktop.calls import DesktopParts, Streamed
-from connect_helper.api.desktop.messages import BadCall, Call, InvalidCall, failure, parse_call
+from connect_helper.api.desktop.messages import BadCall, Call, around_result, failure, parse_call
 from connect_helper.api.gate import Gate
 from connect_helper.api.outbox import Outbox
-from connect_helper.errors import TooManyRequests, WrongState
+from connect_helper.errors import ConnectHelperError, TooManyRequests, WrongState
 from connect_helper.transfers.state import Status
 from connect_helper.transfers.subscriptions import Subscription
 from connect_helper.transfers.transfer import Owner, Transfer
@@ -36,6 +38,7 @@ OF_STRANGERS: Final = 96  # of all origins together that the user never gave any
 OF_ALL: Final = 160  # fewer than connections, so that calls by POST always find one
 MESSAGE_LIMIT: Final = 64 * 1024  # bytes of a call over a socket
 CALLS_AT_ONCE: Final = 16  # of one socket
+CONTENTS_AT_ONCE: Final = 1  # of all sockets; each takes up to 67 MiB, and as much in the line's own buffer
 PACE_S: Final = 0.5  # between two messages of news to one socket
 PING_S: Final = 30.0
 MESSAGE_SIZE: Final = 256 * 1024  # characters of news in one message; one transfer may need more
@@ -82,11 +85,12 @@ class Socket:
         if self.transport is not None:
             self.transport.abort()
 
-    async def send(self, text: str) -> None:
-        """Raises ConnectionError when the other end is gone or takes nothing."""
+    async def send(self, text: str | bytes) -> None:
+        """Send text, bytes as UTF-8. Raises ConnectionError when the other end is gone or takes nothing."""
+        message = text.encode() if isinstance(text, str) else text
         try:
             async with asyncio.timeout(STALLED_S):
-                await self.ws.send_str(text)
+                await self.ws.send_frame(message, WSMsgType.TEXT)
         except TimeoutError:
             raise ConnectionAbortedError from None
 
@@ -99,6 +103,7 @@ class Sockets:
         self._gate = gate
         self._open: set[Socket] = set()
         self._numbers = itertools.count(1)
+        self._contents = asyncio.Semaphore(CONTENTS_AT_ONCE)
         parts.shared.sites.on_revoke(self._silence)
 
     async def run(self, changes: Subscription) -> None:
@@ -130,7 +135,7 @@ class Sockets:
         try:
             await socket.ws.prepare(request)
             async with asyncio.TaskGroup() as tasks:
-                served = _Served(socket, self._parts, tasks)
+                served = _Served(socket, self._parts, tasks, self._contents)
                 try:
                     await self._read(request, served)
                 finally:
@@ -167,10 +172,13 @@ class Sockets:
 class _Served:
     """A socket with the tasks it needs, all of them ended with it."""
 
-    def __init__(self, socket: Socket, parts: DesktopParts, tasks: asyncio.TaskGroup) -> None:
+    def __init__(
+        self, socket: Socket, parts: DesktopParts, tasks: asyncio.TaskGroup, contents: asyncio.Semaphore
+    ) -> None:
         self.socket = socket
         self._parts = parts
         self._tasks = tasks
+        self._contents = contents  # shared with all sockets
         self._running: set[asyncio.Task[None]] = set()
         self._calls = 0
         _ = self._keep(self._ping(), "ping")
@@ -192,11 +200,21 @@ class _Served:
     async def _answer(self, call: Call) -> None:
         answer = await answer_call(self._parts, self.socket.caller, call, self.socket)
         if isinstance(answer, Streamed):
-            answer = failure(call.id, InvalidCall("Ask for a file's content by POST."))
-        if call.expects_answer:
+            if call.expects_answer:
+                await self._send_content(call, answer)
+        elif call.expects_answer:
             await self.send(answer)
         if call.method == SUBSCRIBE and self.socket.owner is not None:  # no news before that answer
             await self._tell_all(self.socket.owner)
+
+    async def _send_content(self, call: Call, streamed: Streamed) -> None:
+        before, after = around_result(call.id)
+        try:
+            # The page's turn comes first: whoever holds memory waits for nothing but its own line.
+            async with streamed.content as content, self._contents:
+                await self.send(await whole_content(content, before=before.encode(), after=after.encode()))
+        except ConnectHelperError as error:
+            await self.send(failure(call.id, error))
 
     async def _tell_all(self, owner: Owner) -> None:
         """Have the socket told of every transfer as it is now, and of changes from now on."""
@@ -245,7 +263,7 @@ class _Served:
             with suppress(ConnectionError):
                 await self.socket.ws.ping()
 
-    async def send(self, text: str) -> None:
+    async def send(self, text: str | bytes) -> None:
         """A socket that is gone ends by itself; one that takes nothing is ended here."""
         try:
             await self.socket.send(text)

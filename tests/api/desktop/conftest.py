@@ -173,7 +173,7 @@ def other(face: Face) -> RpcPage:
 async def open_socket(face: Face, origin: str | None = PAGE) -> AsyncIterator[RpcSocket]:
     """A socket as a page of `origin` opens it; None: a local program."""
     headers = {"Origin": origin} if origin is not None else {}
-    async with face.http.ws_connect(f"{face.desktop}/", headers=headers) as ws:
+    async with face.http.ws_connect(f"{face.desktop}/", headers=headers, max_msg_size=0) as ws:
         yield RpcSocket(ws)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import json
 import socket as socket_module
@@ -148,9 +149,63 @@ async def test_a_socket_takes_every_call(page: RpcPage, socket: RpcSocket, folde
     (entry,) = answer["result"]["dataTransfer"]["files"]
     asked = {"request": {"path": entry["name"]}, "app_id": APP}
     assert "result" in await socket.ask("get_checksum", asked, 2)
-    refused = await socket.ask("read_as_array_buffer", asked, 3)
-    assert (refused["error"]["code"], "POST" in refused["error"]["message"]) == (-32600, True)
     assert (await socket.ask("no_such_method", None, 4))["error"]["code"] == -32601
+
+
+async def test_a_files_content_comes_over_a_socket_as_by_post(
+    page: RpcPage, socket: RpcSocket, folder: Path
+) -> None:
+    file = make(folder / "picture.png", 5_000_001)
+    (path,) = await page.choose(file)
+    asked = {"request": {"path": path}, "app_id": APP}
+    whole = await socket.ask("read_as_array_buffer", asked, "whole")
+    assert whole["result"]["type"] == "image/png"
+    assert base64.b64decode(whole["result"]["data"]) == file.read_bytes()
+    piece = {"request": {"path": path, "offset": 4_000_000, "chunkSize": 2_000_000}, "app_id": APP}
+    answer = await socket.ask("read_chunk_as_array_buffer", piece, 2)
+    assert answer["result"] == await page.call("read_chunk_as_array_buffer", piece)
+    assert base64.b64decode(answer["result"]["data"]) == file.read_bytes()[4_000_000:]
+
+
+async def test_contents_over_a_socket_have_the_limits_of_those_by_post(
+    page: RpcPage, socket: RpcSocket, folder: Path
+) -> None:
+    above = 50 * 1024 * 1024 + 1
+    with (folder / "large.bin").open("wb") as large:
+        large.truncate(above)
+    (path,) = await page.choose(folder / "large.bin")
+    for method, request, code in [
+        ("read_as_array_buffer", {"path": path}, -32006),
+        (
+            "read_chunk_as_array_buffer",
+            {"path": path, "offset": 0, "chunkSize": above},
+            -32006,
+        ),
+        ("read_chunk_as_array_buffer", {"path": path, "offset": 0}, -32602),
+        ("read_as_array_buffer", {"path": "/etc/passwd"}, -32004),
+    ]:
+        answer = await socket.ask(method, {"request": request, "app_id": APP}, code)
+        assert answer["error"]["code"] == code
+    (folder / "large.bin").unlink()
+    asked = {"request": {"path": path, "offset": 0, "chunkSize": 1}, "app_id": APP}
+    assert "error" in await socket.ask("read_chunk_as_array_buffer", asked, 5)
+
+
+async def test_a_page_that_does_not_take_a_content_keeps_the_others_waiting_for_a_while_only(
+    page: RpcPage, other: RpcPage, face: Face, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sockets, "STALLED_S", 2.0)
+    large, small = make(folder / "large.bin", 30_000_000), make(folder / "small.bin")
+    (large_path,) = await page.choose(large)
+    (small_path,) = await other.choose(small)
+    # One answer at a time is in memory, so of those a page does not take there is one, whatever it asks.
+    async with open_socket(face) as deaf, open_socket(face, other.origin) as listening:
+        for number in range(4):
+            await deaf.send("read_as_array_buffer", {"request": {"path": large_path}, "app_id": APP}, number)
+        asked = {"request": {"path": small_path}, "app_id": APP}
+        assert "result" in await listening.ask("get_checksum", asked, 1)  # waits for nobody
+        answer = await listening.ask("read_as_array_buffer", asked, 2)
+        assert base64.b64decode(answer["result"]["data"]) == small.read_bytes()
 
 
 async def test_a_dialog_over_a_socket_holds_up_nothing_and_closes_with_it(page: RpcPage, face: Face) -> None:
