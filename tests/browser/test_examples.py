@@ -9,7 +9,6 @@ import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -26,15 +25,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 WAIT_MS = 60_000
-HAS_DESKTOP_FACE = find_spec("connect_helper.api.desktop") is not None
-NAMES = (
-    "embed",
-    "connect-sdk",
-    pytest.param(
-        "desktop-protocol",
-        marks=pytest.mark.skipif(not HAS_DESKTOP_FACE, reason="this helper has no desktop protocol yet"),
-    ),
-)
+NAMES = ("embed", "connect-sdk", "desktop-protocol")
 NO_FAULTS = ("status of 403", "ERR_CONNECTION_REFUSED")  # a no of the user; a port without a helper
 SIDEWAYS = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
 
