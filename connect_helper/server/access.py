@@ -78,8 +78,9 @@ class Access:
     def allows(self, operation: Operation, path: DocPath) -> bool:
         """Tell whether the session may do `operation` with `path`.
 
-        Whether a file exists is not known here. Replacing one asks `may_overwrite` too. A session may remove
-        and rename what it made itself: who keeps track of that need not ask here.
+        Whether a file exists is not known here. Replacing one asks `may_overwrite` too. Removing and renaming
+        is never a token's right; what a session made itself, or left unfinished, it may remove and rename all
+        the same: who keeps track of that need not ask here.
         """
         if operation in _LOOKING:
             return self._may_look(operation, path)
@@ -89,9 +90,9 @@ class Access:
             return self.may_receive
         if self.token is None and operation in _NAMING:
             # Folders and names are the account's to keep in order, also where bytes move by token only.
-            return self.account.may_write and (operation not in _REMOVING or self._may_remove(path))
+            return self.account.may_write and (operation not in _REMOVING or self.account.may_delete)
         if operation in _REMOVING:
-            return self.may_send and self._may_remove(path)
+            return False
         return self.may_send and operation is not Operation.LINK
 
     def _may_look(self, operation: Operation, path: DocPath) -> bool:
@@ -106,12 +107,6 @@ class Access:
         if self.token is not None and self.token.leads_to(path):
             return True
         return self.account.may_browse
-
-    def _may_remove(self, path: DocPath) -> bool:
-        """Unfinished files belong to whoever brings them; others need the right to delete, and no token."""
-        if path and path[-1].endswith(UNFINISHED):
-            return True
-        return self.account.may_delete and self.token is None
 
     def _covered(self, path: DocPath) -> bool:
         if self.token is None or self.token.covers(path):

@@ -18,6 +18,7 @@ from connect_helper.errors import (
     NameCollision,
     SourceChanged,
     SourceDenied,
+    TargetDenied,
     TargetError,
     TargetIsFolder,
     TransferError,
@@ -283,7 +284,10 @@ class Upload:
         record = await asyncio.to_thread(self._earlier)
         if record is None or record.direction != "send":
             return await self._begin_new()
-        begin = await self._go_on(source, record) if resume else None
+        try:
+            begin = await self._go_on(source, record) if resume else None
+        except (SourceDenied, TargetDenied):  # another token made it: a new one may not go on there
+            return await self._begin_new(taken=True)
         if begin is None:
             # The record says the partial file is ours. A new one takes its place, for what an earlier try has
             # sent may still be on its way, and must not be written over what comes now.
@@ -307,14 +311,15 @@ class Upload:
         key = self._slot.take()
         return None if self._policies.resume == "none" else self._work.records.load(key)
 
-    async def _begin_new(self) -> _Begin:
+    async def _begin_new(self, *, taken: bool = False) -> _Begin:
         """A name for a new partial file. One that exists belongs to somebody else and is left alone.
 
-        But for the one that an earlier session of this transfer made and was killed over.
+        But for the one that an earlier session of this transfer made and was killed over, unless the server
+        is known not to let us have it (`taken`).
         """
         ledger = self._work.ledger
         first = self._beside(partial_name(self._name))
-        if self._slot.alone and ledger.knows(begun(first)):
+        if not taken and self._slot.alone and ledger.knows(begun(first)):
             return _Begin(first, 0, self._new_hashes(), exclusive=False)
         for number in range(PARTIALS):
             partial = self._beside(partial_name(numbered_name(self._name, number) if number else self._name))

@@ -79,8 +79,8 @@ class RawClient:
 
 
 @contextlib.asynccontextmanager
-async def raw_client(end: FarEnd, *, greet: bool = True) -> AsyncIterator[RawClient]:
-    """A session by key; `greet` exchanges the versions."""
+async def raw_client(end: FarEnd, *, token: str = "", greet: bool = True) -> AsyncIterator[RawClient]:
+    """A session by key or token; `greet` exchanges the versions."""
     known = asyncssh.import_known_hosts(f"[127.0.0.1]:{end.port} {end.host_key.export_public_key().decode()}")
     async with asyncssh.connect(
         "127.0.0.1",
@@ -89,7 +89,8 @@ async def raw_client(end: FarEnd, *, greet: bool = True) -> AsyncIterator[RawCli
         known_hosts=known,
         config=None,
         agent_path=None,
-        client_keys=[end.key],
+        client_keys=None if token else [end.key],
+        password=token or None,
     ) as connection:
         writer, reader, _errors = await connection.open_session(subsystem="sftp", encoding=None)
         client = RawClient(writer, reader)

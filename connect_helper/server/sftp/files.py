@@ -3,6 +3,8 @@
 All methods block and are called in threads. They raise OSError: ENOENT for what the session must not know of,
 EACCES for what it may see and not do. What a session made itself it may also write to again, rename and
 remove, whatever the account says about replacing and deleting: nothing of anybody else's is touched by that.
+An unfinished file it may go on with in a later session too (`unfinished`). Those of others a token can
+neither read, compare, change nor remove, even where files may be replaced.
 """
 
 from __future__ import annotations
@@ -16,9 +18,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final, NoReturn
 
-from connect_helper.server.access import UNFINISHED, Access, Operation
+from connect_helper.server.access import Access, Operation
 from connect_helper.server.sftp import packets
 from connect_helper.server.sftp.packets import Attrs
+from connect_helper.server.sftp.unfinished import has_unfinished_name, may_go_on, note_maker
 from connect_helper.storage.docpath import DocPath
 from connect_helper.storage.docroot import Docroot, Entry
 
@@ -126,26 +129,35 @@ class Files:
                     raise
             else:
                 self._made(path, os.fstat(handle))
+                if has_unfinished_name(path):
+                    note_maker(handle, self._access)
                 return handle
-        self._need_writable(path)
-        # Opened first and cut then: what may not be written to must not be emptied either.
+        # Opened first, judged as it is open, and cut then: what may not be written to must not be emptied.
         handle = self._docroot.open_write(path, how)
-        if flags & packets.FLAG_TRUNC:
-            os.ftruncate(handle, 0)
+        try:
+            self._need_writable(handle, path)
+            if flags & packets.FLAG_TRUNC:
+                os.ftruncate(handle, 0)
+        except OSError:
+            os.close(handle)
+            raise
         return handle
 
     def open_for_digest(self, path: DocPath) -> int:
         """Open a file only to compare it: one the session may read, or is bringing itself."""
-        if not self._access.allows(Operation.READ, path):
+        readable = self._access.allows(Operation.READ, path)
+        if not readable:
             self._need(Operation.WRITE, path)
-            if not (_unfinished(path) or self._is_own(path)):
-                raise errno_error(errno.EACCES)
-        return self._docroot.open_read(path)
+        handle = self._docroot.open_read(path)
+        if not readable and not self._brings(handle, path):
+            os.close(handle)
+            raise errno_error(errno.EACCES)
+        return handle
 
     def set_attrs(self, path: DocPath, attrs: Attrs) -> None:
         """Set size, permissions and times of what is at `path`."""
         self._need(Operation.WRITE, path)
-        self._need_writable(path)
+        self._need_changeable(path)
         if attrs.owner is not None:
             facts = self._docroot.stat(path)
             _same_owner(facts, attrs.owner)
@@ -175,7 +187,7 @@ class Files:
         """Rename; with `replace`, what has the new name is replaced where the account lets it be."""
         self._need_own_or(Operation.RENAME_FROM, source)
         self._need(Operation.RENAME_TO, target)
-        replace = replace and (self._access.may_overwrite or self._is_own(target))
+        replace = replace and self._may_replace(target)
         before = self._docroot.lstat(source)
         self._docroot.rename(source, target, replace=replace)
         after = self._docroot.lstat(target)
@@ -194,17 +206,60 @@ class Files:
             self._refuse(path)
 
     def _need_own_or(self, operation: Operation, path: DocPath) -> None:
+        """What the rights do not allow is done with what the session brings itself."""
         if self._access.allows(operation, path):
             return
-        if not (self._access.may_send and self._access.allows(Operation.WRITE, path) and self._is_own(path)):
+        if not (self._access.may_send and self._access.allows(Operation.WRITE, path)):
+            self._refuse(path)
+        if not (self._is_own(path) or self._brings_at(path)):
             self._refuse(path)
 
-    def _need_writable(self, path: DocPath) -> None:
-        """What is there already is written to only where replacing is allowed, or while it is unfinished."""
-        if self._access.may_overwrite or _unfinished(path) or self._is_own(path):
+    def _need_writable(self, handle: int, path: DocPath) -> None:
+        """What is there already is written to where replacing is allowed, or while the session brings it.
+
+        Unfinished files of others are closed to tokens, whatever may be replaced.
+        """
+        if self._brings(handle, path):
             return
-        self._docroot.lstat(path)  # what is not there is said to be missing
-        raise PermissionError(errno.EACCES, "a file that is there already may not be changed")
+        if self._foreign_unfinished(path):
+            raise PermissionError(errno.EACCES, "somebody else is bringing this file")
+        if not self._access.may_overwrite:
+            raise PermissionError(errno.EACCES, "a file that is there already may not be changed")
+
+    def _need_changeable(self, path: DocPath) -> None:
+        """As `_need_writable`, for what is not open: folders too."""
+        facts = self._docroot.lstat(path)  # what is not there is said to be missing
+        if self._own_facts(path, facts) or self._brings_at(path):
+            return
+        foreign = stat.S_ISREG(facts.st_mode) and self._foreign_unfinished(path)
+        if foreign or not self._access.may_overwrite:
+            raise PermissionError(errno.EACCES, "a file that is there already may not be changed")
+
+    def _may_replace(self, path: DocPath) -> bool:
+        if self._is_own(path):
+            return True
+        if self._foreign_unfinished(path):
+            return self._brings_at(path)
+        return self._access.may_overwrite
+
+    def _foreign_unfinished(self, path: DocPath) -> bool:
+        """Tell a name that holds what somebody else brings, unless it is found to be the session's own."""
+        return self._access.token is not None and has_unfinished_name(path)
+
+    def _brings(self, handle: int, path: DocPath) -> bool:
+        return self._own_facts(path, os.fstat(handle)) or may_go_on(handle, path, self._access)
+
+    def _brings_at(self, path: DocPath) -> bool:
+        if not has_unfinished_name(path):
+            return False
+        try:
+            handle = self._docroot.open_read(path)
+        except OSError:  # a folder, a link, nothing
+            return False
+        try:
+            return may_go_on(handle, path, self._access)
+        finally:
+            os.close(handle)
 
     def _refuse(self, path: DocPath) -> NoReturn:
         raise errno_error(errno.EACCES if self._access.visible(path) else errno.ENOENT)
@@ -216,14 +271,14 @@ class Files:
                 self._own.popitem(last=False)
 
     def _is_own(self, path: DocPath) -> bool:
-        with self._own_lock:
-            made = self._own.get(path)
-        if made is None:
-            return False
         try:
-            facts = self._docroot.lstat(path)
+            return self._own_facts(path, self._docroot.lstat(path))
         except OSError:
             return False
+
+    def _own_facts(self, path: DocPath, facts: os.stat_result) -> bool:
+        with self._own_lock:
+            made = self._own.get(path)
         return made == (facts.st_dev, facts.st_ino)
 
 
@@ -239,10 +294,6 @@ def set_open_attrs(file: OpenFile, attrs: Attrs) -> None:
         os.fchmod(file.handle, attrs.mode & 0o777)
     if attrs.times is not None:
         os.utime(file.handle, ns=(attrs.times[0] * _NS, attrs.times[1] * _NS))
-
-
-def _unfinished(path: DocPath) -> bool:
-    return bool(path) and path[-1].endswith(UNFINISHED)
 
 
 def _same_owner(facts: os.stat_result, owner: tuple[int, int]) -> None:

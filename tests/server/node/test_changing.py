@@ -224,6 +224,16 @@ async def test_without_the_right_to_delete_nothing_goes(node: Node) -> None:
     assert codes(await create(node, {"path": "/n", "type": "file"})) == [None]
 
 
+async def test_what_a_folder_is_called_gives_no_right_to_delete_it(node: Node) -> None:
+    (node.files / "season.part").mkdir()
+    (node.files / "film.partial").touch()
+    node.change(may_delete=False)
+    paths = [{"path": "/season.part"}, {"path": "/film.partial"}]
+    deleted = (await node.good("files/delete", {"paths": paths}))["paths"]
+    assert codes(deleted) == [403, 403]
+    assert len(list(node.files.iterdir())) == 2
+
+
 async def test_token_accounts_keep_their_folder_in_order(node: Node) -> None:
     """Where bytes move by token only, the account that hands tokens out still makes and removes folders."""
     node.change(upload="token", download="token")

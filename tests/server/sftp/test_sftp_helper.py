@@ -109,3 +109,27 @@ async def test_an_interrupted_upload_goes_on_where_it_was(end: FarEnd) -> None:
     assert before >= 8_000_000
     assert after - before < len(content) - 4_000_000, "it went on, and did not begin again"
     assert not partial.exists()
+
+
+async def test_with_a_new_token_an_interrupted_upload_begins_beside_the_old_one(end: FarEnd) -> None:
+    """Who comes with another token for the folder may be somebody else: what the first left is closed."""
+    (end.root / "in").mkdir()
+    film = end.folder / "film"
+    content = os.urandom(24_000_000)
+    film.write_bytes(content)
+    token = end.token("send", "in")
+    process = await start(
+        end.folder / "home", "send", *login(end, token), "--rate", "100M", film, place(end, "/in")
+    )
+    first = asyncio.create_task(finish(process, f"{token}\n".encode()))
+    partial = end.root / "in/film.partial"
+    async with asyncio.timeout(60):
+        while not partial.exists() or partial.stat().st_size < 10_000_000:  # noqa: ASYNC110 - a file tells nobody
+            await asyncio.sleep(0.02)
+    process.kill()
+    await first
+    left = partial.read_bytes()
+    up = await send(end, film, place(end, "/in"), token=end.token("send", "in"))
+    assert up.code == 0, up.err
+    assert (end.root / "in/film").read_bytes() == content
+    assert partial.read_bytes() == left

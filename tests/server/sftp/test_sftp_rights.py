@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
+import struct
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import asyncssh
 import pytest
+from asyncssh.sftp import FXF_WRITE
 
+from connect_helper.server.sftp import packets
+from tests.support.sftp_raw import raw_client, text
 from tests.support.sftp_server import FarEnd
 
 Act = Callable[[asyncssh.SFTPClient], Awaitable[object]]
@@ -175,11 +180,117 @@ async def test_an_upload_token_for_exact_files(end: FarEnd, tree: Path) -> None:
     assert {"one", "two"} <= {path.name for path in (tree / "in").iterdir()}
 
 
+FOREIGN: dict[str, Act] = {
+    "write": lambda c: write(c, "in/.bob.bin.partial"),
+    "append": lambda c: c.open("in/.bob.bin.partial", "ab"),
+    "write in between": lambda c: c.open("in/.bob.bin.partial", FXF_WRITE),
+    "truncate": lambda c: c.truncate("in/.bob.bin.partial", 0),
+    "chmod": lambda c: c.chmod("in/.bob.bin.partial", 0o777),
+    "times": lambda c: c.utime("in/.bob.bin.partial", (1, 1)),
+    "remove": lambda c: c.remove("in/.bob.bin.partial"),
+    "rename": lambda c: c.rename("in/.bob.bin.partial", "in/mine"),
+    "publish": lambda c: c.posix_rename("in/.bob.bin.partial", "in/bob.bin"),
+    "replace": lambda c: replaced(c, "in/.bob.bin.partial"),
+}
+
+
+async def digest(end: FarEnd, token: str, path: str, start: int = 0, length: int = 0) -> bytes | None:
+    """The SHA-256 that the server computes over a part of a file; None where it refuses."""
+    part = struct.pack(">QQI", start, length, 0)
+    async with raw_client(end, token=token) as client:
+        number = client.extended(b"check-file-name", text(path.encode()) + text(b"sha256") + part)
+        kind, body = await client.answer(number)
+    return body[-32:] if kind == packets.EXTENDED_REPLY else None
+
+
+async def replaced(client: asyncssh.SFTPClient, path: str) -> None:
+    await write(client, "in/mine.partial")
+    try:
+        await client.posix_rename("in/mine.partial", path)
+    finally:
+        await client.remove("in/mine.partial")
+
+
+@pytest.mark.parametrize("overwrite", ["allow", "deny"])
+@pytest.mark.parametrize("act", FOREIGN.values(), ids=FOREIGN)
+async def test_a_token_has_no_part_in_what_others_are_bringing(
+    end: FarEnd, tree: Path, act: Act, overwrite: str
+) -> None:
+    """Many people may hold tokens for one folder: what one is bringing is nobody else's business."""
+    end.change(overwrite=overwrite)
+    async with end.client(end.token("send", "in")) as client:
+        await write(client, "in/.bob.bin.partial", b"secret")
+    before = snapshot(tree)
+    async with end.client(end.token("send", "in")) as client:
+        with pytest.raises(asyncssh.SFTPError):
+            await act(client)
+    assert snapshot(tree) == before
+
+
+async def test_a_token_learns_nothing_of_what_others_are_bringing(end: FarEnd, tree: Path) -> None:
+    """The digest of one byte is that byte: asked one by one, they were the whole file."""
+    mine, other = end.token("send", "in"), end.token("send", "in")
+    async with end.client(mine) as client:
+        await write(client, "in/.bob.bin.partial", b"secret")
+    assert await digest(end, mine, "in/.bob.bin.partial", 1, 1) == hashlib.sha256(b"e").digest()
+    for name in ("in/.bob.bin.partial", "in/film"):
+        assert await digest(end, other, name, 1, 1) is None
+        assert await digest(end, other, name) is None
+
+
+async def test_a_token_goes_on_with_what_it_brings_itself(end: FarEnd, tree: Path) -> None:
+    end.change(overwrite="deny", may_delete=False)
+    token = end.token("send", "in")
+    async with end.client(token) as client:
+        for name in ("one", "two"):
+            await write(client, f"in/{name}.partial", b"ha")
+    async with end.client(token) as client:
+        assert await digest(end, token, "in/one.partial") == hashlib.sha256(b"ha").digest()
+        async with client.open("in/one.partial", "ab") as file:
+            await file.write(b"lf")
+        await client.utime("in/one.partial", (5, 6))
+        await client.posix_rename("in/one.partial", "in/one")
+        await client.remove("in/two.partial")
+    assert (tree / "in/one").read_bytes() == b"half"
+    assert not (tree / "in/two.partial").exists()
+
+
+async def test_tokens_for_one_exact_file_share_its_unfinished_one(end: FarEnd, tree: Path) -> None:
+    async with end.client(end.token("send", "in", destinations=("in/one",))) as client:
+        await write(client, "in/one.partial", b"half")
+    token = end.token("send", "in", destinations=("in/one",))
+    assert await digest(end, token, "in/one.partial") == hashlib.sha256(b"half").digest()
+    async with end.client(token) as client:
+        await client.posix_rename("in/one.partial", "in/one")
+    assert (tree / "in/one").read_bytes() == b"half"
+
+
+async def test_the_name_of_an_unfinished_file_gives_no_right_to_change_it(end: FarEnd, tree: Path) -> None:
+    """An account that may neither replace nor delete keeps to it, whatever files and folders are called."""
+    end.change(overwrite="deny", may_delete=False)
+    (tree / "in/season.part").mkdir()
+    (tree / "in/film.part").write_bytes(b"film")
+    before = snapshot(tree)
+    async with end.client() as client:
+        acts: tuple[Act, ...] = (
+            lambda c: write(c, "in/film.part"),
+            lambda c: c.truncate("in/film.part", 0),
+            lambda c: c.remove("in/film.part"),
+            lambda c: c.rename("in/film.part", "in/gone"),
+            lambda c: c.rmdir("in/season.part"),
+            lambda c: c.rename("in/season.part", "in/gone"),
+        )
+        for act in acts:
+            with pytest.raises(asyncssh.SFTPPermissionDenied):
+                await act(client)
+    assert snapshot(tree) == before
+
+
 async def test_a_tampered_token_opens_nothing(end: FarEnd) -> None:
     good = end.token("receive", "in")
-    for text in (good[:-2], good[:-1] + ("A" if good[-1] != "A" else "B"), good + "A"):
+    for bad in (good[:-2], good[:-1] + ("A" if good[-1] != "A" else "B"), good + "A"):
         with pytest.raises(asyncssh.PermissionDenied):
-            async with end.client(text):
+            async with end.client(bad):
                 pass
 
 
