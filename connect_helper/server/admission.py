@@ -25,14 +25,17 @@ from connect_helper.server.passwords import PasswordChecker
 from connect_helper.server.refusal_log import RefusalLog
 from connect_helper.server.revocations import RevocationsUnreadable
 from connect_helper.server.tokens import (
+    UNDER_WAY_S,
     Refusal,
     RevocationCheck,
+    TokenClaims,
     TokenKeyring,
     TokenRefused,
     looks_like_token,
 )
 
 Via = Literal["ssh", "basic", "bearer"]
+UnderWay = Callable[[TokenClaims], bool]
 _JUNK: Final = frozenset({Refusal.MALFORMED, Refusal.UNKNOWN_KEY, Refusal.FORGED})
 _REMEMBER_S: Final = 300.0
 _MAX_REMEMBERED: Final = 10_000
@@ -88,14 +91,17 @@ class Admission:
         self._passwords.close()
         self._refusals.close()
 
-    async def admit(self, user: str | None, secret: str, address: str, via: Via) -> Access:
+    async def admit(
+        self, user: str | None, secret: str, address: str, via: Via, *, under_way: UnderWay | None = None
+    ) -> Access:
         """Return what this login may do.
 
-        `user` is None for Bearer, where the token names its user. Raises LoginRefused, TokenRefused,
+        `user` is None for Bearer, where the token names its user. `under_way` tells whether a session of a
+        token is open: such a one is not cut when the token expires. Raises LoginRefused, TokenRefused,
         RevocationsUnreadable, and TooManyRequests when the address has failed too often.
         """
         try:
-            access = await self._decide(user, secret, address, via)
+            access = await self._decide(user, secret, address, via, under_way)
         except (LoginRefused, TokenRefused, TooManyRequests, RevocationsUnreadable) as error:
             self._metrics.login(via, error.code)
             self._tell_refused(user, address, via, error)
@@ -118,19 +124,22 @@ class Admission:
         self._metrics.login("ssh", "accepted")
         return access
 
-    async def _decide(self, user: str | None, secret: str, address: str, via: Via) -> Access:
+    async def _decide(
+        self, user: str | None, secret: str, address: str, via: Via, under_way: UnderWay | None
+    ) -> Access:
         if len(secret) > _MAX_SECRET:
             raise LoginRefused("a secret longer than any token")
         if looks_like_token(secret):
-            return await self._by_token(user, secret)
+            return await self._by_token(user, secret, under_way)
         if user is None or via == "bearer":
             raise LoginRefused("no token of this server")
         return await self._by_password(user, secret, address, via)
 
-    async def _by_token(self, user: str | None, text: str) -> Access:
+    async def _by_token(self, user: str | None, text: str, under_way: UnderWay | None) -> Access:
         # First what costs nothing: junk does not get as far as the thread that reads the revocations.
-        self.keyring.open(text)
-        claims = await asyncio.to_thread(self.keyring.verify, text, self._clock(), user=user)
+        found = self.keyring.open(text)
+        grace_s = UNDER_WAY_S if under_way is not None and under_way(found) else 0.0
+        claims = await asyncio.to_thread(self.keyring.verify, text, self._clock(), user=user, grace_s=grace_s)
         account = self._accounts.get(claims.user)
         if account is None:
             raise LoginRefused("the token's user is gone")

@@ -19,10 +19,12 @@ from pathlib import Path
 from typing import ClassVar, Final
 
 from connect_helper.errors import ConnectHelperError
+from connect_helper.server.tokens import UNDER_WAY_S
 
 _LINE: Final = re.compile(r"([0-9A-Za-z_-]{1,64}) ([0-9]{1,12})")
 _ID: Final = re.compile(r"[0-9A-Za-z_-]{1,64}")
-_KEPT_S: Final = 3600  # a token lives a little past its end where clocks differ
+# A session under way outlives its token, and clocks differ.
+_KEPT_S: Final = UNDER_WAY_S + 3600
 _Seen = tuple[int, int, int]  # the list as read: inode, size, mtime in ns
 
 

@@ -23,6 +23,7 @@ from connect_helper.server.metrics import Metrics
 from connect_helper.server.rate import RateLimit
 from connect_helper.server.session import Session, SessionCancelled
 from connect_helper.server.session_reports import FileReport, Protocol, SessionReport, Way
+from connect_helper.server.token_contents import TokenClaims
 from connect_helper.server.transfer_log import TransferLog
 
 __all__ = [
@@ -145,6 +146,11 @@ class Sessions:
             shared.inside -= 1
             if shared.inside == 0:
                 self._close_later(shared)
+
+    def under_way(self, token: TokenClaims, protocol: Protocol, peer: str) -> bool:
+        """Tell whether HTTP requests of that token and address have a session open that goes on."""
+        shared = self._shared.get((token.user, token.id, protocol, peer, None))
+        return shared is not None and not shared.session.cancelled
 
     def listing(self) -> tuple[SessionReport, ...]:
         """All open sessions, oldest first."""

@@ -44,6 +44,7 @@ PREFIX: Final = "CHT1_"
 MAX_CHARACTERS: Final = 7_900  # with "Bearer " in front it must fit a header line of 8 KiB
 MIN_KEY_CHARACTERS: Final = 20  # clients hold sealed texts and may guess at the key for as long as they like
 LEEWAY_S: Final = 60  # clocks of several servers differ
+UNDER_WAY_S: Final = 24 * 3600  # how long a session of HTTP requests may outlive its token
 TRANSFER: Final = "transfer"
 _SIGN: Final = 8
 _NONCE: Final = 12
@@ -184,15 +185,16 @@ class TokenKeyring:
             raise TokenRefused(Refusal.FOREIGN_USER)
         return claims
 
-    def verify(self, text: str, now: float, *, user: str | None = None) -> TokenClaims:
+    def verify(self, text: str, now: float, *, user: str | None = None, grace_s: float = 0.0) -> TokenClaims:
         """The contents of a token that is good now, for `user` if one is named. Raises TokenRefused.
 
-        Reads the list of revocations, so call it from a thread.
+        `grace_s` is how long after its end it is taken all the same: for a session that is under way. Reads
+        the list of revocations, so call it from a thread.
         """
         claims = self.open(text)
         if user is not None and claims.user != user:
             raise TokenRefused(Refusal.FOREIGN_USER)
-        check_time(claims, now)
+        check_time(claims, min(now, max(claims.issued_at, now - grace_s)))
         if self._revocations.revoked(claims.id):
             raise TokenRefused(Refusal.REVOKED)
         return claims

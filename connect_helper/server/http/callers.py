@@ -1,7 +1,8 @@
 """Who asks: a token by Bearer, or an account by Basic, on every request anew.
 
-Tokens expire and are withdrawn while a client works, so nothing is remembered here between two requests; a
-session for the figures and limits is shared by the requests of one token from one address.
+Tokens are withdrawn while a client works, so nothing is remembered here between two requests; a session for
+the figures and limits is shared by the requests of one token from one address. A token that expires cuts no
+such session: its requests go on for a day while it stays open (configuration reference, section 1.3).
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from connect_helper.server.http.gate import FALLBACK, Handler
 from connect_helper.server.http.problems import Problem
 from connect_helper.server.http.threads import in_thread
 from connect_helper.server.sessions import Protocol, Session, Sessions, TooManySessions, Way
-from connect_helper.server.tokens import TokenRefused
+from connect_helper.server.tokens import TokenClaims, TokenRefused
 from connect_helper.storage.docpath import DocPath
 from connect_helper.storage.docroot import Docroot
 
@@ -99,8 +100,8 @@ class Doorman:
         """Admit the caller, or raise Problem."""
         if not request.path.startswith(f"{FALLBACK}/") or request.method == hdrs.METH_OPTIONS:
             return await handler(request)
-        access = await self._admit(request)
         protocol: Protocol = "https" if request.secure else "http"
+        access = await self._admit(request, protocol)
         try:
             with self._sessions.join(access, protocol, request.remote or "") as session:
                 return await self._serve(request, handler, access, session)
@@ -129,11 +130,16 @@ class Doorman:
                 503, "no_docroot", "The folder of this account cannot be reached; tell the server's operator."
             ) from error
 
-    async def _admit(self, request: web.Request) -> Access:
+    async def _admit(self, request: web.Request, protocol: Protocol) -> Access:
         user, secret = _credentials(request)
         via: Via = "bearer" if user is None else "basic"
+        peer = request.remote or ""
+
+        def under_way(token: TokenClaims) -> bool:
+            return self._sessions.under_way(token, protocol, peer)
+
         try:
-            return await self._admission.admit(user, secret, request.remote or "", via)
+            return await self._admission.admit(user, secret, peer, via, under_way=under_way)
         except (LoginRefused, TokenRefused) as error:
             raise _unauthorised(error.code, error.user_message) from None
         except TooManyRequests as error:

@@ -11,9 +11,12 @@ import aiohttp
 import pytest
 from pydantic import SecretStr
 
+from connect_helper.server.access import Access
 from connect_helper.server.http import serving
 from connect_helper.server.http.serving import ConnectionLimits
 from connect_helper.server.passwords import hash_password
+from connect_helper.server.revocations import Revocations
+from connect_helper.server.token_contents import TokenClaims
 from tests.support.http_far_end import TUS, FarEnd, far_end, junk_token, metadata
 
 ROUTES = [
@@ -50,6 +53,63 @@ async def test_without_a_good_token_every_route_refuses_alike(server: FarEnd, me
             assert answer.status == 401, token
             assert answer.headers["WWW-Authenticate"].startswith("Bearer")
             assert b"secret" not in await answer.read()
+
+
+def _expired(server: FarEnd, claims_end: int) -> tuple[TokenClaims, str]:
+    token = server.token("receive", issued_at=claims_end - 3600, expires_at=claims_end)
+    return server.admission.keyring.open(token), token
+
+
+async def test_a_token_that_expires_cuts_no_session_under_way(server: FarEnd) -> None:
+    """As over SSH: whoever is transferring goes on, whoever comes anew is refused."""
+    (server.docroot / "x").write_bytes(b"hello")
+    claims, token = _expired(server, int(time.time()) - 600)
+    async with server.client(token) as client:
+        assert await _status(client) == 401, "no session is open"
+        with server.sessions.join(_access(server, claims), "http", "127.0.0.1"):
+            assert await _status(client) == 200
+            async with server.client(token.swapcase()) as forged:
+                assert await _status(forged) == 401
+        with server.sessions.join(_access(server, claims), "http", "192.0.2.7"):
+            await _until_closed(server, "127.0.0.1")
+            assert await _status(client) == 401, "another address has the session"
+
+
+async def test_a_session_does_not_outlive_its_token_by_days(server: FarEnd) -> None:
+    (server.docroot / "x").write_bytes(b"hello")
+    claims, token = _expired(server, int(time.time()) - 25 * 3600)
+    async with server.client(token) as client:
+        with server.sessions.join(_access(server, claims), "http", "127.0.0.1"):
+            assert await _status(client) == 401
+
+
+async def test_a_session_under_way_is_cut_when_its_token_is_withdrawn(server: FarEnd, tmp_path: Path) -> None:
+    (server.docroot / "x").write_bytes(b"hello")
+    claims, token = _expired(server, int(time.time()) - 6 * 3600)
+    revocations = Revocations(tmp_path / "state/revoked")
+    async with server.client(token) as client:
+        with server.sessions.join(_access(server, claims), "http", "127.0.0.1"):
+            assert await _status(client) == 200
+            await asyncio.to_thread(revocations.revoke, claims.id, claims.expires_at)
+            await asyncio.to_thread(revocations.revoke, "another", int(time.time()) + 60)  # cleans the list
+            assert await _status(client) == 401
+
+
+def _access(server: FarEnd, claims: TokenClaims) -> Access:
+    account = server.accounts.get(claims.user)
+    assert account is not None
+    return Access(account, claims)
+
+
+async def _status(client: aiohttp.ClientSession) -> int:
+    async with client.get("/fallback/v1/files/x") as answer:
+        return answer.status
+
+
+async def _until_closed(server: FarEnd, peer: str) -> None:
+    async with asyncio.timeout(30):
+        while any(report.peer == peer for report in server.sessions.listing()):  # noqa: ASYNC110 - it tells nobody
+            await asyncio.sleep(0.01)
 
 
 async def test_a_withdrawn_token_is_refused_at_once(server: FarEnd, tmp_path: Path) -> None:
