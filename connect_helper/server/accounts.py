@@ -14,6 +14,7 @@ from typing import Final, Literal
 import asyncssh
 from pydantic import SecretStr
 
+from connect_helper.server.ciphers import Cipher
 from connect_helper.server.configuration import Right, ServerConfig, UserSection, is_key_text
 from connect_helper.server.passwords import is_hash
 from connect_helper.server.token_contents import Direction
@@ -52,6 +53,7 @@ class Account:
     token_key: SecretStr | None = None
     token_life_s: int = 86_400
     user_value: int = 0
+    lowest_cipher: Cipher = "none"  # anything else: no byte goes over plain HTTP
     admin: bool = False  # may see every session and the metrics
 
     def right(self, direction: Direction) -> Right:
@@ -122,6 +124,7 @@ def _account(user: UserSection, keys: tuple[bytes, ...], common: SecretStr | Non
         token_key=user.token_key or common,
         token_life_s=user.token_life_seconds or life_s,
         user_value=user.user_value,
+        lowest_cipher=user.lowest_cipher,
         admin=user.admin,
     )
 

@@ -19,6 +19,7 @@ from xml.etree.ElementTree import Element
 from connect_helper.server import aspera_values as values
 from connect_helper.server.aspera_services import read_services
 from connect_helper.server.aspera_tree import Found, Levels, leaves, read, users
+from connect_helper.server.ciphers import CIPHERS
 from connect_helper.server.configuration import MAX_RATE_KBPS
 from connect_helper.server.tokens import MIN_KEY_CHARACTERS
 
@@ -42,15 +43,13 @@ _READ: Final = frozenset(
         "authorization/token/life_seconds", f"{_PLACE}/absolute", f"{_PLACE}/read_allowed",
         f"{_PLACE}/write_allowed", f"{_PLACE}/dir_allowed", f"{_PLACE}/restrictions/restriction",
         "file_system/overwrite", "user_value", "transfer/encryption/content_protection_required",
+        "transfer/encryption/allowed_cipher",
         _TARGET_RATE.format("in", "cap"), _TARGET_RATE.format("out", "cap"),
         _TARGET_RATE.format("in", "default"), _TARGET_RATE.format("out", "default"),
     }
 )  # fmt: skip
 # Said in the file, but as it is here anyway: no reason for a warning.
 _SAME_HERE: Final = {
-    "transfer/encryption/allowed_cipher": frozenset(
-        {"any", *(f"aes-{bits}{mode}" for bits in (128, 192, 256) for mode in ("", "-cfb", "-gcm"))}
-    ),
     "file_system/symbolic_links": frozenset({"follow", "follow,create", "create,follow"}),
     "authorization/token/dynamic_key": frozenset({"false"}),
 }
@@ -95,12 +94,15 @@ def home_of(user: str) -> Path | None:
 THIS_MACHINE: Final = Machine(groups_of, home_of)
 
 
-def convert(path: Path, machine: Machine = THIS_MACHINE) -> Conversion:
-    """Read the file at `path`. Raises AsperaConfUnreadable."""
-    return convert_tree(read(path), machine)
+def convert(path: Path, machine: Machine = THIS_MACHINE, *, trust_keys: bool = False) -> Conversion:
+    """Read the file at `path`. Raises AsperaConfUnreadable.
+
+    `trust_keys`: files of keys are taken for users with `allow` in some direction too.
+    """
+    return convert_tree(read(path), machine, trust_keys=trust_keys)
 
 
-def convert_tree(root: Element, machine: Machine = THIS_MACHINE) -> Conversion:
+def convert_tree(root: Element, machine: Machine = THIS_MACHINE, *, trust_keys: bool = False) -> Conversion:
     """Convert what `aspera_tree.parse` gave."""
     result = Conversion()
     read_services(root, result.raw, result.warn)
@@ -109,7 +111,7 @@ def convert_tree(root: Element, machine: Machine = THIS_MACHINE) -> Conversion:
         if levels.name in found:
             result.warn(levels.own[0].where, "this user stands there twice; the first one holds.")
             continue
-        user = _User(levels, machine, result).read()
+        user = _User(levels, machine, result, trust_keys=trust_keys).read()
         if user is not None:
             found[levels.name] = user
     result.raw["user"] = list(found.values())
@@ -120,7 +122,8 @@ def convert_tree(root: Element, machine: Machine = THIS_MACHINE) -> Conversion:
 class _User:
     """One user's settings."""
 
-    def __init__(self, levels: Levels, machine: Machine, result: Conversion) -> None:
+    def __init__(self, levels: Levels, machine: Machine, result: Conversion, *, trust_keys: bool) -> None:
+        self._trust_keys = trust_keys
         self._levels = levels
         self._machine = machine
         self._result = result
@@ -140,11 +143,12 @@ class _User:
             "write": self._boolean(f"{_PLACE}/write_allowed"),
             "browse": self._boolean(f"{_PLACE}/dir_allowed"),
             "overwrite": self._overwrite(),
+            **self._cipher(),
             **self._token(),
             **self._rates(),
-            **self._keys(),
         }
         self._warn_of_encryption_at_rest(user)
+        user.update(self._keys(open_without_token="allow" in (user["upload"], user["download"])))
         value = self._value("user_value", values.number)
         if value is not None:
             user["user_value"] = value
@@ -218,6 +222,21 @@ class _User:
             self._result.warn(found.where, "neither allow nor deny: denied.")
         return "deny"
 
+    def _cipher(self) -> dict[str, str]:
+        """What a transfer must be encrypted with at least; what cannot be read is taken as the strongest."""
+        found = self._levels.leaf("transfer/encryption/allowed_cipher")
+        word = "any" if found is None else found.text.casefold().replace(" ", "")
+        if found is None or word == "any":
+            return {}
+        if word == "none":
+            self._result.warn(found.where, "not supported.")
+            return {}
+        cipher = word.removesuffix("-cfb").removesuffix("-gcm")
+        if cipher not in CIPHERS:
+            self._result.warn(found.where, "not a cipher that is known here: taken as aes-256.")
+            cipher = "aes-256"
+        return {"lowest_cipher": cipher}
+
     def _token(self) -> dict[str, Any]:
         token: dict[str, Any] = {}
         key = self._levels.raw("authorization/token/encryption_key") or self._key_from_file()
@@ -255,10 +274,22 @@ class _User:
             rates["target_rate_kbps"] = min(max(min(told), _LOWEST_RATE), MAX_RATE_KBPS)
         return rates
 
-    def _keys(self) -> dict[str, Any]:
+    def _keys(self, *, open_without_token: bool) -> dict[str, Any]:
+        """The user's file of keys. It may hold the key that Aspera's clients come with, whose private half
+        everybody has: harmless where a token is needed too, an open door where none is."""
         home = self._machine.home_of(self._levels.name)
         keys = None if home is None else home / ".ssh" / "authorized_keys"
-        return {"authorized_keys": [str(keys)]} if keys is not None and keys.is_file() else {}
+        if keys is None or not keys.is_file():
+            return {}
+        if open_without_token and not self._trust_keys:
+            self._result.warn(
+                f"{self._where}/authorization/transfer",
+                f"a direction is allow, so {keys} is left out: it may hold Aspera's published token key, "
+                "with which anybody could log in. Look into it, then set aspera_conf_keys = true in [ssh], "
+                "or name the keys in a [[user]] of server.toml.",
+            )
+            return {}
+        return {"authorized_keys": [str(keys)]}
 
     def _warn_of_encryption_at_rest(self, user: dict[str, Any]) -> None:
         found = self._levels.leaf("transfer/encryption/content_protection_required")

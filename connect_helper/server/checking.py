@@ -94,6 +94,11 @@ def _account_warnings(account: Account) -> Iterator[str]:
     where = f"user[{account.name}]"
     if account.password_hash is None and not account.authorized_keys and account.token_key is None:
         yield f"{where}: has no password, no key and no token key, so nobody can log in."
+    if account.lowest_cipher in ("aes-192", "aes-256"):
+        yield (
+            f"{where}.lowest_cipher: specs name {account.lowest_cipher} and plain HTTP is refused, but SSH "
+            "and TLS may agree on a key of 128 bits."
+        )
     if account.docroot == Path("/"):
         yield f"{where}.docroot: is the whole file system."
 
@@ -112,5 +117,12 @@ def _file_warnings(config: ServerConfig, path: Path) -> Iterator[str]:
 def _service_warnings(config: ServerConfig) -> Iterator[str]:
     if config.http.enabled:
         yield "http: is enabled; what goes over it, tokens and files, can be read on the way."
+        if config.http.passwords:
+            yield "http.passwords: is on; passwords can be read on the way. Use HTTPS for the Node API."
+        elif config.node.enabled and not config.https.enabled:
+            yield (
+                "node: is offered over plain HTTP only, where no passwords are taken, so nobody can call it; "
+                "enable https, or set http.passwords = true where the network is trusted."
+            )
     if not config.user:
         yield "user: there is none, so nobody can log in."

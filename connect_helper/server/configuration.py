@@ -25,6 +25,7 @@ from pydantic import (
 )
 
 from connect_helper.errors import ConnectHelperError
+from connect_helper.server.ciphers import Cipher
 from connect_helper.server.tokens import MIN_KEY_CHARACTERS
 
 Right = Literal["allow", "deny", "token"]
@@ -106,6 +107,11 @@ class SshSection(_Section):
         "allow in some direction.",
         examples=[["SHA256:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"]],
     )
+    aspera_conf_keys: bool = Field(
+        False,
+        description="Take ~/.ssh/authorized_keys also for users of an aspera.conf who have allow in some "
+        "direction: only when no key in there is Aspera's published token key.",
+    )
 
 
 class HttpsSection(_Section):
@@ -129,6 +135,9 @@ class HttpSection(_Section):
     enabled: bool = Field(False, description="Serve HTTP.")
     address: str = Field("", description="Address to listen at; empty: all.", examples=["127.0.0.1"])
     port: Port = Field(8080, description="Port.")
+    passwords: bool = Field(
+        False, description="Take passwords here too; they can be read on the way. Tokens are always taken."
+    )
 
 
 class FallbackSection(_Section):
@@ -255,6 +264,10 @@ class UserSection(_Section):
     browse: bool = Field(True, description="May folders be listed.")
     delete: bool = Field(True, description="May files and folders be deleted.")
     overwrite: Literal["allow", "deny"] = Field("allow", description="May uploads replace files.")
+    lowest_cipher: Cipher = Field(
+        "none",
+        description="Weakest cipher that transfer specs name; with anything but none, plain HTTP is refused.",
+    )
     upload_cap_kbps: Rate | None = Field(
         None, description="Upload rate of one session, kbit/s; left out: no limit.", examples=[500_000]
     )

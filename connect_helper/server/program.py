@@ -203,6 +203,7 @@ class _Server:
                 keep_free_percent=config.limits.keep_free_percent,
             ),
             fallback=config.fallback.enabled,
+            plain_passwords=config.http.passwords,
         )
         operating = Operating(self.sessions, self.metrics, admins_only(self._admission))
         routes: list[web.AbstractRouteDef] = [*operating.routes()]

@@ -34,7 +34,9 @@ class Source:
         raw = read_toml(self.toml)
         if self.aspera_conf is None:
             return Settings(from_mapping(raw, self.toml), ())
-        taken = convert(self.aspera_conf)
+        ssh = raw.get("ssh")
+        trust_keys = isinstance(ssh, dict) and ssh.get("aspera_conf_keys") is True
+        taken = convert(self.aspera_conf, trust_keys=trust_keys)
         warnings = tuple(f"{self.aspera_conf}: {warning}" for warning in taken.warnings)
         return Settings(from_mapping(merged(raw, taken.raw), self.toml), warnings)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import pwd
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +70,7 @@ def test_a_full_file_is_taken_over_without_a_warning() -> None:
                 "write": True,
                 "browse": False,
                 "overwrite": "deny",
+                "lowest_cipher": "aes-128",
                 "token_key": KEY,
                 "token_life_seconds": 3600,
                 "upload_cap_kbps": 500000,
@@ -224,8 +227,68 @@ def test_the_users_own_public_keys_are_used(tmp_path: Path) -> None:
     assert "authorized_keys" not in user_of(with_user(PLACE), home=tmp_path)
     (tmp_path / ".ssh").mkdir()
     (tmp_path / ".ssh" / "authorized_keys").touch()
-    keys = user_of(with_user(PLACE), home=tmp_path)["authorized_keys"]
+    by_token = "".join(
+        f"<{way}><value>{value}</value></{way}>" for way, value in (("in", "token"), ("out", "deny"))
+    )
+    closed = with_user(f"{PLACE}<authorization><transfer>{by_token}</transfer></authorization>")
+    keys = user_of(closed, home=tmp_path)["authorized_keys"]
     assert keys == [str(tmp_path / ".ssh" / "authorized_keys")]
+
+
+@pytest.mark.parametrize("open_way", ["in", "out"])
+def test_keys_are_left_out_where_one_of_them_could_open_the_folder_to_everybody(
+    tmp_path: Path, open_way: str
+) -> None:
+    """The key that Aspera's clients come with looks like any other, and its private half is public."""
+    (tmp_path / ".ssh").mkdir()
+    (tmp_path / ".ssh" / "authorized_keys").touch()
+    other = "out" if open_way == "in" else "in"
+    rights = f"<{other}><value>token</value></{other}>"
+    text = with_user(f"{PLACE}<authorization><transfer>{rights}</transfer></authorization>")
+    found = converted(text, home=tmp_path)
+    assert "authorized_keys" not in found.raw["user"][0]
+    (warning,) = found.warnings
+    assert warning.startswith("aaa/realms/realm/users/user[xfer1]/authorization/transfer: ")
+    assert "aspera_conf_keys" in warning
+    machine = Machine(lambda name: [], lambda name: tmp_path)
+    trusted = convert_tree(parse(text.encode(), "aspera.conf"), machine, trust_keys=True)
+    assert trusted.warnings == []
+    assert trusted.raw["user"][0]["authorized_keys"] == [str(tmp_path / ".ssh" / "authorized_keys")]
+
+
+def test_the_operator_says_in_server_toml_that_the_keys_are_looked_into(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    me = pwd.getpwuid(os.getuid())
+    at_home = pwd.struct_passwd((*me[:5], str(tmp_path), me[6]))
+    monkeypatch.setattr(pwd, "getpwnam", lambda name: at_home)
+    (tmp_path / ".ssh").mkdir()
+    keys = tmp_path / ".ssh" / "authorized_keys"
+    keys.touch()
+    conf, toml = tmp_path / "aspera.conf", tmp_path / "server.toml"
+    conf.write_text(with_user(PLACE))
+    for trusted, taken in (("false", ()), ("true", (str(keys),))):
+        ssh = f'[ssh]\nhost_keys = ["k"]\naspera_conf_keys = {trusted}\n'
+        toml.write_text(ssh + "[https]\nenabled = false\n")
+        assert Source(toml, conf).read().config.user[0].authorized_keys == taken
+
+
+@pytest.mark.parametrize(
+    ("word", "lowest"),
+    [("any", "none"), ("aes-128", "aes-128"), ("AES-192-GCM", "aes-192"), (" aes-256-cfb", "aes-256")],
+)
+def test_the_cipher_that_the_file_demands_is_taken_over(word: str, lowest: str) -> None:
+    inside = f"<transfer><encryption><allowed_cipher>{word}</allowed_cipher></encryption></transfer>"
+    found = converted(with_user(PLACE + inside))
+    assert found.warnings == []
+    assert found.raw["user"][0].get("lowest_cipher", "none") == lowest
+
+
+def test_a_cipher_that_cannot_be_read_is_the_strongest() -> None:
+    inside = "<transfer><encryption><allowed_cipher>des</allowed_cipher></encryption></transfer>"
+    found = converted(with_user(PLACE + inside))
+    assert found.raw["user"][0]["lowest_cipher"] == "aes-256"
+    assert len(found.warnings) == 1
 
 
 def test_the_older_form_of_the_fallback_is_read() -> None:

@@ -60,6 +60,7 @@ async def test_one_account_is_served_by_ssh_https_and_http(tmp_path: Path) -> No
         assert server.running.fingerprint is not None
         assert server.running.warnings == (
             "http: is enabled; what goes over it, tokens and files, can be read on the way.",
+            "http.passwords: is on; passwords can be read on the way. Use HTTPS for the Node API.",
         )
 
 

@@ -61,7 +61,7 @@ def settings_in(folder: Path, *users: Mapping[str, Any], **sections: Mapping[str
         "server": {"stop_seconds": 5},
         "ssh": {"address": "127.0.0.1", "port": 0, "host_keys": ["ssh_host_ed25519_key"]},
         "https": {"address": "127.0.0.1", "port": 0, "cert": "certificate.pem", "key": "certificate.key"},
-        "http": {"enabled": True, "address": "127.0.0.1", "port": 0},
+        "http": {"enabled": True, "address": "127.0.0.1", "port": 0, "passwords": True},
         "token": {"key": TOKEN_KEY},
     }
     for name, section in sections.items():

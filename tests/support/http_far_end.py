@@ -111,7 +111,12 @@ async def far_end(
     # The disk of a test machine may be almost full, and nobody would learn anything from that.
     limits = limits or UploadLimits(keep_free_percent=0.0)
     parts = HttpParts(
-        admission=admission, sessions=sessions, open_docroot=open_docroot, state=state, limits=limits
+        admission=admission,
+        sessions=sessions,
+        open_docroot=open_docroot,
+        state=state,
+        limits=limits,
+        plain_passwords=True,
     )
     app = build_app(parts)
     listener = HttpListener(app, connections)

@@ -155,7 +155,7 @@ class Node:
 
 
 @asynccontextmanager
-async def node(folder: Path) -> AsyncIterator[Node]:
+async def node(folder: Path, *, plain_passwords: bool = True) -> AsyncIterator[Node]:
     """Run it. Accounts: ann, bob (another folder), root (admin)."""
     for name in ("ann", "bob", "root"):
         (folder / name).mkdir()
@@ -174,7 +174,12 @@ async def node(folder: Path) -> AsyncIterator[Node]:
     sessions = Sessions(metrics)
     api = NodeApi(admission, sessions, SETTINGS)
     parts = HttpParts(
-        admission=admission, sessions=sessions, open_docroot=lambda _: None, state=folder, fallback=False
+        admission=admission,
+        sessions=sessions,
+        open_docroot=lambda _: None,
+        state=folder,
+        fallback=False,
+        plain_passwords=plain_passwords,
     )
     app = build_app(parts, more_routes=api.routes(), descriptions=[NODE_OPERATIONS])
     listener = HttpListener(app)

@@ -21,7 +21,7 @@ from connect_helper.server.http.callers import Doorman
 from connect_helper.server.http.downloads import Downloads
 from connect_helper.server.http.fallback_description import FALLBACK_OPERATIONS
 from connect_helper.server.http.folders import FolderMaking
-from connect_helper.server.http.gate import dress, gate
+from connect_helper.server.http.gate import dress, gate, no_plain_passwords
 from connect_helper.server.http.manifest import Manifests
 from connect_helper.server.http.openapi import Description, openapi_routes
 from connect_helper.server.http.threads import disk_threads, in_thread
@@ -48,6 +48,7 @@ class HttpParts:
     state: Path  # our own folder
     limits: UploadLimits = field(default_factory=UploadLimits)
     fallback: bool = True  # transfers over HTTP are offered
+    plain_passwords: bool = False  # passwords are taken without TLS too
 
 
 def build_app(
@@ -62,6 +63,8 @@ def build_app(
     Raises Unavailable when the list of uploads cannot be opened.
     """
     app = web.Application(middlewares=[gate], client_max_size=LARGEST_BODY)
+    if not parts.plain_passwords:
+        app.middlewares.append(no_plain_passwords)
     app.on_response_prepare.append(dress)
     described = [*descriptions]
     if parts.fallback:

@@ -22,7 +22,7 @@ from connect_helper.errors import TooManyRequests
 from connect_helper.server.access import Access
 from connect_helper.server.admission import Admission, LoginRefused, Via
 from connect_helper.server.http.gate import FALLBACK, Handler
-from connect_helper.server.http.problems import Problem
+from connect_helper.server.http.problems import Problem, needs_encryption
 from connect_helper.server.http.threads import in_thread
 from connect_helper.server.sessions import Protocol, Session, Sessions, TooManySessions, Way
 from connect_helper.server.tokens import TokenClaims, TokenRefused
@@ -102,6 +102,8 @@ class Doorman:
             return await handler(request)
         protocol: Protocol = "https" if request.secure else "http"
         access = await self._admit(request, protocol)
+        if protocol == "http" and access.account.lowest_cipher != "none":
+            raise needs_encryption()
         try:
             with self._sessions.join(access, protocol, request.remote or "") as session:
                 return await self._serve(request, handler, access, session)

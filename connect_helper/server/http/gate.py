@@ -67,6 +67,20 @@ async def gate(request: web.Request, handler: Handler) -> web.StreamResponse:
         return _incident(request, error)
 
 
+@web.middleware
+async def no_plain_passwords(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Refuse passwords that came without TLS, before they are looked at: right or wrong, they were seen."""
+    scheme = request.headers.get(hdrs.AUTHORIZATION, "").partition(" ")[0]
+    if not request.secure and scheme.lower() == "basic":
+        raise Problem(
+            403,
+            "passwords_need_https",
+            "Passwords are not taken over plain HTTP here. Use HTTPS.",
+            closes=True,
+        )
+    return await handler(request)
+
+
 def _check_form(request: web.Request) -> None:
     if len(request.headers.getall(hdrs.HOST, ())) != 1 or not request.raw_path.startswith(("/", "*")):
         raise Problem(400, "bad_request", "The request must have one Host header and a plain path.")

@@ -55,6 +55,13 @@ def no_such_upload() -> Problem:
     return Problem(404, "no_such_upload", "There is no such upload; start it again.")
 
 
+def needs_encryption() -> Problem:
+    """The account demands encryption, and the request came over plain HTTP."""
+    return Problem(
+        403, "encryption_required", "This account's files move encrypted only. Use HTTPS.", closes=True
+    )
+
+
 def denied() -> Problem:
     """Visible, but not to be changed or read by this caller."""
     return Problem(403, "denied", "The server does not allow this here.")

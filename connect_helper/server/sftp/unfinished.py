@@ -39,7 +39,7 @@ def note_maker(handle: int, access: Access) -> None:
 def may_go_on(handle: int, path: DocPath, access: Access) -> bool:
     """Tell whether the open file at `path` is an unfinished one that `access` made or was given by name.
 
-    A token for exact destinations names their unfinished files with them, whoever began those. Never a folder.
+    A token for exact destinations names their unfinished files too, whoever began those. Never a folder.
     """
     if not has_unfinished_name(path) or not stat.S_ISREG(os.fstat(handle).st_mode):
         return False

@@ -18,6 +18,7 @@ from connect_helper.server.passwords import hash_password
 from connect_helper.server.revocations import Revocations
 from connect_helper.server.token_contents import TokenClaims
 from tests.support.http_far_end import TUS, FarEnd, far_end, junk_token, metadata
+from tests.support.tls import tls_pair
 
 ROUTES = [
     ("OPTIONS", "/fallback/v1/uploads"),
@@ -333,3 +334,20 @@ async def test_an_address_has_its_share_of_connections(
             assert (await reader.readline()).startswith(b"HTTP/1.1 200")
         for _, writer in held:
             writer.close()
+
+
+async def test_an_account_that_demands_encryption_moves_nothing_over_plain_http(
+    server: FarEnd, tmp_path: Path
+) -> None:
+    (server.docroot / "x").write_bytes(b"hello")
+    server.account(lowest_cipher="aes-256")
+    async with server.client(server.token("receive")) as client, client.get("/fallback/v1/files/x") as answer:
+        assert answer.status == 403
+        assert (await answer.json())["error"]["reason"] == "encryption_required"
+    theirs, ours = await asyncio.to_thread(tls_pair, tmp_path)
+    async with far_end(tmp_path / "secure", tls=theirs) as secure:
+        (secure.docroot / "x").write_bytes(b"hello")
+        secure.account(lowest_cipher="aes-256")
+        connector = aiohttp.TCPConnector(ssl=ours)
+        async with secure.client(secure.token("receive"), connector=connector) as client:
+            assert await _status(client) == 200

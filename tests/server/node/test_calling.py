@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import base64
 import json
+from pathlib import Path
 
 import pytest
 
 from connect_helper.server.issuing import Extras, download_claims
 from tests.support.node import CHEAP_HASH, PASSWORD, Node, basic, spoken
+from tests.support.node import node as running_node
 
 ROUTES = [
     ("GET", "info"),
@@ -186,3 +188,21 @@ async def test_sec_28_no_secret_reaches_the_log(node: Node, caplog: pytest.LogCa
     token = (await node.good("files/upload_setup", asked))["transfer_specs"][0]["transfer_spec"]["token"]
     for secret in (PASSWORD, "canary-password", token, basic("ann", PASSWORD)):
         assert secret not in caplog.text
+
+
+async def test_passwords_are_not_taken_over_plain_http_unless_that_is_asked_for(tmp_path: Path) -> None:
+    """The password is not even looked at: right and wrong ones are answered alike."""
+    async with running_node(tmp_path, plain_passwords=False) as closed:
+        for password in (PASSWORD, "wrong"):
+            refused = await closed.ask("GET", "info", headers={"Authorization": basic("ann", password)})
+            assert refused.status == 403
+            assert refused.body["error"]["reason"] == "passwords_need_https"
+        assert (await closed.ask("GET", "ping", headers={})).status == 200
+        assert (await closed.ask("GET", "info", headers={})).status == 401
+
+
+async def test_an_account_that_demands_encryption_is_not_served_over_plain_http(node: Node) -> None:
+    node.change(lowest_cipher="aes-128")
+    refused = await node.ask("GET", "info")
+    assert refused.status == 403
+    assert refused.body["error"]["reason"] == "encryption_required"

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import secrets
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
+from connect_helper.server.access import Access
+from connect_helper.server.accounts import Account
+from connect_helper.server.http.node.bodies import TransferRequest
+from connect_helper.server.http.node.setup import Desk
+from connect_helper.storage.docroot import Docroot
 from tests.support.node import SETTINGS, Node
 
 
@@ -212,6 +219,32 @@ async def test_rates_are_lowered_to_the_cap_and_a_wished_cap_binds(node: Node) -
 async def test_rate_policies(node: Node, wish: dict[str, str], policy: str, allowed: str) -> None:
     spec = await upload(node, destination_root="/", **wish)
     assert (spec["rate_policy"], spec["rate_policy_allowed"]) == (policy, allowed)
+
+
+@pytest.mark.parametrize(
+    ("lowest", "wished", "told"),
+    [
+        ("none", "none", "none"),
+        ("none", None, "aes-128"),
+        ("aes-128", "none", "aes-128"),
+        ("aes-256", "none", "aes-256"),
+        ("aes-256", "aes-128", "aes-256"),
+        ("aes-256", None, "aes-256"),
+        ("aes-128", "aes-256", "aes-256"),
+    ],
+)
+async def test_no_weaker_cipher_is_told_than_the_account_demands(
+    tmp_path: Path, lowest: str, wished: str | None, told: str
+) -> None:
+    wish = {} if wished is None else {"cipher_allowed": wished}
+    account = Account(name="ann", docroot=tmp_path, token_key=SecretStr("k" * 40), lowest_cipher=lowest)  # type: ignore[arg-type]
+    request = TransferRequest.model_validate({"destination_root": "/", **wish})
+    desk = Desk(SETTINGS, lambda claims: "a token", "node.example.com")
+    with Docroot.open(tmp_path) as docroot:
+        (answer,) = desk.answer(docroot, Access(account), "send", [request])
+    spec = answer["transfer_spec"]
+    assert spec["cipher"] == told
+    assert spec["http_fallback_port"] == (8080 if told == "none" else 8443)
 
 
 @pytest.mark.parametrize(

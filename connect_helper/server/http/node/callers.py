@@ -19,7 +19,7 @@ from connect_helper.server.access import Access
 from connect_helper.server.accounts import Account
 from connect_helper.server.admission import Admission, LoginRefused
 from connect_helper.server.http.node.faults import fault, fault_of
-from connect_helper.server.http.problems import Problem
+from connect_helper.server.http.problems import Problem, needs_encryption
 from connect_helper.server.http.threads import in_thread
 from connect_helper.server.tokens import TokenRefused, looks_like_token
 from connect_helper.storage.docroot import Docroot
@@ -74,6 +74,8 @@ async def identify(request: web.Request, admission: Admission, disk: Executor) -
         later = fault(429, error.user_message)
         later.headers[hdrs.RETRY_AFTER] = str(error.retry_after)
         raise later from error
+    if not request.secure and access.account.lowest_cipher != "none":
+        raise needs_encryption()
     return Caller(access, disk)
 
 

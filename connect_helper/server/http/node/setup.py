@@ -14,6 +14,7 @@ from typing import Any, Final
 from connect_helper.errors import ConnectHelperError
 from connect_helper.server.access import Access
 from connect_helper.server.accounts import Account
+from connect_helper.server.ciphers import chosen
 from connect_helper.server.http.node.bodies import SetupPath, TransferRequest
 from connect_helper.server.http.node.entries import text_of
 from connect_helper.server.http.node.faults import error_member, fault, fault_of, malformed
@@ -26,7 +27,6 @@ from connect_helper.storage.docroot import Docroot
 
 ANY: Final = "*"
 DEFAULT_RATE_KBPS: Final = 1_000_000
-_CIPHERS: Final = ("none", "aes-128", "aes-192", "aes-256")
 _POLICIES: Final = ("fixed", "high", "fair", "low")
 
 
@@ -76,7 +76,7 @@ class Desk:
     def _spec(
         self, account: Account, direction: Direction, wish: TransferRequest, claims: TokenClaims
     ) -> dict[str, Any]:
-        cipher = wish.cipher_allowed if wish.cipher_allowed in _CIPHERS else "aes-128"
+        cipher = chosen(wish.cipher_allowed, account.lowest_cipher)
         spec: dict[str, Any] = {
             "token": self.issue(claims),
             "direction": direction,
