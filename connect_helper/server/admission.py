@@ -19,12 +19,13 @@ from connect_helper.errors import ConnectHelperError, TooManyRequests
 from connect_helper.server.access import Access
 from connect_helper.server.accounts import Account, Accounts
 from connect_helper.server.issuing import keyring_of
-from connect_helper.server.login_limiter import LoginLimiter
+from connect_helper.server.login_limiter import LoginLimiter, network_of
 from connect_helper.server.metrics import Metrics
 from connect_helper.server.passwords import PasswordChecker
 from connect_helper.server.refusal_log import RefusalLog
 from connect_helper.server.revocations import RevocationsUnreadable
 from connect_helper.server.tokens import (
+    MAX_CHARACTERS,
     UNDER_WAY_S,
     Refusal,
     RevocationCheck,
@@ -33,13 +34,14 @@ from connect_helper.server.tokens import (
     TokenRefused,
     looks_like_token,
 )
+from connect_helper.server.turns import Turns
 
 Via = Literal["ssh", "basic", "bearer"]
 UnderWay = Callable[[TokenClaims], bool]
 _JUNK: Final = frozenset({Refusal.MALFORMED, Refusal.UNKNOWN_KEY, Refusal.FORGED})
 _REMEMBER_S: Final = 300.0
 _MAX_REMEMBERED: Final = 10_000
-_MAX_SECRET: Final = 16_384  # characters; a token is the longest there is
+_MAX_SECRET: Final = MAX_CHARACTERS  # a token is the longest there is
 
 
 class LoginRefused(ConnectHelperError):
@@ -74,6 +76,7 @@ class Admission:
         self._clock = clock
         self._refusals = RefusalLog(clock)
         self._passwords = PasswordChecker()
+        self._turns = Turns()
         self._process_key = secrets.token_bytes(32)
         self._remembered: dict[bytes, float] = {}
         self.keyring = TokenKeyring({}, revocations)
@@ -148,20 +151,32 @@ class Admission:
         return Access(account, claims)
 
     async def _by_password(self, user: str, password: str, address: str, via: Via) -> Access:
-        account = self._accounts.get(user)
         seal = hmac.new(self._process_key, f"{user}\0{password}".encode("utf-8", "replace"), hashlib.sha256)
         mark = seal.digest()
-        if account is None or self._remembered.get(mark, 0.0) <= self._clock():
-            self._limiter.check(user, address)
-            hashed = account.password_hash if account is not None else None
-            known = None if hashed is None else hashed.get_secret_value()
-            if not await self._passwords.check(known, password):
-                self._limiter.failed(user, address)
-                raise LoginRefused("wrong user or password")
-            account = self._still_there(user, known)
-            self._limiter.succeeded(user, address)
-            self._remember(mark)
+        account = self._remembering(user, mark)
+        if account is None:
+            # One at a time from each network: many at once would all be compared before the first is counted
+            # as failed. Whoever waited for the same password finds it remembered.
+            async with self._turns.of(network_of(address)):
+                account = self._remembering(user, mark) or await self._compared(user, password, address, mark)
         return _without_token(account, via)
+
+    def _remembering(self, user: str, mark: bytes) -> Account | None:
+        """The account, if this password was right a while ago."""
+        return self._accounts.get(user) if self._remembered.get(mark, 0.0) > self._clock() else None
+
+    async def _compared(self, user: str, password: str, address: str, mark: bytes) -> Account:
+        self._limiter.check(user, address)
+        account = self._accounts.get(user)
+        hashed = account.password_hash if account is not None else None
+        known = None if hashed is None else hashed.get_secret_value()
+        if not await self._passwords.check(known, password):
+            self._limiter.failed(user, address)
+            raise LoginRefused("wrong user or password")
+        account = self._still_there(user, known)
+        self._limiter.succeeded(user, address)
+        self._remember(mark)
+        return account
 
     def _still_there(self, user: str, known: str | None) -> Account:
         """The account as it is after the hash was compared: a reload may have come in between."""

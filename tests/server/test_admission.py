@@ -226,3 +226,19 @@ async def test_no_secret_reaches_the_log(
     assert "login refused" in caplog.text
     for secret in (PASSWORD, "canary-password", text, HASH):
         assert secret not in caplog.text
+
+
+async def test_guesses_at_once_gain_nothing_over_one_after_the_other(door: Admission) -> None:
+    """Five are free; were all compared before the first has failed, hundreds would be."""
+    tries = [door.admit("ann", f"guess {number}", HERE, "basic") for number in range(40)]
+    outcomes = await asyncio.gather(*tries, return_exceptions=True)
+    compared = [one for one in outcomes if isinstance(one, LoginRefused)]
+    assert len(compared) == 6, "the sixth failure is the first to make the address wait"
+    assert sum(isinstance(one, TooManyRequests) for one in outcomes) == 34
+
+
+async def test_many_right_logins_at_once_are_compared_once(door: Admission) -> None:
+    with patch.object(door._passwords, "check", wraps=door._passwords.check) as check:
+        granted = await asyncio.gather(*(door.admit("ann", PASSWORD, HERE, "ssh") for _ in range(30)))
+    assert {one.account.name for one in granted} == {"ann"}
+    assert check.call_count == 1
