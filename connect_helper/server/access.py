@@ -111,9 +111,10 @@ class Access:
     def _covered(self, path: DocPath) -> bool:
         if self.token is None or self.token.covers(path):
             return True
-        if self.token.direction != "send" or not path:
+        if self.token.direction != "send" or not path or not path[-1].endswith(PARTIAL_SUFFIX):
             return False
         # The unfinished file of an exact destination lies beside it.
         return any(
-            granted and path == (*granted[:-1], partial_name(granted[-1])) for granted in self.token.granted
+            granted and path[:-1] == granted[:-1] and path[-1] == partial_name(granted[-1])
+            for granted in self.token.granted
         )

@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, Literal, TypeVar
 
 from connect_helper.errors import UnsafePath
@@ -47,6 +47,9 @@ class TokenClaims:
     rate_cap_kbps: int | None = None
     cookie: str | None = None
     user_value: int = 0
+    # What it opens, and the folders above that: asked for every name in a folder, and there may be thousands.
+    _opened: frozenset[DocPath] = field(init=False, repr=False, compare=False)
+    _above: frozenset[DocPath] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.direction == "send":
@@ -57,6 +60,9 @@ class TokenClaims:
             raise ValueError("These token contents contradict themselves.")
         if any(not covers(self.destination_root or (), path) for path in self.destinations):
             raise ValueError("A destination lies outside the destination root.")
+        above = {path[:depth] for path in self.granted for depth in range(len(path))}
+        object.__setattr__(self, "_opened", frozenset(self.granted))
+        object.__setattr__(self, "_above", frozenset(above))
 
     @property
     def granted(self) -> tuple[DocPath, ...]:
@@ -67,11 +73,11 @@ class TokenClaims:
 
     def covers(self, path: DocPath) -> bool:
         """Tell whether `path` is one of the granted paths or below one: `a/b` does not cover `a/bc`."""
-        return any(covers(granted, path) for granted in self.granted)
+        return any(path[:depth] in self._opened for depth in range(len(path) + 1))
 
     def leads_to(self, path: DocPath) -> bool:
         """Tell whether `path` is a folder above a granted path: the way to it may be seen, nothing else."""
-        return any(covers(path, granted) for granted in self.granted) and not self.covers(path)
+        return path in self._above and not self.covers(path)
 
 
 def encode(claims: TokenClaims) -> bytes:

@@ -24,6 +24,7 @@ from aiohttp.web_protocol import RequestHandler
 from connect_helper.server.http.cancel_verb import CancelVerb
 from connect_helper.server.http.tls_door import LIMIT_S, TlsDoor
 from connect_helper.server.login_limiter import network_of
+from connect_helper.server.tokens import MAX_CHARACTERS
 
 HEAD_LIMIT_S: Final = 10.0
 REST_LIMIT_S: Final = 75.0  # between two requests on one connection
@@ -31,6 +32,8 @@ SWEEP_EVERY_S: Final = 1.0
 ALMOST_FULL: Final = 0.9  # of the places: room is made
 ROOMY: Final = 0.8  # until so many are taken
 READ_BUFFER: Final = 256 * 1024  # bytes of a body held back before the sender is slowed down
+HEADER_BYTES: Final = MAX_CHARACTERS + 512  # of one header: a long token, and what stands before it
+MOST_HEADERS: Final = 64  # half of what the library takes, since each may be long
 _FULL: Final = (
     b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nRetry-After: 5\r\n"
     b"Access-Control-Allow-Origin: *\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s"
@@ -87,6 +90,8 @@ class HttpListener:
             handle_signals=False,
             keepalive_timeout=REST_LIMIT_S,
             read_bufsize=READ_BUFFER,
+            max_field_size=HEADER_BYTES,
+            max_headers=MOST_HEADERS,
             shutdown_timeout=0.5,
         )
         self._limits = limits or ConnectionLimits()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import secrets
 import time
 from pathlib import Path
 
@@ -351,3 +352,15 @@ async def test_an_account_that_demands_encryption_moves_nothing_over_plain_http(
         connector = aiohttp.TCPConnector(ssl=ours)
         async with secure.client(secure.token("receive"), connector=connector) as client:
             assert await _status(client) == 200
+
+
+async def test_a_token_for_thousands_of_files_opens_them_and_a_longer_header_is_refused(
+    server: FarEnd,
+) -> None:
+    (server.docroot / "x").write_bytes(b"hello")
+    token = server.token("receive", "x", *(secrets.token_hex(16) for _ in range(2000)))
+    assert len(token) > 30_000
+    async with server.client(token) as client:
+        assert await _status(client) == 200
+    async with server.client("C" * 70_000) as client:
+        assert await _status(client) == 400

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import secrets
 from pathlib import Path
 
 import pytest
@@ -133,3 +134,11 @@ async def test_with_a_new_token_an_interrupted_upload_begins_beside_the_old_one(
     assert up.code == 0, up.err
     assert (end.root / "in/film").read_bytes() == content
     assert partial.read_bytes() == left
+
+
+async def test_a_file_comes_down_with_a_token_for_thousands(end: FarEnd) -> None:
+    (end.root / "film").write_bytes(CONTENT)
+    token = end.token("receive", "film", *(secrets.token_hex(16) for _ in range(2000)))
+    down = await receive(end, place(end, "/film"), end.folder / "back", token=token)
+    assert down.code == 0, down.err
+    assert (end.folder / "back/film").read_bytes() == CONTENT

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import secrets
 import struct
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -362,3 +363,11 @@ async def test_a_cancelled_session_loses_its_connection(end: FarEnd, tree: Path)
         end.sessions.cancel_all()
         with pytest.raises((asyncssh.SFTPError, OSError)):
             await client.listdir("/")
+
+
+async def test_a_token_for_thousands_of_files_opens_them(end: FarEnd, tree: Path) -> None:
+    names = [secrets.token_hex(16) for _ in range(2000)]
+    token = end.token("receive", "in/film", *names)
+    assert len(token) > 30_000
+    async with end.client(token) as client:
+        assert await read(client, "in/film") == b"in/film"
