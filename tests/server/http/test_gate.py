@@ -233,7 +233,7 @@ async def raw(server: FarEnd, request: bytes) -> bytes:
             b"Content-Length: 1",
             b"Transfer-Encoding: chunked",
         ],
-        [b"GET / HTTP/1.1", b"Host: a", b"Authorization: Bearer CHT1_s3cret" + b"a" * 20_000],
+        [b"GET / HTTP/1.1", b"Host: a", b"Authorization: Bearer CHT1_s3cret" + b"a" * 70_000],
         [b"GET / HTTP/1.1", b"Host: a", b"Authorization: Bearer CHT1_s3cret\0"],
     ],
 )

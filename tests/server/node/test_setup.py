@@ -175,8 +175,8 @@ async def test_a_denied_direction_gets_no_token(node: Node) -> None:
 
 
 async def test_more_paths_than_a_token_holds_are_refused_for_that_request(node: Node) -> None:
-    for _ in range(400):
-        (node.files / secrets.token_hex(24)).touch()
+    for _ in range(1500):
+        (node.files / secrets.token_hex(48)).touch()
     names = [{"source": path.name} for path in node.files.iterdir()]
     answers = await specs(node, "download_setup", {"paths": names}, {"source_root": "/"})
     assert answers[0]["error"]["code"] == 413
