@@ -135,14 +135,18 @@ class Ladder:
         if len(self._cancelled) > ORIGINS_COUNTED:
             self._cancelled.clear()
 
-    async def allow_host(self, caller: Caller, question: HostQuestion) -> tuple[str, ...]:
+    async def allow_host(
+        self, caller: Caller, question: HostQuestion, *, ask_always: bool = False
+    ) -> tuple[str, ...]:
         """L3: return the addresses to use, once the user (now, or by a remembered yes) has agreed.
+
+        A yes that was remembered is one to the host: where paths are in question too, `ask_always`.
 
         A name is looked up before the question, so that the question can say when it leads to a
         private address; no answer is given before the user's. Raises Refused, TooManyRequests,
         Unavailable, HostNotFound.
         """
-        if self._sites.knows_host(caller.origin, question.host, question.port):
+        if not ask_always and self._sites.knows_host(caller.origin, question.host, question.port):
             addresses = await resolve(question.host, question.port)
             near = bool(describe_nearness(addresses))
             if self._sites.knows_host(caller.origin, question.host, question.port, near=near):

@@ -14,7 +14,7 @@ from connect_helper.settings import PreferencesStore
 from connect_helper.spec.names import display
 from connect_helper.spec.paths import download_targets, set_names, upload_targets
 from connect_helper.spec.transfer_spec import TransferSpec
-from connect_helper.transfers.plan import Download, Item, LocalRef, Upload
+from connect_helper.transfers.plan import Download, Item, LocalRef, SessionPlan, Upload
 
 CHOOSE_AGAIN = "Choose the file again."
 CHOOSE_FOLDER = "Choose a folder."
@@ -65,7 +65,7 @@ class Places:
         root = None if absolute else await asyncio.to_thread(self._download_root)
         for entry, names in zip(entries, set_names(spec), strict=True):
             if root is not None:
-                item = Download(source=entry.source, root=root, target=entry.target)
+                item = Download(source=entry.source, root=root, target=entry.target, granted=False)
             else:
                 found = self._sites.find_destination(scope, entry.folder, entry.target)
                 if found is None:
@@ -95,11 +95,18 @@ class Places:
             ) from error
         return LocalRef(path=str(real), device=facts.st_dev, inode=facts.st_ino)
 
-    def still_granted(self, scope: Scope, items: Sequence[Item]) -> None:
-        """Check the sources of an upload anew. Raises NotGranted when the user took one back."""
-        for item in items:
+    def still_granted(self, scope: Scope, plan: SessionPlan) -> None:
+        """Look up anew what dialogs and drops gave for a transfer: its sources, or where it writes.
+
+        Raises NotGranted when something was taken back, or was given in an earlier run of the helper.
+        """
+        for item in plan.items:
             if isinstance(item, Upload):
                 self.granted(scope, full_path(item.source))
+            elif item.granted and self._sites.find_destination(scope, item.root.path, item.target) is None:
+                raise NotGranted(CHOOSE_FOLDER)
+        if plan.afterwards.move_root is not None:
+            self.move_folder(scope, full_path(plan.afterwards.move_root))
 
     async def describe(self, items: Sequence[Item]) -> str:
         """ "3 files, 1.2 GB" as the question to the user says it; folders are not walked for it."""

@@ -33,6 +33,14 @@ class SiteView:
     muted: bool  # refused so often that its questions are answered with no for an hour
 
 
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """The user's yes to one transfer, in this run of the helper."""
+
+    origin: str
+    paths: bool  # to its paths too, when their grants were gone; else each of them has to stand
+
+
 class Sites:
     """All consent and grants of this helper. Used on the event loop's thread only."""
 
@@ -41,7 +49,7 @@ class Sites:
         self._grants = GrantTable()
         self._hosts = self._load()
         self._limits = PromptLimits()
-        self._agreed: dict[str, str] = {}  # transfer id: origin
+        self._agreed: dict[str, Agreement] = {}  # by transfer id
         self._listeners: list[Callable[[], None]] = []
         self._revoke_listeners: list[Callable[[str], None]] = []
 
@@ -114,16 +122,20 @@ class Sites:
 
     # Agreements --------------------------------------------------------------------------------
 
-    def note_agreement(self, origin: str, transfer_id: str) -> None:
-        """The user agreed to this transfer, in this run of the helper."""
-        self._agreed[transfer_id] = origin
+    def note_agreement(self, origin: str, transfer_id: str, *, paths: bool = False) -> None:
+        """The user agreed to this transfer; `paths` as in `Agreement`."""
+        self._agreed[transfer_id] = Agreement(origin, paths)
 
-    def agreed_to(self, transfer_id: str) -> bool:
-        """Whether the user agreed to the transfer and has not taken it back since."""
-        return transfer_id in self._agreed
+    def agreement(self, transfer_id: str) -> Agreement | None:
+        """The user's yes to the transfer, unless it was taken back since."""
+        return self._agreed.get(transfer_id)
 
-    def _disagree(self, origin: str) -> None:
-        self._agreed = {one: owner for one, owner in self._agreed.items() if owner != origin}
+    def _disagree(self, origin: str, *, paths_only: bool = False) -> None:
+        self._agreed = {
+            one: yes
+            for one, yes in self._agreed.items()
+            if yes.origin != origin or (paths_only and not yes.paths)
+        }
 
     # Grants ------------------------------------------------------------------------------------
 
@@ -144,11 +156,12 @@ class Sites:
         return self._grants.covers_destination(scope, folder, target)
 
     def revoke_grant(self, grant_id: str) -> None:
-        """Raises NotFound."""
+        """Take one path back, and every yes that stood in for grants of that origin. Raises NotFound."""
         grant = self._grants.forget(grant_id)
         if grant is None:
             raise NotFound("That permission is gone already.")
         _unpin(grant)
+        self._disagree(grant.scope.origin, paths_only=True)
         self._changed()
 
     def revoke_origin(self, origin: str) -> None:

@@ -13,7 +13,7 @@ import secrets
 import time
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -23,6 +23,7 @@ from connect_helper.api.ladder import HostQuestion, Ladder
 from connect_helper.api.logins import Logins
 from connect_helper.api.places import Places
 from connect_helper.api.sites import Sites
+from connect_helper.errors import NotGranted
 from connect_helper.picking.base import Question
 from connect_helper.settings import Folders, PreferencesStore
 from connect_helper.spec.echo import echo
@@ -55,6 +56,7 @@ from connect_helper.transports.known_hosts import KnownHosts
 log = logging.getLogger(__name__)
 
 RESUME_FOLDER = "resume"
+NO_LONGER_GIVEN = "This site has no permission for these files any more; a yes is for this transfer only."
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,19 +239,35 @@ class Starting:
         """Go on with a stopped or failed transfer, with fresh login data when the page brings it.
 
         The yes of its start holds until the user takes it back or the helper ends; then it is asked for
-        again. Raises WrongState, InvalidRequest, NotGranted when a source was taken back, Refused.
+        again, and where its grants are gone no remembered yes to the host answers that question. Raises
+        WrongState, InvalidRequest, NotGranted when a path was taken back since the yes, Refused.
         """
         next_status(transfer.status, Move.RESUME)  # before anything is asked
         plan = self._manager.plan_of(transfer.id)
-        if self._sites.agreed_to(transfer.id):
-            self._places.still_granted(caller.scope(transfer.owner.app_id), plan.items)
-        else:
-            await self._ladder.allow_host(caller, await self._question(caller, plan))
-            self._sites.note_agreement(caller.origin, transfer.id)
+        await self._agree_again(caller, transfer, plan)
         may_ask = as_bool(transfer.settings.get("allow_dialogs"), "allow_dialogs") is not False
         login = await self._logins.for_resume(caller, transfer, changes, may_ask=may_ask)
         news = _echoed_changes(changes)
         return await self._manager.resume(transfer.id, login=login, spec={**transfer.spec, **news})
+
+    async def _agree_again(self, caller: Caller, transfer: Transfer, plan: SessionPlan) -> None:
+        """See that the user's yes to a transfer still stands, or get a new one."""
+        agreement = self._sites.agreement(transfer.id)
+        if agreement is not None and agreement.paths:
+            return
+        granted = True
+        try:
+            self._places.still_granted(caller.scope(transfer.owner.app_id), plan)
+        except NotGranted:
+            if agreement is not None:
+                raise
+            granted = False
+        if agreement is None:
+            question = await self._question(caller, plan)
+            if not granted:
+                question = replace(question, details=(*question.details, NO_LONGER_GIVEN))
+            await self._ladder.allow_host(caller, question, ask_always=not granted)
+            self._sites.note_agreement(caller.origin, transfer.id, paths=not granted)
 
 
 def _policies(spec: TransferSpec) -> Policies:

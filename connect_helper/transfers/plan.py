@@ -51,6 +51,7 @@ class Download(_Plain):
     source: str  # remote path, already joined to source_root
     root: LocalRef  # existing local folder the user granted, or the download folder
     target: tuple[str, ...]  # names below `root`; missing folders are made, the last is the item's new name
+    granted: bool = True  # `root` was given in a dialog and can be taken back; False: the download folder
     set_names: tuple[str, ...] = ()  # as in Upload
     base: int = 0
 

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from connect_helper.picking.base import Answer, Credentials
+from connect_helper.settings import Folders
 from tests.api.conftest import APP, Face
 
+StartFace = Callable[[Folders], AbstractAsyncContextManager[Face]]
 HOST = "127.0.0.1"
 CLOSED_PORT = 1
 
@@ -407,6 +409,67 @@ async def test_a_source_taken_back_is_not_sent_again(face: Face, granted: str) -
     face.parts.sites.revoke_grant(site.grants[0].id)
     status, answer = await face.post(f"/connect/transfers/resume/{uuid}")
     assert (status, answer["error"]["user_message"]) == (403, "Choose the file again.")
+
+
+async def test_a_folder_taken_back_is_not_downloaded_into_again(face: Face, tmp_path: Path) -> None:
+    folder = tmp_path / "chosen"
+    folder.mkdir()
+    (name,) = await face.choose(folder, kind="open-folder")
+    spec = download(destination_root=name)
+    _, answer = await face.start(spec, use_absolute_destination_path=True)
+    uuid = answer["transfer_specs"][0]["uuid"]
+    await face.until(uuid, "failed")
+    assert (await face.post(f"/connect/transfers/resume/{uuid}"))[0] == 200
+    await face.until(uuid, "failed")
+    (site,) = face.parts.sites.overview()
+    face.parts.sites.revoke_grant(site.grants[0].id)
+    status, answer = await face.post(f"/connect/transfers/resume/{uuid}")
+    assert (status, answer["error"]["user_message"]) == (403, "Choose a folder.")
+
+
+@pytest.mark.parametrize("direction", ["send", "receive"])
+async def test_a_path_of_an_earlier_run_is_asked_about_though_the_host_is_remembered(
+    folders: Folders, tmp_path: Path, start_face: StartFace, direction: str
+) -> None:
+    chosen = tmp_path / "chosen"
+    chosen.mkdir()
+    async with start_face(folders) as face:
+        face.person.answer = Answer(accepted=True, remember=True)
+        (name,) = await face.choose(chosen, kind="open-folder")
+        spec = upload(name) if direction == "send" else download(destination_root=name)
+        _, answer = await face.start(spec, use_absolute_destination_path=True)
+        uuid = answer["transfer_specs"][0]["uuid"]
+        await face.until(uuid, "failed")
+    async with start_face(folders) as face:
+        fresh = {"remote_password": "other"}
+        face.person.answer = Answer(accepted=False)
+        assert (await face.post(f"/connect/transfers/resume/{uuid}", fresh))[0] == 403
+        assert len(face.person.questions) == 1
+        assert any("no permission" in detail for detail in face.person.questions[0].details)
+        face.person.answer = Answer(accepted=True)
+        for _ in range(2):  # the yes to these very paths holds
+            assert (await face.post(f"/connect/transfers/resume/{uuid}", fresh))[0] == 200
+            await face.until(uuid, "failed")
+        assert len(face.person.questions) == 2
+        (again,) = await face.choose(chosen, kind="open-folder")
+        assert again == name
+        (site,) = face.parts.sites.overview()
+        face.parts.sites.revoke_grant(site.grants[0].id)
+        assert (await face.post(f"/connect/transfers/resume/{uuid}", fresh))[0] == 200
+        assert len(face.person.questions) == 3  # what the user took back is asked about once more
+
+
+async def test_a_download_into_the_download_folder_needs_no_grant_to_go_on(
+    folders: Folders, start_face: StartFace
+) -> None:
+    async with start_face(folders) as face:
+        face.person.answer = Answer(accepted=True, remember=True)
+        _, answer = await face.start(download())
+        uuid = answer["transfer_specs"][0]["uuid"]
+        await face.until(uuid, "failed")
+    async with start_face(folders) as face:
+        assert (await face.post(f"/connect/transfers/resume/{uuid}", {"remote_password": "x"}))[0] == 200
+        assert face.person.questions == []
 
 
 @pytest.mark.parametrize(
