@@ -13,12 +13,27 @@ from typing import Final
 from urllib.parse import quote
 
 from connect_helper.errors import NotFound, Unavailable
+from connect_helper.transfers.state import Status
+from connect_helper.transfers.transfer import Transfer
 
 _CALL_LIMIT_S: Final = 6.0
 _LINGER_S: Final = 1.5  # a program that has not failed by then shows its window
 _FILE_MANAGER: Final = "org.freedesktop.FileManager1"
 
 Command = tuple[str, ...]
+
+
+async def place_of(transfer: Transfer) -> str:
+    """The path to show of a transfer: its own, or the nearest folder there is of a download on its way."""
+    on_its_way = transfer.direction == "receive" and transfer.status is not Status.COMPLETED
+    if not on_its_way or not transfer.start_time:
+        return transfer.explorer_path
+    return await asyncio.to_thread(_nearest, transfer.explorer_path)
+
+
+def _nearest(path: str) -> str:
+    here = Path(path)
+    return str(next((one for one in (here, *here.parents) if os.path.lexists(one)), here))
 
 
 async def reveal(path: str) -> None:

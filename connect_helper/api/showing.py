@@ -6,7 +6,7 @@ from urllib.parse import quote
 
 from connect_helper.api.callers import Caller
 from connect_helper.api.ladder import Ladder
-from connect_helper.api.reveal import reveal
+from connect_helper.api.reveal import place_of, reveal
 from connect_helper.api.windows import Windows
 from connect_helper.errors import NotFound
 from connect_helper.transfers.listing import NO_SUCH_TRANSFER
@@ -45,9 +45,9 @@ class Showing:
         await self.page(caller, f"/activity/{quote(transfer.id, safe='')}")
 
     async def files(self, caller: Caller, transfer: Transfer) -> None:
-        """Select the transfer's file in the file manager; opens nothing.
+        """Select the transfer's file in the file manager, or where it is going to be; opens nothing.
 
         Raises TooManyRequests, NotFound, Unavailable.
         """
         self._ladder.may_show_window(caller)
-        await reveal(transfer.explorer_path)
+        await reveal(await place_of(transfer))

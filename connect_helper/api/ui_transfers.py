@@ -9,6 +9,7 @@ from aiohttp import web
 from pydantic import SecretStr
 
 from connect_helper.api.bodies import read_object
+from connect_helper.api.reveal import place_of
 from connect_helper.api.ui_views import GROUPS, counts_view, transfer_details, transfer_view
 from connect_helper.errors import InvalidRequest, NotFound
 from connect_helper.spec.rates import check_user_policy, check_user_rate, requested_rate_kbps
@@ -103,11 +104,11 @@ class TransferPages:
         return web.Response(status=204)
 
     async def show_in_folder(self, request: web.Request) -> web.Response:
-        """Show its file or folder, selected, in the file manager."""
+        """Show its file or folder, or where it is going to be, selected in the file manager."""
         transfer = await self._named(request)
         if not transfer.explorer_path:
             raise NotFound("This transfer has no file or folder on this computer yet.")
-        await self._reveal(transfer.explorer_path)
+        await self._reveal(await place_of(transfer))
         return web.Response(status=204)
 
     async def set_rate(self, request: web.Request) -> web.Response:

@@ -23,7 +23,7 @@ from connect_helper.transfers.messages import (
     Stop,
     Totals,
 )
-from connect_helper.transfers.plan import Login, trusting
+from connect_helper.transfers.plan import Download, Login, trusting
 from connect_helper.transfers.requests import Questions
 from connect_helper.transfers.retry import RetryRules, Tries, after_loss, is_loss
 from connect_helper.transfers.state import Move, Status
@@ -61,12 +61,20 @@ class _Watch:
                 figures.totals(event)
             case FileReport():
                 figures.file(event)
+                self._follow(event)
             case Progress():
                 figures.progress(event, clock=clock, wall=wall)
             case Question() | Ended():
                 pass
         self._list.progressed(entry)
         await self._list.reserve_tokens()
+
+    def _follow(self, report: FileReport) -> None:
+        """What is shown of a download is its first item under the name it got in the end."""
+        first = self._entry.plan.items[0]
+        named = isinstance(first, Download) and report.remote_path == first.source
+        if named and report.state in ("done", "skipped"):
+            self._entry.transfer.explorer_path = report.path
 
     async def accept(self, question: Question) -> bool:
         entry = self._entry

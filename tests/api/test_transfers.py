@@ -13,6 +13,7 @@ from typing import Any
 import asyncssh
 import pytest
 
+from connect_helper.api.ladder import Ladder
 from connect_helper.picking.base import Answer
 from connect_helper.settings import Folders
 from tests.api.conftest import Face
@@ -112,6 +113,63 @@ async def test_a_save_dialog_names_the_target_of_a_download(
     info = await run(face, spec, use_absolute_destination_path=True)
     assert info["status"] == "completed"
     assert digest(tmp_path / "chosen name.mov") == digest(film)
+
+
+@pytest.fixture
+def shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """What the file manager, which only notes it, was asked to select: the addresses, one a line."""
+    noted = tmp_path / "shown"
+    noted.touch()
+    program = tmp_path / "bin" / "gdbus"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\nfor it; do case "$it" in "[\'"*) echo "$it" >> {noted};; esac; done\n')
+    program.chmod(0o700)
+    monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setattr(Ladder, "may_show_window", lambda *_: None)  # no pause between two windows
+    return noted
+
+
+async def test_a_download_kept_beside_a_file_of_its_name_is_shown_by_the_name_it_got(
+    face: Face, sshd: SshServer, film: Path, shown: Path
+) -> None:
+    (sshd.root / "film.mov").write_bytes(film.read_bytes())
+    face.folders.downloads.mkdir(exist_ok=True)
+    (face.folders.downloads / "film.mov").write_text("older")
+    face.parts.preferences.change({"existing_files": "keep_both"})
+    info = await run(face, spec_for(sshd, "receive", f"{sshd.root}/film.mov"))
+    assert info["explorer_path"] == str(face.folders.downloads / "film (1).mov")
+    assert (await face.get(f"/connect/windows/finder/{info['uuid']}")) == (200, {})
+    assert shown.read_text().strip().endswith("/film%20%281%29.mov']")
+
+
+async def test_a_decrypted_download_is_shown_by_the_name_it_got(
+    face: Face, sshd: SshServer, film: Path, shown: Path
+) -> None:
+    (source,) = await face.choose(film)
+    secret = {"content_protection_passphrase": "a long passphrase"}
+    sealed = spec_for(sshd, "send", source, content_protection="encrypt", **secret)
+    assert (await run(face, sealed))["status"] == "completed"
+    film.unlink()
+    opened = spec_for(sshd, "receive", f"{sshd.root}/film.mov.age", content_protection="decrypt", **secret)
+    info = await run(face, opened)
+    assert (info["status"], info["explorer_path"]) == ("completed", str(face.folders.downloads / "film.mov"))
+    assert (await face.get(f"/connect/windows/finder/{info['uuid']}")) == (200, {})
+    assert shown.read_text().strip().endswith("/film.mov']")
+
+
+async def test_a_download_that_is_not_there_yet_is_shown_by_the_folder_it_goes_to(
+    face: Face, sshd: SshServer, film: Path, shown: Path
+) -> None:
+    (sshd.root / "film.mov").write_bytes(film.read_bytes())
+    spec = spec_for(sshd, "receive", f"{sshd.root}/film.mov", destination_root="a/b", target_rate_kbps=800)
+    _, answer = await face.start(spec)
+    uuid = answer["transfer_specs"][0]["uuid"]
+    await face.until(uuid, "running")
+    assert (await face.get(f"/connect/windows/finder/{uuid}")) == (200, {})
+    (address,) = shown.read_text().splitlines()
+    assert str(face.folders.downloads) in address
+    assert "film.mov" not in address
+    await face.post(f"/connect/transfers/remove/{uuid}")
 
 
 async def test_an_unknown_server_is_asked_about_once_and_a_changed_key_stops(

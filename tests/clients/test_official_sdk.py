@@ -546,6 +546,35 @@ async def test_the_monitor_and_the_folder_of_a_transfer_are_shown(world: World, 
     assert_error(await trusted.page.callbacks("showTransferMonitor", "no-such-transfer"), 404)
 
 
+async def test_the_folder_of_a_download_is_shown_while_it_comes_and_the_file_when_it_is_there(
+    world: World, trusted: Trusted
+) -> None:
+    page = trusted.page
+    (world.server.root / "slow.bin").write_bytes(os.urandom(2 * MIB))
+    paths = {"source": str(world.server.root / "slow.bin")}
+    spec = world.spec("receive", paths, destination_root="coming", target_rate_kbps=800)
+    request_id = await page.start(spec)
+    await page.until(f"client.transfer({json.dumps(request_id)})?.info.status === 'running'")
+    transfer_id = await page.page.evaluate(f"client.transfer({json.dumps(request_id)}).info.uuid")
+    assert await shown(page, transfer_id) == {"value": {}}
+    assert "slow.bin" not in world.helper.shown()[-1]
+    assert str(world.helper.downloads) in world.helper.shown()[-1]
+    await page.callbacks("modifyTransfer", transfer_id, {"target_rate_kbps": 0}, position=2)
+    await completed(page, request_id)
+    assert await shown(page, transfer_id) == {"value": {}}
+    assert world.helper.shown()[-1].endswith("/coming/slow.bin']")
+
+
+async def shown(page: OfficialPage, transfer_id: str) -> Any:
+    """Have a transfer's file shown, as soon as a window may be opened again."""
+    async with asyncio.timeout(30):
+        while True:
+            answer = await page.callbacks("showDirectory", transfer_id)
+            if answer.get("error", {}).get("error", {}).get("code") != 429:
+                return answer
+            await asyncio.sleep(0.2)
+
+
 # Errors ------------------------------------------------------------------------------------------
 
 

@@ -36,6 +36,11 @@ BROWSER_SCRIPT = """#!/bin/sh
 printf '%s\\n' "$1" >> '{addresses}'
 """
 
+# A file manager that notes what it is asked to select, as gdbus spells it: ['file:///...'].
+FILE_MANAGER_SCRIPT = """#!/bin/sh
+for part; do case "$part" in "["*) printf '%s\\n' "$part" >> '{shown}';; esac; done
+"""
+
 
 class Helper:
     """One helper process. `home` is CONNECT_HELPER_HOME; `user_home` what the picker calls Home."""
@@ -60,6 +65,12 @@ class Helper:
         self._browser = home / "browser"
         self._browser.write_text(BROWSER_SCRIPT.format(addresses=self._addresses))
         self._browser.chmod(0o700)
+        self._shown = home / "shown-items"
+        self._shown.touch()
+        file_manager = home / "bin" / "gdbus"
+        file_manager.parent.mkdir(exist_ok=True)
+        file_manager.write_text(FILE_MANAGER_SCRIPT.format(shown=self._shown))
+        file_manager.chmod(0o700)
 
     @classmethod
     @asynccontextmanager
@@ -107,6 +118,7 @@ class Helper:
             "CONNECT_HELPER_HOME": str(self.home),
             "HOME": str(self.user_home),
             "BROWSER": str(self._browser),
+            "PATH": f"{self.home / 'bin'}{os.pathsep}{os.environ['PATH']}",
         }
         if self._display:
             environment |= {"DISPLAY": self._display, "GDK_BACKEND": "x11", "NO_AT_BRIDGE": "1"}
@@ -147,6 +159,10 @@ class Helper:
     def addresses(self) -> list[str]:
         """Every address opened in the browser so far."""
         return self._addresses.read_text().splitlines()
+
+    def shown(self) -> list[str]:
+        """Every item the file manager was asked to select so far."""
+        return self._shown.read_text().splitlines()
 
     async def stop(self) -> int:
         """End it as a service manager would and return its exit code; killed when that takes too long."""
