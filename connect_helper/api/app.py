@@ -17,7 +17,7 @@ from connect_helper.api.bodies import BODY_LIMIT
 from connect_helper.api.brandings import Brandings
 from connect_helper.api.choosing import Choosing, FolderRule, whole_folder_rule
 from connect_helper.api.connect.info_text import InfoTexts
-from connect_helper.api.connect.routes import connect_routes
+from connect_helper.api.connect.routes import READ_ROUTES, connect_routes
 from connect_helper.api.connect.transfers import INFO_TEXTS
 from connect_helper.api.desktop.calls import DesktopParts
 from connect_helper.api.desktop.door import build_desktop_face
@@ -225,7 +225,8 @@ def build_parts(
 def build_pages_face(parts: Parts, port: int) -> web.Application:
     """The application pages talk to, behind the gate."""
     app = web.Application(
-        middlewares=Gate(port, extensions=parts.extensions).middlewares(), client_max_size=BODY_LIMIT
+        middlewares=Gate(port, extensions=parts.extensions, paced=READ_ROUTES).middlewares(),
+        client_max_size=BODY_LIMIT,
     )
     app[PARTS] = parts
     app[INFO_TEXTS] = InfoTexts()

@@ -9,7 +9,7 @@ import asyncio
 import base64
 import json
 import logging
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import Final
 
@@ -22,31 +22,43 @@ from connect_helper.errors import ConnectHelperError
 log = logging.getLogger(__name__)
 
 _TAIL: Final = b'"}'
+Failed = Callable[[ConnectHelperError], bytes]
+"""Writes what ends an answer after a text that was broken off: an error in a face's own words."""
+
 STALLED_S: Final = 60.0  # a page that takes nothing of its answer for this long does not want it
 
 
 async def send_content(
-    request: web.Request, content: Content, *, before: bytes = b"", after: bytes = b""
+    request: web.Request,
+    content: Content,
+    failed: Failed,
+    *,
+    before: bytes = b"",
+    after: bytes = b"",
 ) -> web.StreamResponse:
     """Send the answer between `before` and `after`; raises as `Content.blocks` while nothing is sent.
 
-    What fails later can no longer be told: the connection is cut short of the announced length, which
-    pages see as a failed request rather than as a shorter file.
+    What fails later is told at the end of the answer, by what `failed` makes of the error: libraries of
+    pages take a connection that is cut for a helper that ended, and send the request again for ever.
     """
     head, tail = before + _head(content), _TAIL + after
     async with aclosing(_pieces(content, head, tail)) as pieces:
         first = await anext(pieces)
         response = web.StreamResponse()
         response.content_type, response.charset = "application/json", "utf-8"
-        response.content_length = len(head) + (content.length + 2) // 3 * 4 + len(tail)
+        response.enable_chunked_encoding()
         add_headers(request, response)  # later would be too late for the gate to add them
         try:
             await response.prepare(request)
             await _write(response, first)
-            async for piece in pieces:
-                await _write(response, piece)
+            try:
+                async for piece in pieces:
+                    await _write(response, piece)
+            except ConnectHelperError as error:
+                log.info("a file's content could not be read to its end: %s", error.code)
+                await _write(response, b'"' + failed(error))
             await response.write_eof()
-        except (ConnectHelperError, OSError, TimeoutError) as error:
+        except (OSError, TimeoutError) as error:
             log.info("an answer with a file's content was cut off: %s", type(error).__name__)
             if request.transport is not None:
                 request.transport.abort()

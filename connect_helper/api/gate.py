@@ -9,6 +9,7 @@ says in Origin; the word of a browser extension for it counts only when the user
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import time
 import uuid
@@ -23,6 +24,7 @@ from aiohttp.typedefs import Middleware
 from connect_helper.api.callers import CALLER, identify, web_caller
 from connect_helper.api.extensions import Extensions
 from connect_helper.api.peers import connection_of, require_own_account
+from connect_helper.api.turns import Turns
 from connect_helper.consent.limits import CallRate
 from connect_helper.consent.origins import WebOrigin
 from connect_helper.errors import ConnectHelperError, InvalidRequest, Refused, TooManyRequests
@@ -47,13 +49,21 @@ ErrorShape = Callable[[web.Request, Problem], Awaitable[web.Response]]
 
 async def connect_error(request: web.Request, problem: Problem) -> web.Response:
     """The shape of the Connect face (Connect reference, section 4)."""
-    note = ""
-    if problem.error is not None:
-        # Not error.internal_message: that one may name local paths, and this goes to the page.
-        note = problem.error.code
-        if isinstance(problem.error, InvalidRequest) and problem.error.field:
-            note = f"{problem.error.code}: {problem.error.field}"
+    note = _note(problem.error) if problem.error is not None else ""
     return error_body(problem.status, problem.user_message, note)
+
+
+def connect_error_midway(error: ConnectHelperError) -> bytes:
+    """The same error as the last member of an object that is being sent."""
+    facts = _error_facts(error.http_status, error.user_message, _note(error))
+    return f', "error": {json.dumps(facts)}}}'.encode()
+
+
+def _note(error: ConnectHelperError) -> str:
+    # Not error.internal_message: that one may name local paths, and this goes to the page.
+    if isinstance(error, InvalidRequest) and error.field:
+        return f"{error.code}: {error.field}"
+    return error.code
 
 
 # Public files of ours that a page may load with a plain <script> tag; they hold no state.
@@ -69,7 +79,10 @@ class Gate:
     methods: str = "GET, POST, OPTIONS"  # what a preflight is told
     shape: ErrorShape = connect_error
     extensions: Extensions | None = None  # whose word for a page's origin is taken; None: nobody's
+    paced: frozenset[str] = frozenset()  # routes, by the last part of their path, that wait for their turn
     rate: CallRate[str] = field(default_factory=lambda: CallRate(per_second=20, burst=60))
+    paced_rate: CallRate[str] = field(default_factory=lambda: CallRate(per_second=50, burst=100))
+    _pacing: Turns = field(default_factory=lambda: Turns(at_once=1))
     _checked: WeakSet[asyncio.Transport] = field(default_factory=WeakSet)
 
     def middlewares(self) -> list[Middleware]:
@@ -98,7 +111,10 @@ class Gate:
         if request.method == "OPTIONS":
             return _preflight(request, self.methods)
         page = self.extensions.page(request) if self.extensions else None
-        self.count(request, page)
+        if request.path.rstrip("/").rpartition("/")[2] in self.paced:
+            await self._pace(request, page)
+        else:
+            self.count(request, page)
         if page is not None:  # the extension's requests come from the browser the page is in
             request[CALLER] = web_caller(page, connection_of(request.transport))
         else:
@@ -110,10 +126,18 @@ class Gate:
 
         Raises TooManyRequests when it has none left.
         """
-        # Each connection of a local program counts by itself: two of them must not block each other.
-        key = str(page) if page else request.headers.get("Origin") or str(id(request.transport))
-        if not self.rate.allow(key, time.monotonic()):
+        if not self.rate.allow(_rate_key(request, page), time.monotonic()):
             raise TooManyRequests("Too many requests; slow down.")
+
+    async def _pace(self, request: web.Request, page: WebOrigin | None) -> None:
+        """Wait until the caller may make another call of those that come in long rows, one after the other.
+
+        Raises TooManyRequests for a caller that does not wait for the answers.
+        """
+        key = _rate_key(request, page)
+        async with self._pacing.take(key):
+            await asyncio.sleep(self.paced_rate.wait_s(key, time.monotonic()))
+            self.paced_rate.allow(key, time.monotonic())  # nobody else took it meanwhile
 
     @web.middleware
     async def answer(self, request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -139,6 +163,11 @@ class Gate:
         if transport is not None and transport not in self._checked:
             await require_own_account(transport)
             self._checked.add(transport)
+
+
+def _rate_key(request: web.Request, page: WebOrigin | None) -> str:
+    # Each connection of a local program counts by itself: two of them must not block each other.
+    return str(page) if page else request.headers.get("Origin") or str(id(request.transport))
 
 
 def _check_fetch_mode(request: web.Request) -> None:
@@ -179,12 +208,15 @@ def note_bug(error: Exception, place: str) -> str:
 
 def error_body(status: int, user_message: str, internal_message: str = "") -> web.Response:
     """The error shape of section 4: `{"error": {"code", "internal_message", "user_message"}}`."""
-    body = {
+    return web.json_response({"error": _error_facts(status, user_message, internal_message)}, status=status)
+
+
+def _error_facts(status: int, user_message: str, internal_message: str) -> dict[str, object]:
+    return {
         "code": status,
         "internal_message": internal_message or user_message,
         "user_message": user_message,
     }
-    return web.json_response({"error": body}, status=status)
 
 
 def add_headers(request: web.Request, response: web.StreamResponse) -> None:

@@ -149,6 +149,16 @@ async def test_a_start_whose_line_broke_is_sent_again_with_the_same_request_id(p
     assert await page.evaluate("statuses") == ["INITIALIZING", "RUNNING", "RETRYING", "RUNNING"]
 
 
+async def test_a_request_the_line_always_breaks_over_fails_in_the_end(page: Page) -> None:
+    helper = ScriptedHelper(answers={"transfers/start": [DROPPED] * 40})
+    async with helper.on() as port:
+        await connect(page, [port])
+        await running(page)
+        started = await outcome(page, f"connect.startTransferPromise({json.dumps(SPEC)})")
+    assert "lost each time" in started["error"]["error"]["user_message"]
+    assert len(helper.requests("transfers/start")) < 20
+
+
 async def test_a_helper_that_was_quit_is_not_started_again_by_the_mere_look_at_transfers(page: Page) -> None:
     helper = ScriptedHelper(
         answers={"transfers/activity": {"iteration_token": 1, "result_count": 0, "transfers": []}}

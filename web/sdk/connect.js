@@ -246,6 +246,7 @@
    * @property {"GET" | "POST"} method
    * @property {string} path below /v5/connect/
    * @property {string | undefined} body
+   * @property {number} [lost] how often it was sent and no answer came
    * @property {(answer: any) => void} resolve
    * @property {(error: AW4.ConnectError) => void} reject
    */
@@ -258,6 +259,10 @@
     new Promise((resolve) => window.addEventListener("pageshow", resolve, { once: true }));
 
   const STOPPED = "The page stopped its session with the helper.";
+  const LOST_ANSWERS = 5; // the same request is not what a helper that works would be lost over so often
+  const LOST_TOO_OFTEN =
+    "The connection to the helper was lost each time it was asked this. Try again; if it happens again, " +
+    "look into the helper's log.";
   const TOO_LARGE =
     "This is more than the helper takes in one request (1 MiB, about 10,000 paths). " +
     "Choose a folder instead of the files in it, or start several transfers.";
@@ -350,6 +355,8 @@
         if (signal.aborted) return request.reject(failure(STOPPED));
         Logger.debug("No answer from the helper to", request.path);
         if (this.#port === port && this.#status === STATUS.RUNNING) this.#lost();
+        request.lost = (request.lost ?? 0) + 1;
+        if (request.lost > LOST_ANSWERS) return request.reject(failure(LOST_TOO_OFTEN));
         return this.#deliver(request);
       }
       Logger.trace(request.path, status);

@@ -14,6 +14,7 @@ from connect_helper.api.connect.settings import read_settings
 from connect_helper.api.content_answer import send_content
 from connect_helper.api.dropping import read_dropped
 from connect_helper.api.filters import read_filters
+from connect_helper.api.gate import connect_error_midway
 from connect_helper.api.parts import PARTS
 from connect_helper.consent.origins import Scope
 from connect_helper.errors import InvalidRequest
@@ -87,14 +88,14 @@ async def dropped_files(request: web.Request) -> web.Response:
 async def read_as_array_buffer(request: web.Request) -> web.StreamResponse:
     scope, body = await _read_request(request)
     async with request.app[PARTS].reading.content(scope, _path(body)) as content:
-        return await send_content(request, content)
+        return await send_content(request, content, connect_error_midway)
 
 
 async def read_chunk_as_array_buffer(request: web.Request) -> web.StreamResponse:
     scope, body = await _read_request(request)
     offset, size = _required_number(body, "offset"), _required_number(body, "chunkSize")
     async with request.app[PARTS].reading.content(scope, _path(body), offset, size) as content:
-        return await send_content(request, content)
+        return await send_content(request, content, connect_error_midway)
 
 
 async def checksum(request: web.Request) -> web.Response:

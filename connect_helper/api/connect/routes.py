@@ -38,6 +38,8 @@ ROUTES: Final = (
     ("POST", "/connect/transfers/resume/{id}", transfers.resume),
     ("POST", "/connect/transfers/remove/{id}", transfers.remove),
 )
+# A page reads a large file in hundreds of calls, each as soon as the one before is answered.
+READ_ROUTES: Final = frozenset({"read-as-array-buffer", "read-chunk-as-array-buffer", "checksum"})
 
 
 def connect_routes() -> list[web.RouteDef]:

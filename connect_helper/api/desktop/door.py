@@ -28,6 +28,7 @@ from connect_helper.api.desktop.messages import (
     around_result,
     bug,
     failure,
+    failure_midway,
     id_at_the_start,
     parse_call,
 )
@@ -118,11 +119,13 @@ async def _read(request: web.Request, limit: int = BODY_LIMIT) -> tuple[bytes, b
 
 
 async def _stream(request: web.Request, call: Call, streamed: Streamed) -> web.StreamResponse:
-    """Send a file's content inside the answer; an error is one as long as nothing is sent."""
+    """Send a file's content inside the answer; an error in the middle is told at its end."""
     before, after = around_result(call.id)
     try:
         async with streamed.content as content:
-            return await send_content(request, content, before=before.encode(), after=after.encode())
+            return await send_content(
+                request, content, failure_midway, before=before.encode(), after=after.encode()
+            )
     except ConnectHelperError as error:
         return _json(failure(call.id, error))
 

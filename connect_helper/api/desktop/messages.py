@@ -163,22 +163,31 @@ def failure(call_id: Id, error: ConnectHelperError) -> str:
 
     `retry_after` in seconds is there when the caller asked too often.
     """
+    return _failure(call_id, _facts(error))
+
+
+def failure_midway(error: ConnectHelperError) -> bytes:
+    """What ends an answer whose result, an object, is being sent when the error comes."""
+    return f'}},"error":{encoded(_facts(error))}}}'.encode()
+
+
+def _facts(error: ConnectHelperError) -> dict[str, Any]:
     # Not error.internal_message: that one may name local paths, and this goes to the page.
     data: dict[str, Any] = {"reason": error.code}
     if isinstance(error, InvalidRequest) and error.field:
         data["field"] = error.field
     if isinstance(error, TooManyRequests):
         data["retry_after"] = error.retry_after
-    return _failure(call_id, code_of(error), error.user_message, data)
+    return {"code": code_of(error), "message": error.user_message, "data": data}
 
 
 def bug(call_id: Id, sentence: str) -> str:
     """The answer when something went wrong that should not."""
-    return _failure(call_id, INTERNAL_ERROR, sentence, {"reason": "internal"})
+    facts = {"code": INTERNAL_ERROR, "message": sentence, "data": {"reason": "internal"}}
+    return _failure(call_id, facts)
 
 
-def _failure(call_id: Id, code: int, message: str, data: Mapping[str, Any]) -> str:
-    error = {"code": code, "message": message, "data": data}
+def _failure(call_id: Id, error: Mapping[str, Any]) -> str:
     return encoded({"jsonrpc": "2.0", "id": call_id, "error": error})
 
 

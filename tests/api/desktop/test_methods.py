@@ -437,3 +437,18 @@ async def test_what_a_page_calls_its_application_is_kept_for_its_origin(
     for wrong in (None, "x", {}, {"id": "a"}, {"id": "a", "name": "b", "theme": {"g10": []}}):
         error = await page.error("update_branding", {"branding": wrong})
         assert error["code"] == -32602
+
+
+async def test_a_file_that_gets_shorter_while_it_is_read_ends_the_answer_with_an_error(
+    page: RpcPage, tmp_path: Path
+) -> None:
+    file = tmp_path / "endless"
+    with file.open("wb") as sparse:
+        sparse.truncate(1 << 30)
+    (path,) = await page.choose(file)
+    params = {"app_id": page.app_id, "request": {"path": path, "offset": 0, "chunkSize": 50 * 1024 * 1024}}
+    call = {"jsonrpc": "2.0", "id": 7, "method": "read_chunk_as_array_buffer", "params": params}
+    async with page.face.http.post(page.face.desktop, json=call, headers=page.headers) as answer:
+        os.truncate(file, 1024 * 1024)
+        told = await answer.json()
+    assert (told["id"], told["error"]["data"]["reason"]) == (7, "source_changed")
