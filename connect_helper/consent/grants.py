@@ -63,12 +63,16 @@ class GrantTable:
         return old
 
     def find(self, scope: Scope, path: str) -> Found | None:
-        """Find the grant that lets `scope` read `path`: the very path, or a granted folder above it."""
+        """Find the grant that lets `scope` read `path`: the very path, or a granted folder above it.
+
+        Pages write a folder with one separator at its end too; no other spelling is known.
+        """
         grants = self._by_path.get(scope, {})
-        exact = grants.get((False, _bare(path)))
-        if exact is not None and exact.path == path:
+        bare = _bare(path)
+        exact = grants.get((False, bare))
+        if exact is not None and (exact.path == path or (exact.path == bare and exact.kind == "folder")):
             return Found(exact)
-        for above, below in _ancestors(path):
+        for above, below in _ancestors(bare):
             grant = grants.get((False, above))
             if grant is not None and grant.kind == "folder":
                 return Found(grant, below)
@@ -125,7 +129,7 @@ def _key(grant: Grant) -> tuple[bool, str]:
 
 
 def _bare(path: str) -> str:
-    """Drop the last separator, which only the root of a disk or share carries."""
+    """Drop the last separator, which of granted paths only the root of a disk or share carries."""
     return path.removesuffix(_separator(path))
 
 

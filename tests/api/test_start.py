@@ -13,6 +13,7 @@ import pytest
 
 from connect_helper.picking.base import Answer, Credentials
 from connect_helper.settings import Folders
+from connect_helper.transfers.plan import Upload
 from tests.api.conftest import APP, Face
 
 StartFace = Callable[[Folders], AbstractAsyncContextManager[Face]]
@@ -409,6 +410,23 @@ async def test_a_source_taken_back_is_not_sent_again(face: Face, granted: str) -
     face.parts.sites.revoke_grant(site.grants[0].id)
     status, answer = await face.post(f"/connect/transfers/resume/{uuid}")
     assert (status, answer["error"]["user_message"]) == (403, "Choose the file again.")
+
+
+async def test_a_picked_folder_may_be_named_with_a_separator_at_its_end(face: Face, tmp_path: Path) -> None:
+    folder = tmp_path / "chosen"
+    (folder / "below").mkdir(parents=True)
+    (name,) = await face.choose(folder, kind="open-folder")
+    spec = download(destination_root=name + "/")
+    status, answer = await face.start(spec, use_absolute_destination_path=True)
+    assert status == 200, answer
+    for source, target in ((f"{name}/", "chosen"), (f"{name}/below/", "below")):
+        status, answer = await face.start(upload(source))
+        assert status == 200, answer
+        (item,) = face.parts.manager.plan_of(answer["transfer_specs"][0]["uuid"]).items
+        assert isinstance(item, Upload)
+        assert item.target == f"inbox/{target}"
+    for wrong in (f"{name}//", f"{name}/./", f"{name}/../chosen/"):
+        assert (await face.start(upload(wrong)))[0] in (400, 403)
 
 
 async def test_a_folder_taken_back_is_not_downloaded_into_again(face: Face, tmp_path: Path) -> None:
