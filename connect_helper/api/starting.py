@@ -12,18 +12,18 @@ import logging
 import secrets
 import time
 from collections.abc import Mapping
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from typing import Any
 from weakref import WeakValueDictionary
 
+from connect_helper.api.addresses import describe_nearness
 from connect_helper.api.agreements import Agreements
 from connect_helper.api.callers import Caller
 from connect_helper.api.ladder import HostQuestion, Ladder
 from connect_helper.api.logins import Logins
 from connect_helper.api.places import Places
 from connect_helper.api.sites import Sites
-from connect_helper.errors import NotGranted
+from connect_helper.errors import ConnectHelperError, HostNotFound, NotGranted
 from connect_helper.picking.base import Question
 from connect_helper.settings import Folders, PreferencesStore
 from connect_helper.spec.echo import echo
@@ -52,6 +52,7 @@ from connect_helper.transfers.requests import StartRequest
 from connect_helper.transfers.state import Move, next_status
 from connect_helper.transfers.transfer import Owner, Transfer
 from connect_helper.transports.known_hosts import KnownHosts
+from connect_helper.transports.resolving import resolve
 
 log = logging.getLogger(__name__)
 
@@ -69,6 +70,14 @@ class StartCall:
     settings: Mapping[str, Any]  # echoed
     allow_dialogs: bool
     absolute_destination: bool
+
+
+class _Attempt:
+    """A start call, and all its replays that wait for the same outcome."""
+
+    def __init__(self) -> None:
+        self.lock = asyncio.Lock()
+        self.error: ConnectHelperError | None = None
 
 
 class Starting:
@@ -95,31 +104,38 @@ class Starting:
         self._known_hosts = known_hosts
         self._preferences = preferences
         self._resume_folder = str(folders.state / RESUME_FOLDER)
-        self._starting: WeakValueDictionary[tuple[Owner, str], asyncio.Lock] = WeakValueDictionary()
+        self._starting: WeakValueDictionary[tuple[Owner, str], _Attempt] = WeakValueDictionary()
 
     async def start(self, caller: Caller, call: StartCall) -> Transfer:
         """Answer once the transfer is accepted and journalled, after all questions to the user.
 
-        A replay of a `request_id` gets the transfer it started, also while its question is open: the
-        second request waits and finds it. Raises InvalidRequest, NotGranted, Refused, HostNotFound,
-        TooManyRequests, Unavailable; then nothing was started.
+        A replay of a `request_id` gets what the first one gets, also while its question is open: it waits,
+        and takes the question over only when the first one is given up. Raises InvalidRequest, NotGranted,
+        Refused, TooManyRequests, Unavailable; then nothing was started.
         """
         owner = Owner(caller.origin, call.app_id)
-        async with self._one_at_a_time(owner, call.request_id):
+        attempt = _Attempt()
+        if call.request_id:
+            attempt = self._starting.setdefault((owner, call.request_id), attempt)
+        async with attempt.lock:
+            if attempt.error is not None:
+                raise attempt.error
             known = await self._manager.find_request(owner, call.request_id) if call.request_id else None
             if known is not None:
                 return known
-            spec = parse_spec(call.spec)
-            request = await self._settle(caller, owner, call, spec)
-            # From here on the transfer exists, whether or not the page is still there to hear of it.
-            transfer = await self._manager.submit(request)
-            self._sites.note_agreement(caller.origin, transfer.id)
-            return transfer
+            try:
+                return await self._begin(caller, owner, call)
+            except ConnectHelperError as error:
+                attempt.error = error
+                raise
 
-    def _one_at_a_time(self, owner: Owner, request_id: str) -> AbstractAsyncContextManager[None]:
-        if not request_id:
-            return asyncio.Lock()
-        return self._starting.setdefault((owner, request_id), asyncio.Lock())
+    async def _begin(self, caller: Caller, owner: Owner, call: StartCall) -> Transfer:
+        spec = parse_spec(call.spec)
+        request = await self._settle(caller, owner, call, spec)
+        # From here on the transfer exists, whether or not the page is still there to hear of it.
+        transfer = await self._manager.submit(request)
+        self._sites.note_agreement(caller.origin, transfer.id)
+        return transfer
 
     async def _settle(
         self, caller: Caller, owner: Owner, call: StartCall, spec: TransferSpec
@@ -172,7 +188,7 @@ class Starting:
         self, caller: Caller, call: StartCall, spec: TransferSpec, plan: SessionPlan
     ) -> tuple[SessionPlan, str]:
         """Every question to the user: the plan with its answers, and what to note about it."""
-        addresses = await self._ladder.allow_host(caller, await self._question(caller, plan))
+        addresses = await self._reach(caller, await self._question(caller, plan))
         login = await self._logins.complete(caller, spec, may_ask=call.allow_dialogs)
         agreed = await self._agreements.settle(caller, spec, plan, may_ask=call.allow_dialogs)
         policies = plan.policies.model_copy(update={"delete_first": agreed.delete_first})
@@ -183,6 +199,18 @@ class Starting:
         server = plan.server.model_copy(update={"addresses": addresses})
         news = {"server": server, "login": login, "policies": policies, "afterwards": agreed.afterwards}
         return plan.model_copy(update=news), agreed.note
+
+    async def _reach(
+        self, caller: Caller, question: HostQuestion, *, ask_always: bool = False
+    ) -> tuple[str, ...]:
+        """The user's yes, and the addresses to use: none for a name that leads nowhere now.
+
+        That is for the transfer to fail with, as an unreachable server is (Connect reference, 6.2).
+        """
+        try:
+            return await self._ladder.allow_host(caller, question, ask_always=ask_always)
+        except HostNotFound:
+            return ()
 
     async def _question(self, caller: Caller, plan: SessionPlan) -> HostQuestion:
         """The L3 question about a plan: who, what, where, and what becomes of files of the same name."""
@@ -244,17 +272,24 @@ class Starting:
         """
         next_status(transfer.status, Move.RESUME)  # before anything is asked
         plan = self._manager.plan_of(transfer.id)
-        await self._agree_again(caller, transfer, plan)
+        addresses = await self._agree_again(caller, transfer, plan)
         may_ask = as_bool(transfer.settings.get("allow_dialogs"), "allow_dialogs") is not False
         login = await self._logins.for_resume(caller, transfer, changes, may_ask=may_ask)
         news = _echoed_changes(changes)
-        return await self._manager.resume(transfer.id, login=login, spec={**transfer.spec, **news})
+        return await self._manager.resume(
+            transfer.id, login=login, spec={**transfer.spec, **news}, addresses=addresses
+        )
 
-    async def _agree_again(self, caller: Caller, transfer: Transfer, plan: SessionPlan) -> None:
-        """See that the user's yes to a transfer still stands, or get a new one."""
+    async def _agree_again(
+        self, caller: Caller, transfer: Transfer, plan: SessionPlan
+    ) -> tuple[str, ...] | None:
+        """See that the user's yes to a transfer still stands, or get a new one.
+
+        Returns the addresses to use from now on; None: those it has.
+        """
         agreement = self._sites.agreement(transfer.id)
         if agreement is not None and agreement.paths:
-            return
+            return await self._look_up_again(caller, plan)
         granted = True
         try:
             self._places.still_granted(caller.scope(transfer.owner.app_id), plan)
@@ -262,12 +297,29 @@ class Starting:
             if agreement is not None:
                 raise
             granted = False
-        if agreement is None:
-            question = await self._question(caller, plan)
-            if not granted:
-                question = replace(question, details=(*question.details, NO_LONGER_GIVEN))
-            await self._ladder.allow_host(caller, question, ask_always=not granted)
-            self._sites.note_agreement(caller.origin, transfer.id, paths=not granted)
+        if agreement is not None:
+            return await self._look_up_again(caller, plan)
+        question = await self._question(caller, plan)
+        if not granted:
+            question = replace(question, details=(*question.details, NO_LONGER_GIVEN))
+        addresses = await self._reach(caller, question, ask_always=not granted)
+        self._sites.note_agreement(caller.origin, transfer.id, paths=not granted)
+        return addresses or None
+
+    async def _look_up_again(self, caller: Caller, plan: SessionPlan) -> tuple[str, ...] | None:
+        """The addresses of a server whose name led nowhere when the user agreed to it, if it does now.
+
+        One that turns out to be near was never agreed to, and is asked about.
+        """
+        if plan.server.addresses:
+            return None
+        try:
+            addresses = await resolve(plan.server.host, plan.server.port)
+        except HostNotFound:
+            return None
+        if describe_nearness(addresses):
+            return await self._reach(caller, await self._question(caller, plan)) or None
+        return addresses
 
 
 def _policies(spec: TransferSpec) -> Policies:

@@ -8,15 +8,17 @@ from typing import Any, Final
 from aiohttp import web
 from pydantic import SecretStr
 
+from connect_helper.api.addresses import describe_nearness
 from connect_helper.api.bodies import read_object
 from connect_helper.api.reveal import place_of
 from connect_helper.api.ui_views import GROUPS, counts_view, transfer_details, transfer_view
-from connect_helper.errors import InvalidRequest, NotFound
+from connect_helper.errors import HostNotFound, InvalidRequest, NotFound, WrongState
 from connect_helper.spec.rates import check_user_policy, check_user_rate, requested_rate_kbps
 from connect_helper.transfers.entry import Listed
 from connect_helper.transfers.manager import TransferManager
-from connect_helper.transfers.plan import Login
+from connect_helper.transfers.plan import Login, Server
 from connect_helper.transfers.transfer import Transfer
+from connect_helper.transports.resolving import resolve
 
 PAGE_SIZE: Final = 100
 PAGE_LIMIT: Final = 500
@@ -96,7 +98,8 @@ class TransferPages:
         login = Login(user=user or transfer.user, password=SecretStr(password)) if password else None
         if user and not password:
             raise InvalidRequest("Type the password too.", field="password")
-        return await self._answer(await self._manager.resume(transfer.id, login=login))
+        addresses = await _found_again(self._manager.plan_of(transfer.id).server)
+        return await self._answer(await self._manager.resume(transfer.id, login=login, addresses=addresses))
 
     async def remove(self, request: web.Request) -> web.Response:
         """Take it off the list; a running one is stopped first. Finished files stay where they are."""
@@ -133,6 +136,22 @@ class TransferPages:
     async def clear(self, _: web.Request) -> web.Response:
         """Take all that has completed off the list; answers `{"removed": number}`. The files stay."""
         return web.json_response({"removed": await self._manager.clear_completed()})
+
+
+async def _found_again(server: Server) -> tuple[str, ...] | None:
+    """The addresses of a server whose name led nowhere before; None when it has some, or still none.
+
+    Raises WrongState for one that turns out to be near: the site's question did not say so.
+    """
+    if server.addresses:
+        return None
+    try:
+        addresses = await resolve(server.host, server.port)
+    except HostNotFound:
+        return None
+    if describe_nearness(addresses):
+        raise WrongState("The server's name leads to a private address now. Start again from the site.")
+    return addresses
 
 
 def page_size(text: str) -> int:

@@ -132,13 +132,22 @@ class Changes:
             self._upkeep.forget(entry.position)
         return True
 
-    async def resume(self, entry: Entry, login: Login | None, spec: Mapping[str, Any] | None) -> Transfer:
+    async def resume(
+        self,
+        entry: Entry,
+        login: Login | None,
+        spec: Mapping[str, Any] | None,
+        addresses: tuple[str, ...] | None,
+    ) -> Transfer:
         async with entry.changing:
             next_status(entry.transfer.status, Move.RESUME)  # refuse before anything changes
             if login is None and entry.login is None:
                 raise WrongState(SIGN_IN_AGAIN)
             if login is not None:
                 self._replace_login(entry, login)
+            if addresses is not None:
+                server = entry.plan.server.model_copy(update={"addresses": addresses})
+                entry.plan = entry.plan.model_copy(update={"server": server})
             if spec is not None:
                 await self._list.change(entry, spec=with_tags(spec, entry.transfer.xfer_id))
             await self._requeue(entry)

@@ -302,14 +302,15 @@ class TransferManager:
         *,
         login: Login | None = None,
         spec: Mapping[str, Any] | None = None,
+        addresses: tuple[str, ...] | None = None,
         owner: Owner | None = None,
     ) -> Transfer:
-        """Queue again what failed, was stopped or waits for a try; `login` and `spec` replace the old ones.
+        """Queue again what failed, was stopped or waits for a try; what is given replaces the old.
 
         Raises NotFound, WrongState (also when a login is needed and none is given).
         """
         entry = await self._list.reach(transfer_id, owner)
-        work = self._changes.resume(entry, login, spec)
+        work = self._changes.resume(entry, login, spec, addresses)
         return await asyncio.shield(self._tasks.owned(work, f"resume-{entry.transfer.id}"))
 
     async def remove(self, transfer_id: str, *, owner: Owner | None = None) -> None:

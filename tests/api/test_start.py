@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from connect_helper.api import ladder, starting
 from connect_helper.picking.base import Answer, Credentials
 from connect_helper.settings import Folders
 from connect_helper.transfers.plan import Upload
@@ -225,11 +226,53 @@ async def test_sec_03_an_insecure_site_is_named_so_and_not_remembered(face: Face
 
 
 async def test_a_host_that_does_not_resolve_is_said_only_after_the_yes(face: Face, granted: str) -> None:
-    status, answer = await face.start(upload(granted, remote_host="no-such-host.invalid"))
-    assert status == 500
-    assert "cannot be found" in answer["error"]["user_message"]
+    face.person.answer = Answer(accepted=False)
+    spec = upload(granted, remote_host="no-such-host.invalid")
+    status, answer = await face.start(spec)
+    assert (status, answer["error"]["user_message"]) == (403, "The request was refused.")
+    face.person.answer = Answer(accepted=True)
+    status, answer = await face.start(spec)
+    assert status == 200
+    info = await face.until(answer["transfer_specs"][0]["uuid"], "failed")
+    assert "no-such-host.invalid" in info["error_desc"]
+    assert info["error_code"]
+
+
+async def test_a_host_that_is_found_again_is_used_and_asked_about_when_it_turns_out_to_be_near(
+    face: Face, granted: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, answer = await face.start(upload(granted, remote_host="some-host.invalid"))
+    uuid = answer["transfer_specs"][0]["uuid"]
+    await face.until(uuid, "failed")
+    where = "198.51.100.7"
+
+    async def found(_host: str, _port: int) -> tuple[str, ...]:
+        return (where,)
+
+    monkeypatch.setattr(starting, "resolve", found)
+    monkeypatch.setattr(ladder, "resolve", found)
+    monkeypatch.setattr(starting, "describe_nearness", lambda some: "near" if "127.0.0.1" in some else "")
+    where = "127.0.0.1"
+    face.person.answer = Answer(accepted=False)
+    assert (await face.post(f"/connect/transfers/resume/{uuid}"))[0] == 403
+    assert len(face.person.questions) == 2
+    where = "198.51.100.7"
+    assert (await face.post(f"/connect/transfers/resume/{uuid}"))[0] == 200
+    assert face.parts.manager.plan_of(uuid).server.addresses == ("198.51.100.7",)
+    assert len(face.person.questions) == 2
+
+
+async def test_replays_that_wait_share_a_no_and_ask_once(face: Face, granted: str) -> None:
+    face.person.answer = Answer(accepted=False)
+    face.person.free.clear()
+    calls = [asyncio.create_task(face.start(upload(granted), request_id="same")) for _ in range(3)]
+    async with asyncio.timeout(30):
+        await face.person.shown.wait()
+    await face.get("/connect/info/ping")  # what was sent before it has arrived
+    face.person.free.set()
+    answers = await asyncio.gather(*calls)
+    assert [status for status, _ in answers] == [403, 403, 403]
     assert len(face.person.questions) == 1
-    assert face.parts.manager.all() == []
 
 
 async def test_a_missing_password_is_asked_for(face: Face, granted: str) -> None:
