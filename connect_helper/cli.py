@@ -32,6 +32,8 @@ COMMANDS: Final = {
 }
 """Each command's place: module and name of a function, or of a group of commands."""
 
+NOT_ON_WINDOWS: Final = "connect-helper runs on Linux and macOS; Windows is not supported yet."
+
 
 class CommandsAtNeed(TyperGroup):
     """Imports a command when it is asked for: the helper starts without what the server is made of."""
@@ -76,4 +78,12 @@ def root(
 
 def main() -> None:
     """Entry point of the command."""
+    refuse_windows(sys.platform)
     app()
+
+
+def refuse_windows(platform: str) -> None:
+    """End with a sentence where the helper cannot work yet, before anything is imported that fails there."""
+    if platform == "win32":
+        typer.echo(NOT_ON_WINDOWS, err=True)
+        raise SystemExit(1)

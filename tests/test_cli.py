@@ -9,6 +9,7 @@ import os
 import signal
 import socket
 import stat
+import sys
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -16,6 +17,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from connect_helper import cli
 from connect_helper.api.listening import DESKTOP_PORTS
 from tests.support.helper import COMMAND, Helper
 
@@ -196,3 +198,16 @@ async def test_help_names_the_commands(tmp_path: Path) -> None:
     assert code == 0
     for name in ("run", "demo", "open", "status", "stop"):
         assert name in said
+
+
+@pytest.mark.parametrize("arguments", [["doctor"], ["run"], ["--version"]])
+def test_on_windows_every_command_says_that_it_is_not_supported_yet(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str]
+) -> None:
+    monkeypatch.setattr(sys, "platform", "win32")
+    monkeypatch.setattr(sys, "argv", ["connect-helper", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 1
+    said = capsys.readouterr()
+    assert (said.out, said.err) == ("", f"{cli.NOT_ON_WINDOWS}\n")
