@@ -9,7 +9,7 @@ from typing import Final
 from aiohttp import web
 
 from connect_helper.api.extensions import PAGE_HEADER, NotPaired
-from connect_helper.api.peers import Connection, connection_of, find_peer, find_program
+from connect_helper.api.peers import LOOK_AGAIN_S, Connection, connection_of, find_peer, find_program
 from connect_helper.consent.origins import LocalProgram, Scope, WebOrigin
 from connect_helper.errors import CallerNotIdentified
 from connect_helper.spec.names import page_text
@@ -24,6 +24,7 @@ class Caller:
     may_be_remembered: bool = False
     is_page: bool = False
     connection: Connection | None = field(default=None, compare=False)  # which the request came by
+    is_local: bool = False  # a program of this computer
 
     def scope(self, app_id: str) -> Scope:
         """The pair that owns grants and transfers."""
@@ -41,13 +42,13 @@ def web_caller(origin: WebOrigin, connection: Connection | None = None) -> Calle
     return Caller(str(origin), label, may_be_remembered=remembered, is_page=True, connection=connection)
 
 
-async def identify(request: web.Request) -> Caller:
+async def identify(request: web.Request, known: Caller | None = None) -> Caller:
     """Tell who sent the request, from headers a page cannot set and from what the kernel says.
 
     A browser sends Origin with every POST and cross-origin GET, and Sec-Fetch-* with everything; a
     request with neither, or with an Origin that is no web origin, comes from a local program. Pages that
     a paired extension speaks for are told apart by `Extensions.page`; raises NotPaired for any other request
-    that names a page.
+    that names a page. `known` is what was found of the local program at the other end of the connection.
     """
     if PAGE_HEADER in request.headers:
         raise NotPaired(
@@ -66,7 +67,7 @@ async def identify(request: web.Request) -> Caller:
                 return NOBODY
     if from_browser or not (request.method == "POST" or opens_a_socket(request)):
         return NOBODY
-    return await _local_program(request)
+    return known or await _local_program(request)
 
 
 def opens_a_socket(request: web.Request) -> bool:
@@ -78,12 +79,20 @@ async def _local_program(request: web.Request) -> Caller:
     name, pid = "a local program", 0
     connection = connection_of(request.transport)
     if connection is not None:
-        peer = find_peer(*connection)
-        found = await asyncio.to_thread(find_program, peer.inode) if peer is not None else None
+        found = await asyncio.to_thread(_look, connection)
+        if found is None:  # the kernel's table is no snapshot: a socket may be missed once
+            await asyncio.sleep(LOOK_AGAIN_S)
+            found = await asyncio.to_thread(_look, connection)
         if found is not None:
             name, pid = page_text(found[0], 40), found[1]
     program = LocalProgram(name, pid)
-    return Caller(str(program), program.shown if pid else name, connection=connection)
+    shown = program.shown if pid else name
+    return Caller(str(program), shown, connection=connection, is_local=True)
+
+
+def _look(connection: Connection) -> tuple[str, int] | None:
+    peer = find_peer(*connection)
+    return find_program(peer.inode) if peer is not None else None
 
 
 def caller_of(request: web.Request) -> Caller:

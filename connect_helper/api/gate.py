@@ -16,12 +16,12 @@ import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Final
-from weakref import WeakSet
+from weakref import WeakKeyDictionary, WeakSet
 
 from aiohttp import HttpVersion11, web
 from aiohttp.typedefs import Middleware
 
-from connect_helper.api.callers import CALLER, identify, web_caller
+from connect_helper.api.callers import CALLER, Caller, identify, web_caller
 from connect_helper.api.extensions import Extensions
 from connect_helper.api.peers import connection_of, require_own_account
 from connect_helper.api.turns import Turns
@@ -84,6 +84,7 @@ class Gate:
     paced_rate: CallRate[str] = field(default_factory=lambda: CallRate(per_second=50, burst=100))
     _pacing: Turns = field(default_factory=lambda: Turns(at_once=1))
     _checked: WeakSet[asyncio.Transport] = field(default_factory=WeakSet)
+    _programs: WeakKeyDictionary[asyncio.Transport, Caller] = field(default_factory=WeakKeyDictionary)
 
     def middlewares(self) -> list[Middleware]:
         """Outermost first."""
@@ -100,7 +101,7 @@ class Gate:
         names = {f"127.0.0.1:{self.port}".encode(), f"localhost:{self.port}".encode()}
         addressed = len(hosts) == 1 and hosts[0] in names
         if not addressed or request.version != HttpVersion11 or not request.raw_path.startswith("/"):
-            return web.json_response({"error": "This address is not served here."}, status=421)
+            return error_body(421, "This address is not served here.")
         return await handler(request)
 
     @web.middleware
@@ -118,7 +119,7 @@ class Gate:
         if page is not None:  # the extension's requests come from the browser the page is in
             request[CALLER] = web_caller(page, connection_of(request.transport))
         else:
-            request[CALLER] = await identify(request)
+            request[CALLER] = await self._identify(request)
         return await handler(request)
 
     def count(self, request: web.Request, page: WebOrigin | None = None) -> None:
@@ -128,6 +129,15 @@ class Gate:
         """
         if not self.rate.allow(_rate_key(request, page), time.monotonic()):
             raise TooManyRequests("Too many requests; slow down.")
+
+    async def _identify(self, request: web.Request) -> Caller:
+        """A local program stays the same for as long as its connection lasts, and so does what it owns."""
+        transport = request.transport
+        known = self._programs.get(transport) if transport is not None else None
+        caller = await identify(request, known)
+        if caller.is_local and transport is not None:
+            self._programs[transport] = caller
+        return caller
 
     async def _pace(self, request: web.Request, page: WebOrigin | None) -> None:
         """Wait until the caller may make another call of those that come in long rows, one after the other.

@@ -23,7 +23,7 @@ _PROC: Final = Path("/proc")
 _LISTENING: Final = "0A"  # state of a socket in the kernel's table
 _MAPPED: Final = "0000000000000000FFFF0000"  # before an IPv4 address in the table of IPv6 sockets
 _OWN_UID: Final = os.getuid() if hasattr(os, "getuid") else None
-_LOOK_AGAIN_S: Final = 0.02
+LOOK_AGAIN_S: Final = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ async def require_own_account(transport: asyncio.BaseTransport | None) -> None:
     own, other = transport.get_extra_info("sockname"), transport.get_extra_info("peername")
     if own is None or other is None or not await asyncio.to_thread(_is_foreign, other, own):
         return
-    await asyncio.sleep(_LOOK_AGAIN_S)  # the table is no snapshot: a socket may be missed once
+    await asyncio.sleep(LOOK_AGAIN_S)  # the table is no snapshot: a socket may be missed once
     if await asyncio.to_thread(_is_foreign, other, own):
         raise Refused("This helper belongs to another user of this computer.")
 

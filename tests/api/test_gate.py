@@ -7,9 +7,11 @@ import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
+import aiohttp
 import pytest
 from aiohttp import web
 
+from connect_helper.api import callers
 from connect_helper.api.callers import CALLER, caller_of
 from connect_helper.api.gate import Gate
 from connect_helper.api.listening import Listener, bind_first_free
@@ -92,10 +94,13 @@ WRONG_HOSTS = (
 @pytest.mark.parametrize("method", ["GET", "POST", "OPTIONS"])
 @pytest.mark.parametrize("host", WRONG_HOSTS)
 async def test_sec_02_a_request_for_another_host_reaches_nothing(face: Face, method: str, host: str) -> None:
-    status, headers, _ = await face.ask(
+    status, headers, body = await face.ask(
         method, "/free", "Origin: https://a.example", host=host.format(port=face.port)
     )
     assert status == 421
+    error = json.loads(body)["error"]
+    assert error["code"] == 421
+    assert error["user_message"] == "This address is not served here."
     assert "access-control-allow-origin" not in headers
     assert face.reached == []
 
@@ -187,6 +192,19 @@ async def test_sec_09_a_local_program_is_named(face: Face, headers: tuple[str, .
     assert status == 200
     assert face.reached[0].startswith("local:")
     assert "py" in face.reached[0]  # the test runner itself
+
+
+async def test_a_local_program_stays_the_same_though_the_kernel_misses_it_at_times(
+    face: Face, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[tuple[str, int] | None] = [None, ("tool", 7), None, None]
+    monkeypatch.setattr(callers, "find_program", lambda _: looks.pop(0))
+    async with aiohttp.ClientSession() as program:
+        for _ in range(2):  # over one connection
+            async with program.post(f"http://127.0.0.1:{face.port}/owned") as answer:
+                assert answer.status == 200
+                await answer.read()
+    assert face.reached == ["local:tool", "local:tool"]
 
 
 @pytest.mark.parametrize("path", ["/free", "/owned", "/wrong", "/broken", "/nowhere"])
