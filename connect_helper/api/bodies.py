@@ -34,6 +34,8 @@ async def read_object(request: web.Request) -> JsonObject:
         raise InvalidRequest("The body of the request did not arrive in time.") from None
     except web.HTTPRequestEntityTooLarge:
         raise TooLarge(f"The request is larger than {BODY_LIMIT // 1024} KiB.") from None
+    if not body:
+        raise InvalidRequest("The body is empty; send a JSON object.")
     value = parse_json(body)
     if not isinstance(value, dict):
         raise InvalidRequest("The body must be a JSON object.")

@@ -36,6 +36,10 @@ WINDOW_SPACING_S = 2.0
 DRAG_SPACING_S = 2.0
 DROP_SPACING_S = 5.0
 _REFUSAL = "The request was refused."
+_MUTED = (
+    "The user muted the requests of this site for an hour by refusing several of them; "
+    "the page Sites of the helper can end that."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +90,7 @@ class Ladder:
     def may_report_drop(self, caller: Caller) -> None:
         """L2: a drop that nothing proves is asked about. Raises Refused (a muted origin), TooManyRequests."""
         if self._sites.is_muted(caller.origin):
-            raise Refused(_REFUSAL)
+            raise Refused(_MUTED)
         if not self._drops.allow(caller.origin, time.monotonic()):
             raise TooManyRequests("Something was dropped just now; wait a moment.", retry_after=5)
 
@@ -101,7 +105,7 @@ class Ladder:
         Raises Refused for a muted origin, TooManyRequests when too many are open.
         """
         if self._sites.is_muted(caller.origin):
-            raise Refused(_REFUSAL)
+            raise Refused(_MUTED)
         strangers = sum(count for origin, count in self._open.items() if not self._sites.has_history(origin))
         crowded = strangers >= OPEN_OF_STRANGERS and not self._sites.has_history(caller.origin)
         if crowded or self._open[caller.origin] >= OPEN_QUESTIONS:

@@ -7,6 +7,7 @@ wrong passwords end the page's tries for an hour.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -173,6 +174,8 @@ def _wait(value: object) -> float:
     try:
         seconds = float(value) if isinstance(value, (int, float, str)) and value else 3.0
     except ValueError:
+        seconds = 3.0
+    if not math.isfinite(seconds):
         seconds = 3.0
     return min(max(seconds, _SHORTEST_WAIT_S), _LONGEST_WAIT_S)
 

@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+from connect_helper.spec.lenient import is_unset
 from connect_helper.spec.transfer_spec import TransferSpec
 
 # Always checked, and read by page libraries: a password that equals a user name or a piece of a path must
@@ -25,6 +26,7 @@ _SECRET_NAME: Final = re.compile(
     r"pass(?:wor[dt]|wd|phrase|code|key)|filepass$|pwd|token|secret|private_?key|credential|bearer"
     r"|(?:api|auth\w*)_?key|^authorization$"
 )
+_STRUCTURE: Final = frozenset({"tags", "aspera"})  # names a secret may happen to equal; they tell nothing
 _NOT_SECRET: Final = frozenset({"fail_bad_filepass", "authentication"})
 _URL_LOGIN: Final = re.compile(r"(?<=://)[^/@\s]*@")
 _NAME_LOOKED_AT: Final = 200  # characters; the page would only hide its own secret behind more
@@ -33,15 +35,18 @@ _SHORT: Final = 6  # characters; a shorter secret is looked for as a whole value
 
 
 def echo(spec: TransferSpec) -> dict[str, Any]:
-    """Return the spec as it came, unknown keys included, without secrets.
+    """Return the spec as it came, unknown keys included, without secrets; `tags64` read into `tags` too.
 
     Of a spec with more than 64 different secrets only the plain fields come back.
     """
-    secrets = frozenset(secret for secret in _secrets(spec.raw, inside=False) if secret)
+    raw = spec.raw
+    if spec.tags and is_unset(raw.get("tags")):
+        raw = {**raw, "tags": spec.tags}  # they came as tags64
+    secrets = frozenset(secret for secret in _secrets(raw, inside=False) if secret)
     if len(secrets) > _MOST:
         paths = [_only(entry, _PLAIN_OF_PATH) for entry in spec.raw["paths"]]
         return {**_only(spec.raw, _PLAIN), "paths": paths}
-    kept = _cleaned(spec.raw, _PLAIN, secrets)
+    kept = _cleaned(raw, _PLAIN, secrets)
     kept["paths"] = [_cleaned(entry, _PLAIN_OF_PATH, secrets) for entry in spec.raw["paths"]]
     return kept
 
@@ -90,7 +95,11 @@ def _without(value: Any, secrets: frozenset[str]) -> Any:
         pairs = (
             (name, _without(below, secrets)) for name, below in value.items() if not _is_secret_name(name)
         )
-        return {name: below for name, below in pairs if below is not _GONE and not _holds(name, secrets)}
+        return {
+            name: below
+            for name, below in pairs
+            if below is not _GONE and (name in _STRUCTURE or not _holds(name, secrets))
+        }
     if isinstance(value, list):
         return [below for below in (_without(item, secrets) for item in value) if below is not _GONE]
     if isinstance(value, str):

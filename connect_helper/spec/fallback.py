@@ -26,11 +26,11 @@ class FallbackWish:
 def parse_fallback(raw: Mapping[str, Any]) -> FallbackWish | None:
     """Read `http_fallback` and its ports; None where only SSH may be used or there is no token to show.
 
-    `http_fallback_port` stands for either scheme, as older page libraries know no other. Raises
-    InvalidRequest naming the field.
+    `http_fallback_port` stands for either scheme, as older page libraries know no other; 0 means the
+    default. Raises InvalidRequest naming the field.
     """
-    http_port = as_int(raw.get("http_fallback_port"), "http_fallback_port", minimum=1, maximum=65_535)
-    https_port = as_int(raw.get("https_fallback_port"), "https_fallback_port", minimum=1, maximum=65_535)
+    http_port = as_int(raw.get("http_fallback_port"), "http_fallback_port", maximum=65_535)
+    https_port = as_int(raw.get("https_fallback_port"), "https_fallback_port", maximum=65_535)
     value = raw.get("http_fallback")
     forced = isinstance(value, str) and value.strip().lower() == "force"
     allowed = forced or as_bool(value, "http_fallback") is True

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from connect_helper.errors import InvalidRequest, WrongState
-from connect_helper.spec.lenient import as_bool, as_int
+from connect_helper.spec.lenient import as_bool
 from connect_helper.spec.transfer_spec import TransferSpec
-from connect_helper.spec.words import RATE_LIMIT, RATE_POLICIES, RatePolicy, pick, rate, word
+from connect_helper.spec.words import RATE_POLICIES, RatePolicy, pick, rate, rate_number, word
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ def parse_rates(changes: Mapping[str, Any]) -> RateChange:
 
 def _changed_rate(changes: Mapping[str, Any], name: str) -> int | None:
     """0 is a change too: it lifts the limit."""
-    return as_int(changes.get(name), name, maximum=RATE_LIMIT)
+    return rate_number(changes.get(name), name)
 
 
 def effective_rate_kbps(spec: TransferSpec) -> int | None:

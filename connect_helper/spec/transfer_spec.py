@@ -142,6 +142,8 @@ class TransferSpec:
         """The transfer id the page brought in `tags.aspera.xfer_id`, if it can be used as one."""
         aspera = self.tags.get("aspera")
         value = aspera.get("xfer_id") if isinstance(aspera, Mapping) else None
+        if isinstance(value, int) and not isinstance(value, bool):
+            value = str(value)
         return value if isinstance(value, str) and _TRANSFER_ID.fullmatch(value) else None
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from typing import Any, Final, Literal, TypeVar
@@ -96,7 +97,14 @@ def flag(raw: Mapping[str, Any], *names: str) -> bool:
 
 def rate(raw: Mapping[str, Any], name: str) -> int | None:
     """Read a rate in kbit/s; None means no limit, which is also what 0 says."""
-    return as_int(raw.get(name), name, maximum=RATE_LIMIT) or None
+    return rate_number(raw.get(name), name) or None
+
+
+def rate_number(value: Any, name: str) -> int | None:
+    """Read a rate as `as_int` does, rounding what pages compute: 0.3 * 1000 is 300.00000000000006 to them."""
+    if isinstance(value, float) and math.isfinite(value):
+        value = max(1, round(value)) if value > 0 else value
+    return as_int(value, name, maximum=RATE_LIMIT)
 
 
 def check_locks(raw: Mapping[str, Any]) -> None:

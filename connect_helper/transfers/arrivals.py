@@ -38,6 +38,7 @@ def found_again(record: Record) -> Entry:
 def with_tags(spec: Mapping[str, Any], xfer_id: str) -> dict[str, Any]:
     """Return the spec with `tags.aspera` filled in (Connect reference, section 6.3)."""
     aspera = {"index": 0, "xfer_retry": DEFAULT_XFER_RETRY, **_aspera_tags(spec), "xfer_id": xfer_id}
+    aspera["xfer_retry"] = _number(aspera["xfer_retry"])
     tags = spec.get("tags")
     return {**spec, "tags": {**(tags if isinstance(tags, Mapping) else {}), "aspera": aspera}}
 
@@ -48,11 +49,15 @@ def _aspera_tags(spec: Mapping[str, Any]) -> dict[str, Any]:
     return dict(aspera) if isinstance(aspera, Mapping) else {}
 
 
+def _number(value: Any) -> Any:
+    """Return a number that came as text as a number, anything else as it is."""
+    is_number = isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) < 10
+    return int(value) if is_number else value
+
+
 def _xfer_retry(spec: Mapping[str, Any]) -> float | None:
     """Return for how many seconds the page thinks that tries make sense; None when it does not say."""
-    wish = _aspera_tags(spec).get("xfer_retry")
-    if isinstance(wish, str) and wish.isdecimal() and len(wish) < 10:
-        wish = int(wish)
+    wish = _number(_aspera_tags(spec).get("xfer_retry"))
     if isinstance(wish, bool) or not isinstance(wish, int | float) or not wish > 0:
         return None
     return float(wish)

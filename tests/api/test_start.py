@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager
@@ -150,7 +152,7 @@ async def test_sec_11_paths_around_a_granted_folder_are_403(face: Face, tmp_path
         f"{name}-evil",
         f"{name}/./x/../../secret",
         f"{name}//x",
-        f"{name}/",
+        f"{name}//",
         name.upper(),
         str(tmp_path.resolve()),
     ):
@@ -194,9 +196,11 @@ async def test_no_means_nothing_was_started_and_three_of_them_end_the_questions(
     face: Face, granted: str
 ) -> None:
     face.person.answer = Answer(accepted=False)
-    for _ in range(5):
+    for number in range(5):
         status, answer = await face.start(upload(granted))
-        assert (status, answer["error"]["user_message"]) == (403, "The request was refused.")
+        assert status == 403
+        told = answer["error"]["user_message"]
+        assert told == "The request was refused." if number < 3 else "muted" in told and "Sites" in told
     assert len(face.person.questions) == 3
     assert face.parts.manager.all() == []
     assert (await face.post("/connect/windows/select-open-file-dialog/"))[0] == 403
@@ -453,6 +457,34 @@ async def test_a_source_taken_back_is_not_sent_again(face: Face, granted: str) -
     face.parts.sites.revoke_grant(site.grants[0].id)
     status, answer = await face.post(f"/connect/transfers/resume/{uuid}")
     assert (status, answer["error"]["user_message"]) == (403, "Choose the file again.")
+
+
+@pytest.mark.parametrize("encoded", [False, True])
+async def test_ids_and_times_for_tries_are_read_as_pages_send_them(
+    face: Face, granted: str, *, encoded: bool
+) -> None:
+    tags = {"aspera": {"xfer_id": 12345, "xfer_retry": "7200"}}
+    sent = {"tags64": base64.b64encode(json.dumps(tags).encode()).decode()} if encoded else {"tags": tags}
+    status, answer = await face.start(upload(granted, target_rate_kbps=300.00000000000006, **sent))
+    assert status == 200, answer
+    (entry,) = answer["transfer_specs"]
+    assert entry["uuid"] == "12345"
+    assert entry["tags"]["aspera"] == {"index": 0, "xfer_id": "12345", "xfer_retry": 7200}
+    assert face.parts.manager.plan_of("12345").rate_kbps == 300
+
+
+@pytest.mark.parametrize("action", ["stop", "remove", "info"])
+async def test_an_empty_body_is_called_one(face: Face, action: str) -> None:
+    status, answer = await face.send("POST", f"/connect/transfers/{action}/x", b"")
+    assert status == 400
+    assert answer["error"]["user_message"] == "The body is empty; send a JSON object."
+
+
+async def test_a_port_is_tried_whatever_the_page_says_of_the_time(face: Face) -> None:
+    body = {"remote_host": HOST, "ssh_port": CLOSED_PORT, "timeout_sec": "nan"}
+    status, answer = await face.post("/connect/info/ports", body)
+    assert status == 500
+    assert "refused" in answer["error"]["user_message"] or "connect" in answer["error"]["user_message"]
 
 
 async def test_a_picked_folder_may_be_named_with_a_separator_at_its_end(face: Face, tmp_path: Path) -> None:

@@ -128,3 +128,9 @@ def test_wherever_a_secret_is_repeated_it_is_left_out(field: str, secret: str, w
         field: secret,
     }
     assert secret not in json.dumps(echo(parse_spec(raw)), ensure_ascii=False)
+
+
+def test_a_secret_that_is_a_name_of_the_spec_does_not_take_the_tags_away(make_raw: MakeRaw) -> None:
+    tags = {"aspera": {"xfer_id": "x-1", "own": "aspera"}}
+    spec = parse_spec(make_raw(remote_password="aspera", tags=tags))
+    assert echo(spec)["tags"] == {"aspera": {"xfer_id": "x-1"}}

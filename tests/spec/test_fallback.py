@@ -72,7 +72,7 @@ def test_without_a_token_there_is_only_ssh(make_raw: Callable[..., dict[str, Any
     [
         ({"http_fallback": "perhaps"}, "http_fallback"),
         ({"http_fallback": [True]}, "http_fallback"),
-        ({"http_fallback_port": 0}, "http_fallback_port"),
+        ({"http_fallback_port": -1}, "http_fallback_port"),
         ({"http_fallback_port": 65_536}, "http_fallback_port"),
         ({"https_fallback_port": "8443x"}, "https_fallback_port"),
     ],
@@ -90,3 +90,11 @@ def test_without_a_token_http_alone_is_refused(make_raw: Callable[..., dict[str,
     with pytest.raises(InvalidRequest) as refused:
         parse_spec(make_raw(http_fallback="force", remote_password="p"))
     assert refused.value.field == "http_fallback"
+
+
+@pytest.mark.parametrize(("cipher", "port"), [("aes-128", 443), ("none", 80)])
+def test_port_0_is_the_default(make_raw: Callable[..., dict[str, Any]], cipher: str, port: int) -> None:
+    ports = {"http_fallback_port": 0, "https_fallback_port": "0"}
+    wish = parse_spec(make_raw(http_fallback=True, token="t", cipher=cipher, **ports)).fallback
+    assert wish is not None
+    assert wish.port == port

@@ -268,7 +268,7 @@ def test_what_a_field_becomes(make_raw: MakeRaw, fields: dict[str, Any], name: s
         {"retry_duration": True},
         {"http_fallback": "force"},
         {"http_fallback": "perhaps"},
-        {"http_fallback": True, "http_fallback_port": 0},
+        {"http_fallback": True, "http_fallback_port": -1},
         {"https_fallback_port": 65_536},
     ],
     ids=str,
@@ -362,7 +362,7 @@ def test_tags_may_come_encoded(make_raw: MakeRaw) -> None:
     assert parse_spec(make_raw(tags64=encoded, tags={"a": 1})).xfer_id is None
 
 
-@pytest.mark.parametrize("value", ["", "../x", "a b", "x" * 129, 5, None, {"a": 1}])
+@pytest.mark.parametrize("value", ["", "../x", "a b", "x" * 129, 5.5, True, None, {"a": 1}])
 def test_an_unusable_transfer_id_is_none(make_raw: MakeRaw, value: Any) -> None:
     assert parse_spec(make_raw(tags={"aspera": {"xfer_id": value}})).xfer_id is None
 

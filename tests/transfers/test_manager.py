@@ -365,7 +365,7 @@ async def test_a_page_may_bound_how_long_is_tried(folders: Folders) -> None:
         transfer = await transfers.submit(request(WAITING, spec=spec))
         await reaches(transfer, Status.FAILED)
         assert [line[0] for line in told(folders, transfer)] == ["start", "start"]
-        assert transfer.spec["tags"]["aspera"]["xfer_retry"] == "1"
+        assert transfer.spec["tags"]["aspera"]["xfer_retry"] == 1
 
 
 @pytest.mark.parametrize("connected", [True, False])
