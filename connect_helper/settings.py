@@ -121,6 +121,9 @@ class Preferences(BaseModel):
     retry: bool = Field(True, description="Try again by itself after a lost connection.")
     retry_attempts: int = Field(10, ge=1, le=100, description="Tries without progress before giving up.")
     plain_http: bool = Field(False, description="Transfers over HTTP without encryption are allowed.")
+    local_key_opens_paths: bool = Field(
+        False, description="A local program that shows the key of http.uri may name files and folders."
+    )
     certificates_file: str = Field(
         "", description="PEM file of certificates to trust for HTTPS transfers, beside the system's."
     )

@@ -36,6 +36,7 @@ from connect_helper.api.ladder import Ladder
 from connect_helper.api.links import Links
 from connect_helper.api.links import routes as link_routes
 from connect_helper.api.listening import PAGE_PORTS, WINDOW_PORTS, Listener, bind_first_free, describe_holders
+from connect_helper.api.local_key import LocalKey
 from connect_helper.api.login_guard import LoginGuard
 from connect_helper.api.logins import Logins
 from connect_helper.api.pairing import Pairing
@@ -119,6 +120,7 @@ async def serve(
                 windows=windows,
                 tasks=tasks,
                 drags=find_drag_watch(),
+                authorization_key=record.authorization_key,
             )
             brandings, launched = Brandings(folders, sites), LaunchedSessions()
             desktop = DesktopParts(parts, brandings, launched, TransferTexts())
@@ -187,17 +189,20 @@ def build_parts(
     windows: Windows,
     tasks: asyncio.TaskGroup,
     drags: DragWatch,
+    authorization_key: str,
 ) -> Parts:
     """Join what the faces for pages work with; `tasks` owns the open questions."""
     ladder = Ladder(sites, dialogs, tasks)
     places = Places(sites, preferences)
     choosing = Choosing(ladder, sites, dialogs, folder_rule)
+    local_key = LocalKey(authorization_key, choosing, preferences)
     login_guard = LoginGuard()
     starting = Starting(
         sites=sites,
         ladder=ladder,
         places=places,
         logins=Logins(ladder, dialogs, manager, login_guard),
+        local_key=local_key,
         manager=manager,
         known_hosts=known_hosts,
         preferences=preferences,
@@ -219,6 +224,7 @@ def build_parts(
         login_guard=login_guard,
         starting=starting,
         manager=manager,
+        local_key=local_key,
     )
 
 

@@ -36,12 +36,13 @@ class AlreadyRunning(ConnectHelperError):
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """How to reach the running helper. No repr of the key."""
+    """How to reach the running helper. No repr of the keys."""
 
     pid: int
     pages: str  # "http://127.0.0.1:33003"
     window: str  # "http://127.0.0.1:33030"
     key: str
+    authorization_key: str = ""  # line 2 of http.uri
     desktop: str = ""  # "http://127.0.0.1:33024", for pages of the newer SDK; "" when its ports are taken
 
     def __repr__(self) -> str:
@@ -74,9 +75,10 @@ class Instance:
 
     def record(self, pages: str, window: str, desktop: str = "") -> Record:
         """Write the records; returns what was written."""
-        record = Record(os.getpid(), pages, window, secrets.token_urlsafe(32), desktop)
+        key, proof = secrets.token_urlsafe(32), secrets.token_urlsafe(32)
+        record = Record(os.getpid(), pages, window, key, proof, desktop)
         write_private(self._run / _CONTROL, json.dumps(asdict(record)) + "\n")
-        write_private(self._run / _ADDRESS, f"{pages}\n{secrets.token_urlsafe(32)}\n")
+        write_private(self._run / _ADDRESS, f"{pages}\n{proof}\n")
         return record
 
     def __exit__(self, *_: object) -> None:

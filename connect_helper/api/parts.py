@@ -11,6 +11,7 @@ from connect_helper.api.choosing import Choosing
 from connect_helper.api.dropping import Dropping
 from connect_helper.api.extensions import Extensions
 from connect_helper.api.ladder import Ladder
+from connect_helper.api.local_key import LocalKey
 from connect_helper.api.login_guard import LoginGuard
 from connect_helper.api.pairing import Pairing
 from connect_helper.api.probing import Probing
@@ -39,6 +40,7 @@ class Parts:
     login_guard: LoginGuard
     starting: Starting
     manager: TransferManager
+    local_key: LocalKey
 
 
 PARTS: Final = web.AppKey("parts", Parts)

@@ -20,6 +20,7 @@ from connect_helper.api.addresses import describe_nearness
 from connect_helper.api.agreements import Agreements
 from connect_helper.api.callers import Caller
 from connect_helper.api.ladder import HostQuestion, Ladder
+from connect_helper.api.local_key import LocalKey
 from connect_helper.api.logins import Logins
 from connect_helper.api.places import Places
 from connect_helper.api.sites import Sites
@@ -30,7 +31,7 @@ from connect_helper.spec.echo import echo
 from connect_helper.spec.lenient import as_bool, as_text
 from connect_helper.spec.login import read_user
 from connect_helper.spec.obfuscation import KEY_BYTES
-from connect_helper.spec.paths import default_title
+from connect_helper.spec.paths import default_title, download_targets, upload_targets
 from connect_helper.spec.protection import SALT_BYTES
 from connect_helper.spec.rates import effective_rate_kbps
 from connect_helper.spec.times import time_limits
@@ -70,6 +71,7 @@ class StartCall:
     settings: Mapping[str, Any]  # echoed
     allow_dialogs: bool
     absolute_destination: bool
+    authorization_key: object = None  # as it came
 
 
 class _Attempt:
@@ -90,6 +92,7 @@ class Starting:
         ladder: Ladder,
         places: Places,
         logins: Logins,
+        local_key: LocalKey,
         manager: TransferManager,
         known_hosts: KnownHosts,
         preferences: PreferencesStore,
@@ -100,6 +103,7 @@ class Starting:
         self._places = places
         self._agreements = Agreements(ladder, places)
         self._logins = logins
+        self._local_key = local_key
         self._manager = manager
         self._known_hosts = known_hosts
         self._preferences = preferences
@@ -180,6 +184,7 @@ class Starting:
         self, caller: Caller, call: StartCall, spec: TransferSpec
     ) -> tuple[tuple[Item, ...], str]:
         scope = caller.scope(call.app_id)
+        await self._local_key.give(caller, call.app_id, call.authorization_key, _local_paths(call, spec))
         if spec.direction == "send":
             return self._places.uploads(scope, spec)
         return await self._places.downloads(scope, spec, absolute=call.absolute_destination)
@@ -320,6 +325,15 @@ class Starting:
         if describe_nearness(addresses):
             return await self._reach(caller, await self._question(caller, plan)) or None
         return addresses
+
+
+def _local_paths(call: StartCall, spec: TransferSpec) -> list[str]:
+    """Every path of this computer that the spec names in full."""
+    if spec.direction == "send":
+        return [target.source for target in upload_targets(spec)]
+    if not call.absolute_destination:
+        return []
+    return [target.folder for target in download_targets(spec, absolute=True)]
 
 
 def _policies(spec: TransferSpec) -> Policies:

@@ -38,6 +38,7 @@ from connect_helper.transports.known_hosts import KnownHosts
 
 PAGE = "https://portal.example"
 APP = "app-one"
+LOCAL_KEY = "key-of-http-uri"
 
 
 @dataclass
@@ -214,6 +215,7 @@ async def running_face(folders: Folders) -> AsyncIterator[Face]:
             windows=windows,
             tasks=tasks,
             drags=drags,
+            authorization_key=LOCAL_KEY,
         )
         desktop = DesktopParts(parts, Brandings(folders, sites), LaunchedSessions(), TransferTexts())
         listeners = [

@@ -8,6 +8,7 @@ from typing import Any
 
 from aiohttp import web
 
+from connect_helper.api import local_key
 from connect_helper.api.bodies import JsonObject, read_object
 from connect_helper.api.callers import caller_of
 from connect_helper.api.connect.settings import read_settings
@@ -110,7 +111,10 @@ async def checksum(request: web.Request) -> web.Response:
 async def _read_request(request: web.Request) -> tuple[Scope, JsonObject]:
     caller = caller_of(request)
     body = await read_object(request)
-    return caller.scope(read_settings(body).app_id), body
+    app_id = read_settings(body).app_id
+    shown = body.get(local_key.FIELD)
+    await request.app[PARTS].local_key.give(caller, app_id, shown, [_path(body)])
+    return caller.scope(app_id), body
 
 
 def _path(body: Mapping[str, Any]) -> str:

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from aiohttp import web
 
+from connect_helper.api import local_key
 from connect_helper.api.bodies import read_object
 from connect_helper.api.callers import caller_of
 from connect_helper.api.connect import views
@@ -35,6 +36,7 @@ async def start(request: web.Request) -> web.Response:
         settings=_echoed(settings),
         allow_dialogs=settings.allow_dialogs,
         absolute_destination=settings.use_absolute_destination_path,
+        authorization_key=entry.get(local_key.FIELD) or body.get(local_key.FIELD),
     )
     transfer = await request.app[PARTS].starting.start(caller, call)
     return web.json_response({"transfer_specs": [views.start_entry(transfer)]})
