@@ -26,7 +26,7 @@ Command = tuple[str, ...]
 async def place_of(transfer: Transfer) -> str:
     """The path to show of a transfer: its own, or the nearest folder there is of a download on its way."""
     on_its_way = transfer.direction == "receive" and transfer.status is not Status.COMPLETED
-    if not on_its_way or not transfer.start_time:
+    if not (on_its_way and transfer.start_time and transfer.explorer_path):
         return transfer.explorer_path
     return await asyncio.to_thread(_nearest, transfer.explorer_path)
 
