@@ -111,11 +111,19 @@ async def _drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, text
                     return
 
 
+class _Careless(asyncssh.SSHClient):
+    """Who guesses passwords does not mind which server takes them."""
+
+    def validate_host_public_key(self, host: str, addr: str, port: int, key: asyncssh.SSHKey) -> bool:
+        return True
+
+
 async def login_storm(siege: Siege, number: int) -> None:
     """Wrong passwords, as quickly as they are refused."""
     async with asyncssh.connect(
         HOST, siege.ssh, local_addr=siege.source(number), username=siege.user, password=f"wrong {number}",
-        known_hosts=None, config=None, client_keys=None, agent_path=None, login_timeout=30,
+        client_factory=_Careless, known_hosts=([], [], []), config=None, client_keys=None, agent_path=None,
+        login_timeout=30,
     ):  # fmt: skip
         raise RuntimeError("a wrong password was taken")
 

@@ -26,10 +26,11 @@ LIMITS = {"logins_under_way": 6, "logins_under_way_per_address": 5}
 
 
 async def by_ssh(server: FarServer) -> None:
+    key = asyncssh.read_private_key(server.folder / "ssh_host_ed25519_key").convert_to_public()
     async with (
         asyncssh.connect(
-            "127.0.0.1", server.running.ssh_port or 0, username="ann", password=PASSWORD, known_hosts=None,
-            config=None, client_keys=None, agent_path=None,
+            "127.0.0.1", server.running.ssh_port or 0, username="ann", password=PASSWORD,
+            known_hosts=([key], [], []), config=None, client_keys=None, agent_path=None,
         ) as connection,
         connection.start_sftp_client() as client,
         client.open("film", "rb") as file,
