@@ -65,7 +65,7 @@ class Operating:
         )
 
     async def _cancel(self, request: web.Request) -> web.Response:
-        (await self._session(request)).cancel()
+        await self._sessions.end_for_good(await self._session(request))
         return web.Response(status=204)
 
     async def _change_rate(self, request: web.Request) -> web.Response:

@@ -122,12 +122,11 @@ class _Server:
         self._node_id = node_id(state)
         self.metrics = Metrics()
         self._transfer_log = transfer_log(config, self.metrics)
-        self.sessions = Sessions(self.metrics, self._transfer_log)
+        revocations = Revocations(config.token.revocations)
+        self.sessions = Sessions(self.metrics, self._transfer_log, withdraw=revocations.revoke)
         self._accounts = Accounts(accounts_of(config))
         self._limiter = LoginLimiter(state / "failed-logins.json")
-        self._admission = Admission(
-            self._accounts, Revocations(config.token.revocations), self._limiter, self.metrics
-        )
+        self._admission = Admission(self._accounts, revocations, self._limiter, self.metrics)
         self._tls = tls_context(config.https) if config.https.enabled else None
         self._node: NodeApi | None = None
         self._ssh: SshServer | None = None

@@ -86,8 +86,11 @@ class Sessions:
         limit: int = 2000,
         limit_per_account: int = 1000,
         linger_s: float = LINGER_S,
+        withdraw: Callable[[str, int], None] | None = None,
     ) -> None:
+        """`withdraw` revokes a token, by its id and the second of its end; it blocks."""
         self.metrics = metrics
+        self._withdraw = withdraw
         self.whole: dict[Way, RateLimit] = {"in": RateLimit(), "out": RateLimit()}
         self.limit = limit
         self.limit_per_account = limit_per_account
@@ -188,6 +191,16 @@ class Sessions:
                 session.cancel()
                 ended += 1
         return ended
+
+    async def end_for_good(self, session: Session) -> None:
+        """End a session as somebody asked for. A token it came by is revoked: clients come back after a loss.
+
+        An account comes back if it wants to; take its rights away first. Raises RevocationsUnreadable.
+        """
+        token = session.access.token
+        if token is not None and self._withdraw is not None:
+            await asyncio.to_thread(self._withdraw, token.id, token.expires_at)
+        session.cancel()
 
     def cancel_all(self) -> None:
         """End every session."""

@@ -115,6 +115,34 @@ async def test_operators_see_sessions_and_figures_and_end_them(tmp_path: Path) -
             assert response.status == 404
 
 
+@pytest.mark.parametrize("by", ["operator", "node"])
+async def test_who_was_cancelled_does_not_come_back_with_the_same_token(tmp_path: Path, by: str) -> None:
+    """The helper takes an aborted connection for a bad line, and would go on at once."""
+    users = (user("ann", tmp_path / "a", admin=True), user("ben", tmp_path / "b"))
+    token = TokenAuthority(TOKEN_KEY).issue(claims("ben", now=time.time()))
+    async with (
+        far_server(tmp_path / "server", *users) as server,
+        aiohttp.ClientSession(headers=basic("ann")) as client,
+        ssh(server, "ben", token) as connection,
+        connection.start_sftp_client() as sftp,
+    ):
+        await sftp.stat(".")
+        async with client.get(f"{http(server)}/operator/sessions") as response:
+            (session,) = (await response.json())["sessions"]
+        if by == "operator":
+            call = client.post(f"{http(server)}/operator/sessions/{session['id']}/cancel")
+        else:
+            call = client.delete(f"{http(server)}/ops/transfers/{session['id']}")
+        async with call as response:
+            assert response.status == 204
+        async with asyncio.timeout(10):
+            await connection.wait_closed()
+        with pytest.raises(asyncssh.PermissionDenied):
+            await ssh(server, "ben", token)
+        async with ssh(server, "ben") as again, again.start_sftp_client() as own:  # the account is as it was
+            assert await own.exists(".")
+
+
 @pytest.mark.parametrize("headers", [{}, basic("ben"), basic("ann", "guess")])
 async def test_others_see_nothing_of_the_operators(tmp_path: Path, headers: dict[str, str]) -> None:
     users = (user("ann", tmp_path / "a", admin=True), user("ben", tmp_path / "b"))

@@ -102,7 +102,7 @@ class TransferDesk:
         seen, session = self._running(request, caller)
         _refuse_what_is_fixed(asked)
         if asked.status in ("canceled", "cancelled", "stopped"):
-            session.cancel()
+            await self._sessions.end_for_good(session)
         elif asked.target_rate_kbps is not None:
             # 0 lifts the limit that was set, as far as the cap of account and token.
             rate = asked.target_rate_kbps or None
@@ -111,7 +111,7 @@ class TransferDesk:
         return web.json_response(start_spec(self._seen(request, caller), request.host))
 
     async def _cancel(self, request: web.Request, caller: Caller) -> web.Response:
-        self._running(request, caller)[1].cancel()
+        await self._sessions.end_for_good(self._running(request, caller)[1])
         return web.Response(status=204)
 
     async def _bandwidth(self, request: web.Request, caller: Caller) -> web.Response:
