@@ -8,10 +8,12 @@ import os
 import subprocess
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
+
+import psutil
 
 SCREEN = "1280x900x24"
 START_S = 20
@@ -87,6 +89,15 @@ class Desktop:
                 return
             await asyncio.sleep(LOOK_AGAIN_S)
         raise NoSuchWindow(f"Window {window} is still there; there are {await self.titles()}.")
+
+    def told(self) -> str:
+        """What the zenity that shows a window here was told to show: all its words."""
+        words: list[str] = []
+        for process in psutil.process_iter(["name"]):
+            with suppress(psutil.Error):  # it may have ended meanwhile
+                if process.info["name"] == "zenity" and process.environ().get("DISPLAY") == self.display:
+                    words += process.cmdline()
+        return "\n".join(words)
 
     async def titles(self) -> list[str]:
         """The titles of all visible windows."""

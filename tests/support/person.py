@@ -30,8 +30,8 @@ class Person(Protocol):
         """Close the next file dialog without choosing."""
         ...
 
-    async def allow(self) -> str:
-        """Say yes to the next question; returns its text where it can be read."""
+    async def allow(self, *, first: Callable[[str], Awaitable[None]] | None = None) -> str:
+        """Say yes to the next question and return its text; `first` gets it, and is done before."""
         ...
 
     async def deny(self) -> None:
@@ -55,9 +55,13 @@ class AtTheDesktop:
         await self._desktop.key("Escape")
         await self._desktop.gone(window)
 
-    async def allow(self) -> str:
+    async def allow(self, *, first: Callable[[str], Awaitable[None]] | None = None) -> str:
+        await self._desktop.window(self._question)
+        text = self._desktop.told()
+        if first:
+            await first(text)
         await self._press("Right", "Return")
-        return ""
+        return text
 
     async def deny(self) -> None:
         await self._press("Return")  # the focus is on no
