@@ -231,7 +231,7 @@ class Lanes:
             return
         limit = self._limit()
         slow = rate / len(self.all) < SLOW and (limit is None or rate < 0.9 * limit) and not self.line.is_full
-        if slow and rate > GAIN * self._best and useful > self._target:
+        if slow and not self.line.is_starting and rate > GAIN * self._best and useful > self._target:
             self._best = rate
             self._target = min(2 * self._target, useful, self._most)
         self._step_at = now

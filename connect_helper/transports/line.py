@@ -38,7 +38,7 @@ class Line:
         self._points: deque[tuple[float, int]] = deque()
         self._rates: deque[tuple[float, float]] = deque()
         self._answers: deque[tuple[float, float]] = deque()
-        self._starting = True
+        self.is_starting = True
         self._was_full = False
         self._best = 0.0  # the highest rate at the last growth
         self._still = 0
@@ -56,8 +56,8 @@ class Line:
         queued_s = self._queued_s(facts)
         self.is_full = queued_s > max(QUEUE_PART * self.round_trip_s, QUEUE_S)
         if self.is_full:
-            self._starting, self._was_full = False, True
-        elif self._starting and now - self._judged_at >= self.round_trip_s:
+            self.is_starting, self._was_full = False, True
+        elif self.is_starting and now - self._judged_at >= self.round_trip_s:
             self._judged_at = now
             self._judge()
         self.is_lossy = not self._was_full and any(one.disturbed for one in facts)
@@ -86,11 +86,11 @@ class Line:
             return
         self._still += 1
         if self._still >= STILL:
-            self._starting = False
+            self.is_starting = False
 
     def _limit(self, queued_s: float) -> float:
         best = self._rates[0][1]
-        if self._starting:
+        if self.is_starting:
             return max(FLOOR, START_GAIN * best * self.round_trip_s)
         if not self._was_full:
             return math.inf
