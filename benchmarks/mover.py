@@ -13,10 +13,13 @@ import resource
 import sys
 from pathlib import Path
 
-from connect_helper.transfers.collector import calm_collector
-from connect_helper.transfers.messages import Event, Question
-from connect_helper.transfers.plan import SessionPlan
-from connect_helper.transfers.session import Session
+from connect_helper.loading import quickly
+
+with quickly():  # as a worker does
+    from connect_helper.transfers.collector import calm_collector
+    from connect_helper.transfers.messages import Event, Question
+    from connect_helper.transfers.plan import SessionPlan
+    from connect_helper.transfers.session import Session
 
 
 class Nobody:

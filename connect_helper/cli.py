@@ -10,6 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from connect_helper import __version__
+from connect_helper.loading import quickly
 
 _TRANSFER_SERVER: Final = {
     "server": "connect_helper.commands.server:server",
@@ -48,7 +49,8 @@ class CommandsAtNeed(TyperGroup):
         if place is None:
             return None
         module, _, name = place.partition(":")
-        found = getattr(import_module(module), name)
+        with quickly():
+            found = getattr(import_module(module), name)
         if isinstance(found, typer.Typer):
             return typer.main.get_group(found)
         alone = typer.Typer(add_completion=False, pretty_exceptions_enable=False)

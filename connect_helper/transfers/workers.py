@@ -1,8 +1,8 @@
 """The worker processes: started, kept warm, watched and ended here. Sessions run in them, not in the helper.
 
-A worker runs `python -m connect_helper.transfers.worker`, one session at a time. It ends when its standard
-input ends, so that none outlives the helper, however that dies. What it says is checked; a worker that says
-something else, falls silent or dies is replaced, and its session counts as a lost connection.
+A worker runs `python -m connect_helper.transfers.worker_process`, one session at a time. It ends when its
+standard input ends, so that none outlives the helper, however that dies. What it says is checked; a worker
+that says something else, falls silent or dies is replaced, and its session counts as a lost connection.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class WorkerLost(Exception):
 def worker_command() -> tuple[str, ...]:
     """Return the command line of a worker: this Python, nothing imported from the current folder."""
     utf8 = ("-X", "utf8") if sys.flags.utf8_mode else ()  # names must mean the same in both processes
-    return (sys.executable, "-P", *utf8, "-m", "connect_helper.transfers.worker")
+    return (sys.executable, "-P", *utf8, "-m", "connect_helper.transfers.worker_process")
 
 
 def scrubbed(environment: Mapping[str, str]) -> dict[str, str]:

@@ -73,7 +73,7 @@ class Helper:
 @asynccontextmanager
 async def worker() -> AsyncIterator[Helper]:
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-P", "-m", "connect_helper.transfers.worker"),
+        *(sys.executable, "-P", "-m", "connect_helper.transfers.worker_process"),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
@@ -105,7 +105,7 @@ async def test_sessions_run_one_after_the_other(sshd: SshServer, far: Path, tmp_
 
 @pytest.mark.skipif(sys.platform != "linux", reason="processors are shared out like this on Linux only")
 async def test_a_worker_gives_way_to_everybody_else() -> None:
-    command = (sys.executable, "-P", "-m", "connect_helper.transfers.worker")
+    command = (sys.executable, "-P", "-m", "connect_helper.transfers.worker_process")
     pipe = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(*command, stdin=pipe, start_new_session=True)
     try:
