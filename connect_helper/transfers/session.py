@@ -50,6 +50,7 @@ from connect_helper.transfers.spool import Spool, show_all
 from connect_helper.transfers.upload import Upload
 from connect_helper.transports.base import Transport
 from connect_helper.transports.host_keys import KnownKeys
+from connect_helper.transports.kept import KeptConnections
 from connect_helper.transports.local_files import open_files
 from connect_helper.transports.local_target import open_target_folder
 from connect_helper.transports.rate import TokenBucket
@@ -77,8 +78,10 @@ Look = Callable[[AsyncGenerator[Job, None], Callable[[Job], None]], Awaitable[bo
 class Session:
     """One run of one plan. `set_rate` and `stop` may be called at any time while `run` runs."""
 
-    def __init__(self, plan: SessionPlan, channel: Channel) -> None:
+    def __init__(self, plan: SessionPlan, channel: Channel, kept: KeptConnections | None = None) -> None:
+        """`kept` are the connections earlier sessions left in this process."""
         self._plan = plan
+        self._kept = kept
         self._channel = channel
         self._limiter = TokenBucket(plan.rate_kbps)
         self._reporter = Reporter(channel)
@@ -174,6 +177,7 @@ class Session:
             passphrase=login.private_key_passphrase.get_secret_value()
             if login.private_key_passphrase
             else None,
+            is_token=login.password is None and login.token is not None,
         )
         return SftpTransport(
             Endpoint(server.host, server.port, server.addresses),
@@ -183,6 +187,7 @@ class Session:
             self._limiter,
             plan.connections,
             plan.divide_from,
+            self._kept,
         )
 
     async def _ask(self, key: str, fingerprint: str) -> bool:

@@ -1,4 +1,4 @@
-"""The process that moves bytes: `python -m connect_helper.transfers.worker`.
+"""The process that moves bytes: `python -m connect_helper.transfers.worker_process`.
 
 Reads commands from standard input and writes events to standard output, one JSON object a line (see
 `messages` and `wire`); its log goes to standard error. End of input means that the helper is gone: the
@@ -34,6 +34,7 @@ from connect_helper.transfers.messages import (
 from connect_helper.transfers.plan import SessionPlan
 from connect_helper.transfers.session import Session, sweep_records
 from connect_helper.transfers.wire import BadLine, encode, parse_command
+from connect_helper.transports.kept import KeptConnections
 
 # Moving bytes gives way to answering pages, and to whatever the user does meanwhile.
 NICENESS: Final = 5
@@ -73,6 +74,7 @@ class Worker:
         self._questions = _Questions()
         self._session: Session | None = None
         self._swept: set[str] = set()
+        self._kept = KeptConnections()
 
     # The channel -----------------------------------------------------------------------------------
 
@@ -96,6 +98,7 @@ class Worker:
             try:
                 await self._serve(group)
             finally:
+                await self._kept.close()
                 await self._events.join()
                 writer.cancel()
 
@@ -108,7 +111,7 @@ class Worker:
                         _log.error("a session was started while another one runs; it is ignored")
                         continue
                     # Made here and not in its task: what comes right behind the start is meant for it.
-                    self._session = session = Session(command.plan, self)
+                    self._session = session = Session(command.plan, self, self._kept)
                     running = group.create_task(self._session_of(command.plan, session), name="session")
                 case Answer():
                     self._questions.answer(command)
@@ -212,7 +215,3 @@ def main() -> None:
     output = os.dup(1)
     os.dup2(2, 1)
     asyncio.run(Worker(output).run(0))
-
-
-if __name__ == "__main__":
-    main()

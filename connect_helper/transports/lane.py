@@ -99,5 +99,15 @@ class Lane:
         except (asyncssh.Error, OSError, ValueError) as error:
             raise remote_error(error, side, name) from error
 
+    @property
+    def is_at_rest(self) -> bool:
+        """Tell whether it could serve another transfer."""
+        return not (self.wire.is_lost or self.connection.is_closed() or self.on_way or self.is_stalled)
+
+    def rest(self) -> None:
+        """Nobody uses it for now, and nobody wants to hear of it."""
+        self.moved = self.users = 0
+        self.wire.on_lost = lambda: None
+
     def abort(self) -> None:
         self.connection.abort()

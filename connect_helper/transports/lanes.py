@@ -78,10 +78,16 @@ class Lanes:
         self._starting = 0
         self._logging_in = 0
 
-    def admit(self, first: Lane) -> None:
-        """The connection everything else hangs on is ready."""
+    def admit(self, first: Lane, *others: Lane) -> None:
+        """The connection everything else hangs on is ready, with others that are there already."""
         self._first = first
         self.all.insert(0, first)
+        for lane in others:
+            self._join(lane)
+
+    def _join(self, lane: Lane) -> None:
+        self.all.append(lane)
+        lane.wire.on_lost = lambda: self.lost(lane)
 
     @property
     def first(self) -> Lane:
@@ -170,8 +176,7 @@ class Lanes:
             _log.info("no further connection: %s", error.internal_message)
             self._most = max(len(self.all), 1, min(self._most, len(self.all) + self._starting - 1))
         else:
-            self.all.append(lane)
-            lane.wire.on_lost = lambda: self.lost(lane)
+            self._join(lane)
         finally:
             login.over()
             self._starting -= 1

@@ -12,7 +12,7 @@ import logging
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Final, TypeVar
 
@@ -20,10 +20,6 @@ import asyncssh
 
 from connect_helper.errors import (
     AlreadyExists,
-    ConnectError,
-    ConnectionLost,
-    ConnectRefused,
-    ConnectTimedOut,
     ContentError,
     DiskFull,
     LengthMismatch,
@@ -31,7 +27,6 @@ from connect_helper.errors import (
     TargetError,
     TargetIsFolder,
     TransferError,
-    WeakAlgorithms,
 )
 from connect_helper.spec.names import display
 from connect_helper.spec.words import Links
@@ -47,19 +42,18 @@ from connect_helper.transports.base import (
     SendItem,
     everywhere,
 )
+from connect_helper.transports.connections import Connections
 from connect_helper.transports.error_map import Side
-from connect_helper.transports.head_start import HeadStart
 from connect_helper.transports.host_keys import AskHostKey, KnownKeys
+from connect_helper.transports.kept import KeptConnections
 from connect_helper.transports.lane import LARGEST_BLOCK, Lane
 from connect_helper.transports.lanes import Lanes
-from connect_helper.transports.quick_login import Haste, Method
-from connect_helper.transports.rate import SLICE_S, UNLIMITED_BLOCK
 from connect_helper.transports.sftp_digest import program_digest
 from connect_helper.transports.sftp_folders import RemoteFolders
 from connect_helper.transports.sftp_scan import facts_of, scan
 from connect_helper.transports.sftp_streams import Receiving, Sending, changed, unchanged
 from connect_helper.transports.sftp_wire import Answer, Name, SftpWire, data_of, listed
-from connect_helper.transports.ssh_connection import Connected, Credentials, Endpoint, connect
+from connect_helper.transports.ssh_connection import Credentials, Endpoint
 from connect_helper.transports.ssh_errors import remote_error
 from connect_helper.wire.writer import Data
 
@@ -68,9 +62,6 @@ _log = logging.getLogger(__name__)
 LISTINGS: Final = 16  # questions for the entries of one folder that are on their way
 LISTED_LIMIT: Final = 200_000  # entries of one folder that are compared with another's
 CLOSE_LIMIT_S: Final = 5.0
-OPEN_LIMIT_S: Final = 30.0
-LONG_S: Final = 0.05  # a round trip: so long that connections are begun before anybody knows what there is
-GUESS: Final = 4 * 1024 * 1024  # bytes, taken for what there is then
 SMALL: Final = 256 * 1024  # bytes; a file up to this size may go in one write
 
 _T = TypeVar("_T")
@@ -91,152 +82,34 @@ class SftpTransport:
         limiter: RateLimiter,
         connections: int | None = None,
         divide_from: int | None = None,
+        kept: KeptConnections | None = None,
     ) -> None:
-        self._endpoint = endpoint
-        self._credentials = credentials
-        self._known = known
-        self._ask = ask
+        """`kept` has what earlier transfers left, and gets what this one leaves."""
         self._limiter = limiter
-        self._connections = connections
-        self._divide_from = divide_from
-        self._address = ""
+        self._connections = Connections(
+            endpoint, credentials, known, ask, limiter, connections, divide_from, kept
+        )
         self._folders = RemoteFolders(self.facts, self._mkdir)
-        self._lanes: Lanes | None = None
-        self._opening: asyncio.Task[None] | None = None
-        self._hint = 0  # bytes to move, as far as known before there is a connection
-        self._method: asyncio.Future[Method]  # that the server took
-        self._hurries = True  # SFTP is opened right behind the login, where that can be
-
-    # The connections -----------------------------------------------------------------------------
 
     async def __aenter__(self) -> SftpTransport:
-        self._method = asyncio.get_running_loop().create_future()
         try:
-            first = await self._step_by_step_if_need_be(HeadStart(), self._log_in)
-            self._all.admit(first)
-        except BaseException as error:
-            await self.__aexit__(type(error), error, None)
+            await self._connections.open()
+        except BaseException:
+            await self._connections.close(well=False)
             raise
         return self
-
-    async def _step_by_step_if_need_be(
-        self, start: HeadStart, log_in: Callable[[HeadStart], Awaitable[Lane]]
-    ) -> Lane:
-        """Log in, and once more where a server did not take what was sent ahead, though it said it would."""
-        async with start:
-            try:
-                return await log_in(start)
-            except (ConnectError, TargetError) as error:
-                if not start.begun or isinstance(error, WeakAlgorithms | ConnectRefused | ConnectTimedOut):
-                    raise
-                _log.info("logging in once more, step by step: %s", error.internal_message)
-                self._hurries = False
-                start.refused()
-                return await log_in(start)
-
-    async def _log_in(self, start: HeadStart) -> Lane:
-        """Make the connection that everything else hangs on."""
-        connected = await connect(
-            self._endpoint,
-            self._credentials,
-            self._known,
-            self._ask,
-            haste=Haste(behind=start if self._hurries else None),
-            reached=self._reached,
-        )
-        self._settle(connected)
-        return await self._lane(connected.connection, start)
-
-    def _reached(self, address: str, round_trip_s: float) -> None:
-        """Where the server's key is known, further connections need not wait for the first one's login."""
-        if self._known.trusted and self._lanes is None:
-            self._open_further(address, round_trip_s)
-
-    def _settle(self, connected: Connected) -> None:
-        self._address = connected.address
-        # Further connections go to the same address and must show the same key: nobody is asked again.
-        self._known = KnownKeys(trusted=(connected.key,), revoked=self._known.revoked)
-        if not self._method.done():
-            self._method.set_result(connected.method)
-        if self._lanes is None:
-            self._open_further(connected.address, connected.round_trip_s)
-
-    def _open_further(self, address: str, round_trip_s: float) -> None:
-        self._endpoint = replace(self._endpoint, addresses=(address,))
-        self._lanes = lanes = Lanes(
-            self._further, self._connections, self._limit, round_trip_s, self._divide_from
-        )
-        lanes.hint(self._hint or (GUESS if round_trip_s >= LONG_S else 0))
-        self._opening = asyncio.create_task(lanes.run(), name="connections")
-
-    def expect(self, size: int, files: int = 1) -> None:
-        if self._lanes is not None:
-            self._lanes.expect(size, files)
-        else:
-            self._hint += size
-
-    async def _lane(self, connection: asyncssh.SSHClientConnection, start: HeadStart) -> Lane:
-        try:
-            async with asyncio.timeout(OPEN_LIMIT_S):
-                return Lane(connection, await start.wire(connection))
-        except (asyncssh.Error, OSError, TimeoutError) as error:
-            lost = connection.is_closed()
-            connection.abort()
-            if lost or isinstance(error, OSError):  # it says nothing about what the server can do
-                raise ConnectionLost(
-                    "The connection to the server broke; start the transfer again to go on.",
-                    internal_message=f"{type(error).__name__}: {error}",
-                ) from error
-            raise TargetError(
-                f"{self._endpoint} lets this user log in but not transfer files (no SFTP).",
-                internal_message=f"{type(error).__name__}: {error}",
-            ) from error
-        except BaseException:
-            connection.abort()
-            raise
-
-    async def _further(self, logged_in: Callable[[], None]) -> Lane:
-        async def log_in(start: HeadStart) -> Lane:
-            haste = Haste(turn=self._method, behind=start if self._hurries else None)
-            connected = await connect(self._endpoint, self._credentials, self._known, _never, haste=haste)
-            logged_in()
-            return await self._lane(connected.connection, start)
-
-        # What the first one logged in with is good: a server that was sent it is about to let this one in,
-        # and a connection begun now gets there a round trip later.
-        return await self._step_by_step_if_need_be(HeadStart(logged_in), log_in)
-
-    def _limit(self) -> float | None:
-        """The rate limit in bytes/s."""
-        block = self._limiter.block_limit()
-        return None if block >= UNLIMITED_BLOCK else block / SLICE_S
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._lanes is None or self._opening is None:
-            return
-        self._method.cancel()
-        self._opening.cancel()
-        (reason,) = await asyncio.gather(self._opening, return_exceptions=True)
-        if isinstance(reason, Exception):  # what it expects, it handles itself
-            _log.error("opening further connections broke", exc_info=reason)
-        if kind is not None:
-            self._lanes.abort()  # a stop has a second; a polite goodbye may take the line's whole queue
-            return
-        for lane in self._lanes.all:
-            lane.connection.close()
-        try:
-            async with asyncio.timeout(CLOSE_LIMIT_S):
-                for lane in self._lanes.all:
-                    await lane.connection.wait_closed()
-        except (TimeoutError, asyncssh.Error, OSError) as reason:
-            _log.info("closing the connection to %s: %s", self._endpoint, reason)
-            self._lanes.abort()
+        await self._connections.close(well=kind is None)
+
+    def expect(self, size: int, files: int = 1) -> None:
+        self._connections.expect(size, files)
 
     @property
     def address(self) -> str:
-        return self._address
+        return self._connections.address
 
     @property
     def silent_s(self) -> float:
@@ -249,9 +122,7 @@ class SftpTransport:
 
     @property
     def _all(self) -> Lanes:
-        if self._lanes is None:
-            raise RuntimeError("the transport is not open")
-        return self._lanes
+        return self._connections.lanes
 
     async def _call(self, ask: Callable[[SftpWire], Awaitable[_T]], side: Side, name: bytes) -> _T:
         """One request over the connection with the least to do, its error translated."""
@@ -566,10 +437,6 @@ async def _none_if_missing(call: Awaitable[_T]) -> _T | None:
         return await call
     except (asyncssh.SFTPNoSuchFile, asyncssh.SFTPNoSuchPath):
         return None
-
-
-async def _never(_key: str, _fingerprint: str) -> bool:
-    return False
 
 
 async def _close_quietly(lane: Lane, handle: bytes, path: bytes) -> None:

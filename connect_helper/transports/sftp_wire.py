@@ -167,6 +167,11 @@ class SftpWire:
             return Limits()
 
     @property
+    def is_lost(self) -> bool:
+        """Tell whether the connection is gone."""
+        return self._lost is not None
+
+    @property
     def owed(self) -> int:
         """Answers the server owes."""
         return len(self._pending)

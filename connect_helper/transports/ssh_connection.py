@@ -96,12 +96,13 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Credentials:
-    """How to log in. No repr: it holds secrets. A token is given as the password."""
+    """How to log in. No repr: it holds secrets. A token is given as the password, and `is_token` then."""
 
     user: str
     password: str | None = None
     private_key: str | None = None  # PEM or OpenSSH text
     passphrase: str | None = None
+    is_token: bool = False
 
 
 def key_line(key: asyncssh.SSHKey) -> str:

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 
 from connect_helper.transports.base import BlockHashes, SendItem
 from connect_helper.transports.host_keys import KnownKeys
+from connect_helper.transports.kept import KeptConnections
 from connect_helper.transports.rate import TokenBucket
 from connect_helper.transports.sftp import SftpTransport
 from connect_helper.transports.ssh_connection import Credentials, Endpoint
@@ -15,7 +16,10 @@ from tests.support.sshd import PasswordServer, SshServer
 
 @asynccontextmanager
 async def open_transport(
-    server: SshServer | PasswordServer, connections: int | None = None, divide_from: int | None = None
+    server: SshServer | PasswordServer,
+    connections: int | None = None,
+    divide_from: int | None = None,
+    kept: KeptConnections | None = None,
 ) -> AsyncIterator[SftpTransport]:
     async def never(key: str, fingerprint: str) -> bool:
         raise AssertionError("the key is known")
@@ -27,7 +31,7 @@ async def open_transport(
     endpoint = Endpoint("h.example", server.port, ("127.0.0.1",))
     known = KnownKeys(trusted=(server.host_key_line,))
     limiter = TokenBucket(None)
-    transport = SftpTransport(endpoint, login, known, never, limiter, connections, divide_from)
+    transport = SftpTransport(endpoint, login, known, never, limiter, connections, divide_from, kept)
     async with transport:
         yield transport
 

@@ -11,11 +11,12 @@ import pytest
 
 from connect_helper.errors import AuthFailed, TransferError
 from connect_helper.transports import quick_login
+from connect_helper.transports.connections import OPEN_LIMIT_S
 from connect_helper.transports.head_start import HeadStart
 from connect_helper.transports.host_keys import KnownKeys
 from connect_helper.transports.quick_login import Haste
 from connect_helper.transports.rate import TokenBucket
-from connect_helper.transports.sftp import OPEN_LIMIT_S, SftpTransport
+from connect_helper.transports.sftp import SftpTransport
 from connect_helper.transports.ssh_connection import Connected, Credentials, Endpoint, connect
 from tests.support.sshd import PasswordServer, SshServer
 from tests.support.transports import open_transport
@@ -80,7 +81,8 @@ async def test_a_further_connection_takes_the_method_that_worked(keyboard_only: 
         async with open_transport(server, connections=2) as transport, asyncio.timeout(LIMIT_S):
             while transport.connections < 2:  # noqa: ASYNC110 - the transport tells nobody
                 await asyncio.sleep(0.02)
-            assert transport._method.result() == ("keyboard-interactive" if keyboard_only else "password")
+            wanted = "keyboard-interactive" if keyboard_only else "password"
+            assert transport._connections._method.result() == wanted
         assert server.passwords == [server.password] * 2
 
 

@@ -1,0 +1,216 @@
+"""Connections that stay for the next transfer: who gets them, who does not, and how they end."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import pytest
+
+from connect_helper.errors import TransferError
+from connect_helper.transports.host_keys import KnownKeys
+from connect_helper.transports.kept import KeptConnections, Owner
+from connect_helper.transports.lane import Lane
+from connect_helper.transports.rate import TokenBucket
+from connect_helper.transports.sftp import SftpTransport
+from connect_helper.transports.ssh_connection import Credentials, Endpoint
+from tests.support.sshd import SshServer
+from tests.support.transports import open_transport, sending
+
+LIMIT_S = 20
+ADDRESSES = ("127.0.0.1",)
+
+
+@pytest.fixture
+def server() -> Iterator[SshServer]:
+    with SshServer() as running:
+        yield running
+
+
+def store(kept_s: float = 30.0) -> KeptConnections:
+    """One that takes a server near by for a far one."""
+    return KeptConnections(kept_s, long_s=0.0)
+
+
+def logins(server: SshServer) -> int:
+    return (server.folder / "sshd.log").read_text(errors="replace").count("Accepted publickey")
+
+
+async def until(fact: Callable[[], bool]) -> None:
+    async with asyncio.timeout(LIMIT_S):
+        while not fact():  # noqa: ASYNC110 - the server tells nobody
+            await asyncio.sleep(0.02)
+
+
+async def send(
+    server: SshServer, kept: KeptConnections | None, name: str, connections: int = 3
+) -> list[Lane]:
+    """Send a small file; return the connections there were."""
+    async with open_transport(server, connections=connections, kept=kept) as transport:
+        await until(lambda: transport.connections == connections)
+        lanes = list(transport._all.all)
+        path = server.root / name
+        await transport.send(sending(name.encode(), str(path).encode())[0])
+        assert path.read_bytes() == name.encode()
+    return lanes
+
+
+def owner_of(server: SshServer) -> Owner:
+    login = Credentials(server.user, private_key=server.client_key)
+    return Owner.of(Endpoint("h.example", server.port, ADDRESSES), login)
+
+
+def trusting(server: SshServer) -> KnownKeys:
+    return KnownKeys(trusted=(server.host_key_line,))
+
+
+async def test_the_next_transfer_logs_in_no_more(server: SshServer) -> None:
+    kept = store()
+    first = await send(server, kept, "first")
+    assert len(kept) == 3
+    before = logins(server)
+    second = await send(server, kept, "second")
+    assert second == first
+    assert logins(server) == before == 3
+    await kept.close()
+    assert len(kept) == 0
+    assert all(lane.connection.is_closed() for lane in second)
+
+
+async def test_further_connections_join_those_that_are_there(server: SshServer) -> None:
+    kept = store()
+    first = await send(server, kept, "first", connections=2)
+    second = await send(server, kept, "second", connections=4)
+    assert second[:2] == first
+    assert len(kept) == logins(server) == 4
+    await kept.close()
+
+
+async def test_what_nobody_comes_for_is_closed(server: SshServer) -> None:
+    kept = store(0.2)
+    lanes = await send(server, kept, "first")
+    await until(lambda: all(lane.connection.is_closed() for lane in lanes))
+    assert len(kept) == 0
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        lambda owner: replace(owner, host="other.example"),
+        lambda owner: replace(owner, port=owner.port + 1),
+        lambda owner: replace(owner, addresses=frozenset({"127.0.0.2"})),
+        lambda owner: replace(owner, credentials=replace(owner.credentials, user="somebody")),
+        lambda owner: replace(owner, credentials=replace(owner.credentials, password="x")),
+        lambda owner: replace(owner, credentials=replace(owner.credentials, private_key=None)),
+        lambda owner: replace(owner, credentials=replace(owner.credentials, passphrase="x")),
+    ],
+)
+async def test_whoever_would_log_in_otherwise_gets_nothing(
+    server: SshServer, other: Callable[[Owner], Owner]
+) -> None:
+    kept = store()
+    await send(server, kept, "first", connections=1)
+    owner = owner_of(server)
+    assert kept.take(other(owner), trusting(server)) is None
+    left = kept.take(owner, trusting(server))
+    assert left is not None
+    assert kept.take(owner, trusting(server)) is None  # it is somebody's now
+    left.lanes[0].abort()
+    await left.lanes[0].connection.wait_closed()
+
+
+@pytest.mark.parametrize("how", ["revoked", "changed", "unknown", "another fingerprint"])
+async def test_the_key_of_the_server_is_judged_again(server: SshServer, how: str) -> None:
+    kept = store()
+    lanes = await send(server, kept, "first", connections=1)
+    key = server.host_key_line
+    known = {
+        "revoked": KnownKeys(trusted=(key,), revoked=(key,)),
+        "changed": KnownKeys(trusted=("ssh-ed25519 AAAA",)),
+        "unknown": KnownKeys(),
+        "another fingerprint": KnownKeys(sshfp="00" * 32),
+    }[how]
+    assert kept.take(owner_of(server), known) is None
+    await until(lanes[0].connection.is_closed)
+
+
+async def test_a_token_leaves_nothing(server: SshServer) -> None:
+    kept = store()
+    login = Credentials(server.user, private_key=server.client_key, is_token=True)
+    endpoint = Endpoint("h.example", server.port, ADDRESSES)
+
+    async def never(_key: str, _fingerprint: str) -> bool:
+        return False
+
+    async with SftpTransport(
+        endpoint, login, trusting(server), never, TokenBucket(None), 1, None, kept
+    ) as transport:
+        lanes = list(transport._all.all)
+    assert len(kept) == 0
+    await until(lanes[0].connection.is_closed)
+
+
+async def test_a_server_near_by_is_left(server: SshServer) -> None:
+    kept = KeptConnections()
+    lanes = await send(server, kept, "first")
+    assert len(kept) == 0
+    await until(lambda: all(lane.connection.is_closed() for lane in lanes))
+
+
+async def test_a_transfer_that_broke_leaves_nothing(server: SshServer) -> None:
+    kept = store()
+    lanes: list[Lane] = []
+
+    async def broken() -> None:
+        async with open_transport(server, connections=1, kept=kept) as transport:
+            lanes.extend(transport._all.all)
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        await broken()
+    assert len(kept) == 0
+    await until(lanes[0].connection.is_closed)
+
+
+async def test_a_file_that_failed_does_no_harm_to_the_connection(server: SshServer) -> None:
+    kept = store()
+    async with open_transport(server, connections=1, kept=kept) as transport:
+        with pytest.raises(TransferError):
+            await transport.remove_folder(b"/proc")
+    assert len(kept) == 1
+    await send(server, kept, "second", connections=1)
+    assert logins(server) == 1
+    await kept.close()
+
+
+async def test_a_connection_the_server_ended_meanwhile_is_made_anew(server: SshServer) -> None:
+    kept = store()
+    lanes = await send(server, kept, "first", connections=1)
+    lanes[0].connection.abort()  # what the end of the server's process does to it
+    await asyncio.sleep(0.05)
+    second = await send(server, kept, "second", connections=1)
+    assert second[0] is not lanes[0]
+    assert logins(server) == 2
+    await kept.close()
+
+
+async def test_a_clock_that_went_on_while_the_machine_slept_counts(
+    server: SshServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = store(30.0)
+    lanes = await send(server, kept, "first", connections=1)
+    now = time.time()
+    monkeypatch.setattr("connect_helper.transports.kept.time.time", lambda: now + 3600)
+    assert kept.take(owner_of(server), trusting(server)) is None
+    await until(lanes[0].connection.is_closed)
+
+
+async def test_no_more_than_so_many_are_kept(server: SshServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("connect_helper.transports.kept.MOST", 2)
+    kept = store()
+    lanes = await send(server, kept, "first", connections=4)
+    assert len(kept) == 2
+    await until(lambda: [lane.connection.is_closed() for lane in lanes] == [False, False, True, True])
+    await kept.close()
