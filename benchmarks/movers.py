@@ -38,7 +38,8 @@ class Command:
     text: str = ""
 
 
-def connect_helper(job: Job) -> Command:
+def plan_of(job: Job) -> Path:
+    """The file with the `SessionPlan` of a job."""
     here = job.source if job.direction == "up" else job.target.parent
     facts = here.lstat()
     ref = {"path": str(here), "device": facts.st_dev, "inode": facts.st_ino}
@@ -56,7 +57,11 @@ def connect_helper(job: Job) -> Command:
     }
     path = job.scratch / "plan.json"
     path.write_text(json.dumps(plan))
-    return Command([sys.executable, "-m", "benchmarks.mover", str(path)])
+    return path
+
+
+def connect_helper(job: Job) -> Command:
+    return Command([sys.executable, "-m", "benchmarks.mover", str(plan_of(job))])
 
 
 def _ssh_options(job: Job) -> list[str]:

@@ -30,12 +30,14 @@ from pathlib import Path
 
 from benchmarks.links import Conditions, Link, Loopback, NetemLink, ProgramLink
 from benchmarks.movers import Command, Direction, Job, connect_helper, installed, version_of
+from benchmarks.running import RunningHelper
 from tests.support.sshd import SshServer
 
 Mover = Callable[[Job], Command]
 
 MIB = 1024 * 1024
 OURS = "connect-helper"
+RUNNING = "connect-helper, running"
 LIMIT_S = 300.0  # for us
 START_LIMIT_S = 20.0  # for the server
 CLEARLY = 0.9  # times the speed of the best peer: below it a peer is not measured again
@@ -201,6 +203,14 @@ class Bench:
         self._peer_limit_s = peer_limit_s
         self._source = make_source(row, folder)
         self._count = 0
+        self._running: RunningHelper | None = None
+
+    def __enter__(self) -> Bench:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._running is not None:
+            self._running.close()
 
     def measure(self, direction: Direction, movers: dict[str, Mover], runs: int) -> list[Figure]:
         """Every mover in turn, `runs` times, without those that another run would tell nothing about."""
@@ -239,7 +249,11 @@ class Bench:
             direction, self._source, target, self._row.many, server.address, server.port, server.user,
             server.key, server.host_key, scratch,
         )  # fmt: skip
-        run = run_once(make(job), self._link, LIMIT_S if name == OURS else self._peer_limit_s)
+        if name == RUNNING:
+            self._running = self._running or RunningHelper(self._link)
+            run = Run(*self._running.run(job, LIMIT_S))
+        else:
+            run = run_once(make(job), self._link, LIMIT_S if name == OURS else self._peer_limit_s)
         if not same(self._source, target):
             raise RuntimeError("the copy differs")
         return run
@@ -247,9 +261,10 @@ class Bench:
 
 def clearly_slower(name: str, seen: dict[str, list[Run]]) -> bool:
     """Tell whether a peer's first run leaves no doubt that another one is quicker."""
-    if name == OURS or not seen[name]:
+    ours = (OURS, RUNNING)
+    if name in ours or not seen[name]:
         return False
-    best = min(run.seconds for peer, runs in seen.items() if peer != OURS for run in runs)
+    best = min(run.seconds for peer, runs in seen.items() if peer not in ours for run in runs)
     return seen[name][0].seconds * CLEARLY > best
 
 
@@ -328,6 +343,7 @@ def main() -> None:
         row = scaled(row, chosen.scale)
         movers = {
             OURS: connect_helper,
+            **({RUNNING: connect_helper} if row.line is not None else {}),
             **{name: installed()[name] for name in row.peers if name in installed()},
         }
         if chosen.movers is not None:
@@ -336,8 +352,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory(dir=chosen.folder, prefix="bench-") as folder, link:
             if row.line is not None:
                 controls.add(control_of(link))
-            with Server(link) as server:
-                bench = Bench(row, link, server, Path(folder), chosen.peer_limit)
+            with Server(link) as server, Bench(row, link, server, Path(folder), chosen.peer_limit) as bench:
                 for direction in chosen.directions:
                     figures += bench.measure(direction, movers, chosen.runs)
         result = {"machine": machine(controls), "scale": chosen.scale}

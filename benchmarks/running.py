@@ -1,0 +1,68 @@
+"""A helper that runs all the time, as on a user's machine: the worker is warm, and was at that server before.
+
+See `running_mover` for the process. Before each measured transfer another one, of 16 MiB, goes to the same
+server, so that what is measured finds the connections that one left.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import selectors
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from benchmarks.links import Link
+from benchmarks.movers import Job, plan_of
+
+WARM_SIZE = 16 * 1024 * 1024
+
+
+class RunningHelper:
+    """One process at the client's end of a line."""
+
+    def __init__(self, link: Link) -> None:
+        self._process = subprocess.Popen(
+            link.client([sys.executable, "-m", "benchmarks.running_mover"]),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            bufsize=0,
+        )
+
+    def run(self, job: Job, limit_s: float) -> tuple[float, float]:
+        """Move something; return seconds and processor seconds. Raises RuntimeError, TimeoutExpired."""
+        self._warm_up(job, limit_s)
+        began = time.perf_counter()
+        answer = self._ask(plan_of(job), limit_s)
+        return time.perf_counter() - began, answer["cpu_s"]
+
+    def _warm_up(self, job: Job, limit_s: float) -> None:
+        folder = job.scratch / "before"
+        folder.mkdir()
+        source, target = folder / "source", job.scratch / "arrived"
+        source.write_bytes(os.urandom(WARM_SIZE))
+        before = replace(job, direction="up", source=source, target=target, many=False, scratch=folder)
+        self._ask(plan_of(before), limit_s)
+
+    def _ask(self, plan: Path, limit_s: float) -> dict[str, Any]:
+        stdin, stdout = self._process.stdin, self._process.stdout
+        assert stdin is not None
+        assert stdout is not None
+        stdin.write(f"{plan}\n".encode())
+        with selectors.DefaultSelector() as waiting:
+            waiting.register(stdout, selectors.EVENT_READ)
+            if not waiting.select(limit_s):
+                self.close()
+                raise subprocess.TimeoutExpired("connect-helper", limit_s)
+        answer: dict[str, Any] = json.loads(stdout.readline() or b"{}")
+        if answer.get("outcome") != "completed":
+            raise RuntimeError(answer.get("message", "the helper ended"))
+        return answer
+
+    def close(self) -> None:
+        self._process.kill()
+        self._process.wait()
