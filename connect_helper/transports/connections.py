@@ -29,6 +29,7 @@ from connect_helper.transports.host_keys import AskHostKey, KnownKeys
 from connect_helper.transports.kept import KeptConnections, Owner
 from connect_helper.transports.lane import Lane
 from connect_helper.transports.lanes import Lanes
+from connect_helper.transports.line import Line
 from connect_helper.transports.quick_login import Haste, Method
 from connect_helper.transports.rate import SLICE_S, UNLIMITED_BLOCK
 from connect_helper.transports.ssh_connection import Connected, Credentials, Endpoint, connect
@@ -83,7 +84,7 @@ class Connections:
         """Connect, or go on with the connections an earlier transfer left."""
         self._method = asyncio.get_running_loop().create_future()
         if self._kept is not None and (left := self._kept.take(self._owner, self._known)) is not None:
-            self._settle(left.connected)
+            self._settle(left.connected, left.line)
             self.lanes.admit(*left.lanes)
             return
         first = await self._step_by_step_if_need_be(HeadStart(), self._log_in)
@@ -120,9 +121,9 @@ class Connections:
     def _reached(self, address: str, round_trip_s: float) -> None:
         """Where the server's key is known, further connections need not wait for the first one's login."""
         if self._known.trusted and self._lanes is None:
-            self._open_further(address, round_trip_s)
+            self._open_further(address, Line(round_trip_s))
 
-    def _settle(self, connected: Connected) -> None:
+    def _settle(self, connected: Connected, line: Line | None = None) -> None:
         self.address = connected.address
         self._first = connected
         # Further connections go to the same address and must show the same key: nobody is asked again.
@@ -130,12 +131,12 @@ class Connections:
         if not self._method.done():
             self._method.set_result(connected.method)
         if self._lanes is None:
-            self._open_further(connected.address, connected.round_trip_s)
+            self._open_further(connected.address, line or Line(connected.round_trip_s))
 
-    def _open_further(self, address: str, round_trip_s: float) -> None:
+    def _open_further(self, address: str, line: Line) -> None:
         self._endpoint = replace(self._endpoint, addresses=(address,))
-        self._lanes = lanes = Lanes(self._further, self._fixed, self._limit, round_trip_s, self._divide_from)
-        lanes.hint(self._hint or (GUESS if round_trip_s >= LONG_S else 0))
+        self._lanes = lanes = Lanes(self._further, self._fixed, self._limit, line, self._divide_from)
+        lanes.hint(self._hint or (GUESS if line.round_trip_s >= LONG_S else 0))
         self._opening = asyncio.create_task(lanes.run(), name="connections")
 
     def expect(self, size: int, files: int) -> None:
@@ -195,7 +196,7 @@ class Connections:
             return
         lanes = self._lanes.all
         if self._kept is not None and self._first is not None:
-            lanes = self._kept.keep(self._owner, self._first, self._lanes.line.round_trip_s, lanes)
+            lanes = self._kept.keep(self._owner, self._first, self._lanes.line, lanes)
         for lane in lanes:
             lane.connection.close()
         try:

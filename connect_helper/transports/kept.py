@@ -16,6 +16,7 @@ from typing import Final
 
 from connect_helper.transports.host_keys import KnownKeys, Verdict, judge
 from connect_helper.transports.lane import Lane
+from connect_helper.transports.line import Line
 from connect_helper.transports.ssh_connection import Connected, Credentials, Endpoint
 
 KEPT_S: Final = 15.0
@@ -42,6 +43,7 @@ class Left:
     """What an earlier transfer left; `connected` tells of its first connection."""
 
     connected: Connected
+    line: Line
     lanes: list[Lane]
     since: float  # by the clock on the wall: the other one stands still while a laptop sleeps
     timer: asyncio.TimerHandle
@@ -59,11 +61,9 @@ class KeptConnections:
     def __len__(self) -> int:
         return sum(len(left.lanes) for left in self._left.values())
 
-    def keep(
-        self, owner: Owner, connected: Connected, round_trip_s: float, lanes: Sequence[Lane]
-    ) -> list[Lane]:
+    def keep(self, owner: Owner, connected: Connected, line: Line, lanes: Sequence[Lane]) -> list[Lane]:
         """Take over what may be of use to another transfer; return the connections to be closed."""
-        if round_trip_s < self._long_s or owner.credentials.is_token:
+        if line.round_trip_s < self._long_s or owner.credentials.is_token:
             return list(lanes)
         good = [lane for lane in lanes if lane.is_at_rest][:MOST]
         if not good or good[0] is not lanes[0]:  # without the first one there is nothing to go on with
@@ -74,7 +74,7 @@ class KeptConnections:
         for lane in good:
             lane.rest()
         timer = asyncio.get_running_loop().call_later(self._kept_s, self._drop, owner)
-        self._left[owner] = Left(connected, good, time.time(), timer)
+        self._left[owner] = Left(connected, line, good, time.time(), timer)
         return [lane for lane in lanes if lane not in good]
 
     def take(self, owner: Owner, known: KnownKeys) -> Left | None:
@@ -90,6 +90,7 @@ class KeptConnections:
             _abort(left.lanes)
             return None
         left.lanes[:] = alive
+        left.line.begin_again()
         return left
 
     async def close(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Final, TypeVar
 
 import asyncssh
@@ -38,7 +39,7 @@ class Lane:
         self.moved = 0  # bytes, all told
         self.users = 0  # files that use it at the moment
         self.round_trip_s = UNKNOWN_S  # quickest answer
-        self._owed = 0
+        self._disturbed = 0  # packets, before this transfer
         self._heard_at = time.monotonic()
         wire.on_answer = self._heard
 
@@ -56,9 +57,9 @@ class Lane:
         return self.silent_s > max(STALLED_S, STALLED_ROUND_TRIPS * min(self.round_trip_s, UNKNOWN_S))
 
     def tcp_facts(self) -> TcpFacts | None:
-        """What the system knows about the connection."""
-        sock = self.connection.get_extra_info("socket")
-        return tcp_facts(sock)
+        """What the system knows about the connection, as far as this transfer is concerned."""
+        facts = tcp_facts(self.connection.get_extra_info("socket"))
+        return facts and replace(facts, disturbed=facts.disturbed - self._disturbed)
 
     @property
     def has_room(self) -> bool:
@@ -107,6 +108,8 @@ class Lane:
     def rest(self) -> None:
         """Nobody uses it for now, and nobody wants to hear of it."""
         self.moved = self.users = 0
+        facts = tcp_facts(self.connection.get_extra_info("socket"))
+        self._disturbed = facts.disturbed if facts else 0
         self.wire.on_lost = lambda: None
 
     def abort(self) -> None:

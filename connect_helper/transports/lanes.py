@@ -52,7 +52,7 @@ class Lanes:
         opener: Opener,
         fixed: int | None,
         limit: Callable[[], float | None],
-        round_trip_s: float,
+        line: Line,
         divide_from: int | None = None,
     ) -> None:
         self.all: list[Lane] = []
@@ -62,7 +62,7 @@ class Lanes:
         self._fixed = fixed
         self._limit = limit  # the rate limit in bytes/s
         self._divide_from = divide_from
-        self.line = Line(round_trip_s)
+        self.line = line
         self._stuck = 0  # bytes on stalled connections
         self._moved_before = 0  # bytes, by connections that are gone
         self._first: Lane | None = None
@@ -213,9 +213,10 @@ class Lanes:
 
     def _look(self, now: float) -> None:
         used = [lane for lane in self.all if lane.on_way]
-        facts = [one for lane in used if (one := lane.tcp_facts()) is not None]
-        self.line.look(self._moved, facts, now)
+        # What the system says before anything has come back is of the login, or of an earlier transfer.
+        facts = [one for lane in used if lane.moved and (one := lane.tcp_facts()) is not None]
         self._stuck = sum(lane.on_way for lane in used if lane.is_stalled)
+        self.line.look(self._moved, facts, now, used=sum(lane.on_way for lane in used) - self._stuck)
 
     def _aim(self, now: float) -> None:
         rate = self._rate.of(self._moved, now)
@@ -235,8 +236,9 @@ class Lanes:
                 self._step_at = now
             return
         limit = self._limit()
-        slow = rate / len(self.all) < SLOW and (limit is None or rate < 0.9 * limit) and not self.line.is_full
-        if slow and not self.line.is_starting and rate > GAIN * self._best and useful > self._target:
+        slow = rate / len(self.all) < SLOW and (limit is None or rate < 0.9 * limit)
+        has_room = not self.line.is_starting and now - self.line.full_at > STEP_S
+        if slow and has_room and rate > GAIN * self._best and useful > self._target:
             self._best = rate
             self._target = min(2 * self._target, useful, self._most)
         self._step_at = now

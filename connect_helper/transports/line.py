@@ -16,13 +16,16 @@ from typing import Final
 from connect_helper.transports.tcp_facts import TcpFacts
 
 FLOOR: Final = 2 * 1024 * 1024  # bytes that may be on their way before anything is known
-START_GAIN: Final = 3.0
+START_GAIN: Final = 2.0
 FULL_GAIN: Final = 1.3
 PROBE: Final = 1.05  # times as much at the next look when nothing queues any more
+NEAR: Final = 0.8  # of the limit
 GROWTH: Final = 1.25  # a line that carries less than this much more is no longer starting
 STILL: Final = 3  # looks in a row without growth
 QUEUE_PART: Final = 0.15  # of a round trip
 QUEUE_S: Final = 0.01
+LOUD: Final = 2.0  # times as much is a queue at the first look; less has to be there at two
+FALL: Final = 0.8  # of the limit at the look before, at least, where the line is known
 KEPT_S: Final = 1.0  # how long measurements count
 
 
@@ -34,34 +37,53 @@ class Line:
         self.limit = math.inf  # bytes that may be on their way, over all connections
         self.is_full = False  # packets queue up
         self.is_lossy = False  # packets are lost though none ever queued
+        self.is_starting = True  # it still gets quicker
+        self.full_at = -math.inf  # when packets last queued up
         self.rate = 0.0  # bytes/s over the last round trip
         self._points: deque[tuple[float, int]] = deque()
         self._rates: deque[tuple[float, float]] = deque()
         self._answers: deque[tuple[float, float]] = deque()
-        self.is_starting = True
-        self._was_full = False
+        self._queued = False  # at the last look
         self._best = 0.0  # the highest rate at the last growth
         self._still = 0
         self._judged_at = 0.0
+
+    def begin_again(self) -> None:
+        """Another transfer begins: what was measured goes, what it says about the line stays."""
+        self._points.clear()
+        self._rates.clear()
+        self._answers.clear()
+        self.is_full = self._queued = False
+        self.rate = self._best = 0.0
+        self.is_starting = not self._was_full
+        self._still = 0
+
+    @property
+    def _was_full(self) -> bool:
+        return self.full_at > -math.inf
 
     def answered(self, after_s: float, now: float) -> None:
         """A request was answered after so many seconds."""
         _keep_least(self._answers, after_s, now)
 
-    def look(self, moved: int, facts: Sequence[TcpFacts], now: float) -> None:
-        """`moved` is the number of bytes all told, `facts` those of the connections in use."""
+    def look(self, moved: int, facts: Sequence[TcpFacts], now: float, *, used: float) -> None:
+        """`moved` and `used` are bytes all told and on their way, `facts` those of the connections in use."""
         if facts:
             self.round_trip_s = min([self.round_trip_s, *(one.quickest_s for one in facts)])
         self._measure(moved, now)
         queued_s = self._queued_s(facts)
-        self.is_full = queued_s > max(QUEUE_PART * self.round_trip_s, QUEUE_S)
+        queue_s = max(QUEUE_PART * self.round_trip_s, QUEUE_S)
+        # A little may be a burst, or a machine that was busy for a moment.
+        self.is_full = queued_s > (queue_s if self._queued else LOUD * queue_s)
+        self._queued = queued_s > queue_s
+        was_starting = self.is_starting
         if self.is_full:
-            self.is_starting, self._was_full = False, True
+            self.is_starting, self.full_at = False, now
         elif self.is_starting and now - self._judged_at >= self.round_trip_s:
             self._judged_at = now
             self._judge()
         self.is_lossy = not self._was_full and any(one.disturbed for one in facts)
-        self.limit = self._limit(queued_s)
+        self.limit = self._limit(queued_s, used, known=not was_starting)
 
     def _measure(self, moved: int, now: float) -> None:
         points = self._points
@@ -88,17 +110,21 @@ class Line:
         if self._still >= STILL:
             self.is_starting = False
 
-    def _limit(self, queued_s: float) -> float:
+    def _limit(self, queued_s: float, used: float, *, known: bool) -> float:
         best = self._rates[0][1]
         if self.is_starting:
             return max(FLOOR, START_GAIN * best * self.round_trip_s)
         if not self._was_full:
             return math.inf
-        if not self.is_full:
-            return self.limit * PROBE
         # What the server itself takes for an answer is no queue of the line.
         answer_s = max(self.round_trip_s, (self._answers[0][1] if self._answers else 0.0) - queued_s)
-        return max(FLOOR / 2, FULL_GAIN * best * answer_s)
+        holds = max(FLOOR / 2, FULL_GAIN * best * answer_s)
+        if not known:
+            return holds
+        if self.is_full:
+            return max(holds, self.limit * FALL)
+        # A limit that held nothing back says nothing.
+        return max(holds, self.limit * (PROBE if used > NEAR * self.limit else 1.0))
 
 
 def _keep_most(kept: deque[tuple[float, float]], value: float, now: float) -> None:

@@ -285,11 +285,14 @@ class SftpTransport:
                 return
             item.done = item.hashes.mark()
         async with self._open(self._lane_for(item.size), item.path, asyncssh.FXF_READ, "source") as file:
-            await unchanged(file.lane, file.handle, item)
             moving = Receiving(self._all, self._limiter, item)
+            proof = asyncio.create_task(unchanged(file.lane, file.handle, item), name="same file")
             try:
-                await moving.run(file.lane, file.handle)
+                await moving.run(file.lane, file.handle, proof)
+                await proof
             except BaseException:
+                proof.cancel()
+                await asyncio.gather(proof, return_exceptions=True)
                 with suppress(TransferError):  # the first error is the one that counts
                     await moving.close()
                 raise

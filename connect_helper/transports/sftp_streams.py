@@ -27,7 +27,7 @@ from connect_helper.transports.groups import first_error
 from connect_helper.transports.lane import Lane
 from connect_helper.transports.lanes import Lanes
 from connect_helper.transports.sftp_scan import facts_of
-from connect_helper.transports.sftp_wire import Answer, data_of, done, looked
+from connect_helper.transports.sftp_wire import Answer, data_of, done, handle_of, looked
 from connect_helper.transports.ssh_errors import remote_error
 from connect_helper.wire.writer import Data
 
@@ -82,11 +82,11 @@ class _Move(ABC):
         self._turn = asyncio.Lock()  # blocks are handed out one after the other
         self.news = asyncio.Event()
 
-    async def run(self, first: Lane, handle: bytes) -> None:
-        """Move everything; `handle` is the open file on `first`."""
+    async def run(self, first: Lane, handle: bytes, proof: asyncio.Task[None] | None = None) -> None:
+        """Move everything; `handle` is the open file on `first`, `proof` raises if it is a wrong one."""
         self.first = first, handle
         if not self.lanes.divides(self.end - self.next):
-            await self._way(first, handle)
+            await self._way(first, handle, proof)
             return
         self.lanes.bytes_left += self.end - self.next
         self.lanes.moves += 1
@@ -94,7 +94,7 @@ class _Move(ABC):
         failure: BaseException | None = None
         try:
             async with asyncio.TaskGroup() as group:
-                self._ways[first] = group.create_task(self._way(first, handle), name="first way")
+                self._ways[first] = group.create_task(self._way(first, handle, proof), name="first way")
                 while self.unfinished:
                     last = self._count(last)
                     for lane in self.lanes.all:
@@ -192,11 +192,11 @@ class _Move(ABC):
         lane.users += 1
         try:
             while self.unfinished:
-                if proof is not None and (under_way or proof.done()):
-                    await proof
-                    proof = None
                 if self._may_start(lane, under_way) and (block := await self._take(lane)) is not None:
                     await self._start(lane, handle, block, under_way)
+                elif proof is not None:
+                    await proof
+                    proof = None
                 elif (late := self._late(lane)) is not None:
                     await self._start(lane, handle, late, under_way)
                 elif under_way:
@@ -205,7 +205,8 @@ class _Move(ABC):
                     await self._any_news()
         except TransferError as error:
             self.again.extend(block for block, _ in under_way)
-            if proof is not None and not isinstance(error, ConnectionLost):
+            further = lane is not self.first[0]
+            if further and proof is not None and not isinstance(error, ConnectionLost):
                 _useless(error)
             else:
                 raise
@@ -358,6 +359,15 @@ class _Prefix:
         return self.end
 
 
+@dataclass(frozen=True, slots=True)
+class _Looks:
+    """What two connections are asked about one file."""
+
+    certain: int  # bytes that were at the server then
+    here: asyncio.Future[Answer]
+    at_first: asyncio.Future[Answer]
+
+
 class Sending(_Move):
     """`item.source` from `item.offset` to its end, into the partial file."""
 
@@ -368,6 +378,7 @@ class Sending(_Move):
         self._item = item
         self._disk = _DiskReader(item)
         self._prefix = _Prefix(item.offset)
+        self._looks: dict[Lane, _Looks] = {}
 
     async def take(self, length: int) -> _Block:
         data = await self._disk.next_block(length)
@@ -387,16 +398,23 @@ class Sending(_Move):
             self._item.sink(self.certain - before)
 
     async def open(self, lane: Lane) -> bytes:
-        return await lane.call(lane.wire.open_file(self.path, asyncssh.FXF_WRITE), "target", self.path)
+        handle, self._looks[lane] = await lane.call(self._open_and_look(lane), "target", self.path)
+        return handle
+
+    async def _open_and_look(self, lane: Lane) -> tuple[bytes, _Looks]:
+        """Look at the file right behind its opening: to wait for the handle would cost a round trip."""
+        first, first_handle = self.first
+        opening = lane.wire.start_open(self.path, asyncssh.FXF_WRITE)
+        looks = _Looks(self.certain, lane.wire.start_look_at(self.path), first.wire.start_look(first_handle))
+        return handle_of(await opening), looks
 
     async def check(self, lane: Lane, handle: bytes) -> None:
-        certain, (first, first_handle) = self.certain, self.first
-        asked, first_asked = lane.wire.start_look(handle), first.wire.start_look(first_handle)
-        facts = await lane.answer(asked, looked, "target", self.path)
-        first_facts = await first.answer(first_asked, looked, "target", self.path)
+        looks, first = self._looks.pop(lane), self.first[0]
+        facts = await lane.answer(looks.here, looked, "target", self.path)
+        first_facts = await first.answer(looks.at_first, looked, "target", self.path)
         # A file of the same name on another machine was left there by an earlier run, and is older.
         apart_s = abs((first_facts.mtime or 0) - (facts.mtime or 0))
-        if (facts.size or 0) < certain or apart_s > SAME_FILE_S:
+        if (facts.size or 0) < looks.certain or apart_s > SAME_FILE_S:
             raise TargetError("The server shows different files on different connections.")
 
     async def close_handle(self, lane: Lane, handle: bytes, clean: bool) -> None:

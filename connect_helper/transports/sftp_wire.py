@@ -248,12 +248,20 @@ class SftpWire:
         """Ask what the server says about an open file; see `looked`."""
         return self.ask(FSTAT, _string(handle))
 
+    def start_look_at(self, path: bytes) -> asyncio.Future[Answer]:
+        """Ask what the server says about what is at a path; see `looked`."""
+        return self.ask(LSTAT, _string(path))
+
     async def fstat(self, handle: bytes) -> Attrs:
         return _attrs_of(_body(await self.ask(FSTAT, _string(handle)), ATTRS))
 
     async def open_file(self, path: bytes, flags: int) -> bytes:
         """The handle of a file. `flags` are asyncssh.FXF_*."""
-        return handle_of(await self.ask(OPEN, *opening(path, flags)))
+        return handle_of(await self.start_open(path, flags))
+
+    def start_open(self, path: bytes, flags: int) -> asyncio.Future[Answer]:
+        """Ask for the handle of a file; see `handle_of`."""
+        return self.ask(OPEN, *opening(path, flags))
 
     async def close(self, handle: bytes) -> None:
         await self._done(CLOSE, _string(handle))

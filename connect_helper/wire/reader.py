@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Final, cast
 
 from cryptography.exceptions import InvalidTag
@@ -13,6 +15,7 @@ from connect_helper.wire.share import Share
 
 PACKET: Final = 64 * 1024  # bytes; room for a packet that is not whole yet, beside what one turn reads
 RETRY_S: Final = 0.005
+WORTH: Final = 4096  # bytes to wait for; for fewer it is not worth telling the system
 
 
 class _Opened:
@@ -49,6 +52,8 @@ class LeanReader(asyncio.BufferedProtocol):
         self._end = 0
         self._counter: Counter | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._missing = 1  # bytes, without which there is nothing to do
+        self._wakes_at = 1
         self._finish = connection._finish_recv_packet
 
     @property
@@ -110,6 +115,23 @@ class LeanReader(asyncio.BufferedProtocol):
     # Packets ---------------------------------------------------------------------------------------
 
     def _handle(self) -> None:
+        self._missing = 1
+        self._handle_all()
+        self._wake_at(self._missing if self._missing >= WORTH else 1)
+
+    def _wake_at(self, count: int) -> None:
+        """Hear of the socket again when so many bytes are there, or its end: the rest of one packet.
+
+        A slow connection brings a packet in twenty pieces, of which only the last is of use.
+        """
+        if count == self._wakes_at or self._connection._transport is None:
+            return
+        self._wakes_at = count
+        sock = self._connection._transport.get_extra_info("socket")
+        with suppress(OSError, AttributeError):  # it is gone, or no socket
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, count)
+
+    def _handle_all(self) -> None:
         connection = self._connection
         if connection._transport is None:
             return
@@ -154,6 +176,7 @@ class LeanReader(asyncio.BufferedProtocol):
                 return
             end = self._begin + 4 + length + TAG
             if end > self._end:
+                self._missing = end - self._end
                 return
             if self._counter is None or not self._counter.of(cipher):
                 self._counter = Counter(cipher)

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from connect_helper.transports.line import FLOOR, FULL_GAIN, START_GAIN, Line
+from connect_helper.transports.line import FALL, FLOOR, FULL_GAIN, START_GAIN, Line
 from connect_helper.transports.tcp_facts import TcpFacts
 
 RTT_S = 0.1
@@ -22,12 +22,12 @@ class Wire:
         self.moved = 0
         self.line = Line(RTT_S)
 
-    def step(self, rate: float, queued_s: float = 0.0, disturbed: int = 0) -> None:
+    def step(self, rate: float, queued_s: float = 0.0, disturbed: int = 0, used: float = math.inf) -> None:
         self.now += STEP_S
         self.moved += int(min(rate, self.rate) * STEP_S)
         self.line.answered(RTT_S + queued_s, self.now)
         facts = [TcpFacts(RTT_S + queued_s, RTT_S, disturbed)]
-        self.line.look(self.moved, facts, self.now)
+        self.line.look(self.moved, facts, self.now, used=used)
 
 
 def test_at_first_there_is_a_floor() -> None:
@@ -42,7 +42,7 @@ def test_a_line_that_gets_quicker_is_never_held_back() -> None:
     for _ in range(10):
         wire.step(rate)
         wire.step(rate)
-        assert wire.line.limit >= min(START_GAIN, 2) * rate / 2 * RTT_S
+        assert wire.line.limit >= START_GAIN * rate / 2 * RTT_S
         rate *= 2
 
 
@@ -50,7 +50,7 @@ def test_a_line_that_queues_gets_little_more_than_it_holds() -> None:
     wire = Wire(25e6)
     for _ in range(20):
         wire.step(25e6)
-        wire.line._starting = True
+        wire.line.is_starting = True
     wire.step(25e6, queued_s=0.04)
     assert wire.line.is_full
     assert wire.line.limit == pytest.approx(FULL_GAIN * 25e6 * RTT_S, rel=0.05)
@@ -68,6 +68,49 @@ def test_once_nothing_queues_any_more_it_gets_a_little_more_each_time() -> None:
     assert wire.line.limit == pytest.approx(limit, rel=0.05)
 
 
+def test_a_limit_that_held_nothing_back_stays() -> None:
+    wire = Wire(25e6)
+    for _ in range(20):
+        wire.step(25e6, queued_s=0.04)
+    limit = wire.line.limit
+    wire.step(25e6, used=limit / 2)
+    assert wire.line.limit == limit
+
+
+def test_a_little_queue_counts_when_it_is_there_twice() -> None:
+    wire = Wire(25e6)
+    wire.step(25e6, queued_s=0.02)
+    assert not wire.line.is_full
+    wire.step(25e6, queued_s=0.02)
+    assert wire.line.is_full
+    assert wire.line.full_at == wire.now
+
+
+def test_the_next_transfer_knows_what_the_line_holds() -> None:
+    wire = Wire(25e6)
+    for _ in range(20):
+        wire.step(25e6, queued_s=0.04)
+    limit = wire.line.limit
+    wire.line.begin_again()
+    wire.moved = 0
+    assert not wire.line.is_starting
+    wire.step(0, used=0)
+    assert wire.line.limit == limit
+    wire.step(1e6, queued_s=0.04)  # the beginning of a transfer says little of the line
+    assert wire.line.limit == pytest.approx(FALL * limit)
+
+
+def test_the_next_transfer_begins_anew_where_nothing_ever_queued() -> None:
+    wire = Wire(5e6)
+    for _ in range(30):
+        wire.step(5e6)
+    wire.line.begin_again()
+    wire.moved = 0
+    assert wire.line.is_starting
+    wire.step(0)
+    assert wire.line.limit == FLOOR
+
+
 def test_where_nothing_ever_queues_nothing_is_held_back() -> None:
     wire = Wire(5e6)  # a server that is slow itself
     for _ in range(30):
@@ -78,7 +121,7 @@ def test_where_nothing_ever_queues_nothing_is_held_back() -> None:
 
 def test_a_queue_where_there_is_almost_no_round_trip_is_no_news() -> None:
     line = Line(0.02)
-    line.look(0, [TcpFacts(0.028, 0.02, 0)], 0.1)
+    line.look(0, [TcpFacts(0.028, 0.02, 0)], 0.1, used=0)
     assert not line.is_full
 
 
@@ -92,5 +135,5 @@ def test_losses_count_where_no_queue_was_seen(fills_first: bool) -> None:
 
 def test_the_quickest_round_trip_counts() -> None:
     line = Line(0.3)  # the first packet was late
-    line.look(0, [TcpFacts(0.11, 0.1, 0), TcpFacts(0.2, 0.15, 0)], 0.1)
+    line.look(0, [TcpFacts(0.11, 0.1, 0), TcpFacts(0.2, 0.15, 0)], 0.1, used=0)
     assert line.round_trip_s == 0.1
