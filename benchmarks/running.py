@@ -1,7 +1,7 @@
 """A helper that runs all the time, as on a user's machine: the worker is warm, and was at that server before.
 
-See `running_mover` for the process. Before each measured transfer another one, of 16 MiB, goes to the same
-server, so that what is measured finds the connections that one left.
+See `running_mover` for the process. Right before each measured transfer another one, of 16 MiB, goes the same
+way, so that what is measured is the second of two in a row: it finds the connections the first one left.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class RunningHelper:
         folder.mkdir()
         source, target = folder / "source", job.scratch / "arrived"
         source.write_bytes(os.urandom(WARM_SIZE))
-        before = replace(job, direction="up", source=source, target=target, many=False, scratch=folder)
+        before = replace(job, source=source, target=target, many=False, scratch=folder)
         self._ask(plan_of(before), limit_s)
 
     def _ask(self, plan: Path, limit_s: float) -> dict[str, Any]:

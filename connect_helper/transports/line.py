@@ -15,9 +15,11 @@ from typing import Final
 
 from connect_helper.transports.tcp_facts import TcpFacts
 
-FLOOR: Final = 2 * 1024 * 1024  # bytes that may be on their way before anything is known
-START_GAIN: Final = 2.0
+UNKNOWN: Final = 4 * 1024 * 1024  # bytes that may be on their way before anything is known
+FLOOR: Final = 2 * 1024 * 1024  # and as soon as so many have come
+START_GAIN: Final = 2.5
 FULL_GAIN: Final = 1.3
+STEPS: Final = 4  # looks, until a line that is known is used as it was
 PROBE: Final = 1.05  # times as much at the next look when nothing queues any more
 NEAR: Final = 0.8  # of the limit
 GROWTH: Final = 1.25  # a line that carries less than this much more is no longer starting
@@ -44,6 +46,7 @@ class Line:
         self._rates: deque[tuple[float, float]] = deque()
         self._answers: deque[tuple[float, float]] = deque()
         self._queued = False  # at the last look
+        self._known = 0.0  # the limit of the transfer before
         self._best = 0.0  # the highest rate at the last growth
         self._still = 0
         self._judged_at = 0.0
@@ -57,6 +60,9 @@ class Line:
         self.rate = self._best = 0.0
         self.is_starting = not self._was_full
         self._still = 0
+        if not self.is_starting:  # TCP would send at once what it sent last, and the queue overflow
+            self._known = self.limit
+            self.limit /= STEPS
 
     @property
     def _was_full(self) -> bool:
@@ -113,18 +119,20 @@ class Line:
     def _limit(self, queued_s: float, used: float, *, known: bool) -> float:
         best = self._rates[0][1]
         if self.is_starting:
-            return max(FLOOR, START_GAIN * best * self.round_trip_s)
+            floor = UNKNOWN if self._points[-1][1] < FLOOR else FLOOR
+            return max(floor, START_GAIN * best * self.round_trip_s)
         if not self._was_full:
             return math.inf
         # What the server itself takes for an answer is no queue of the line.
         answer_s = max(self.round_trip_s, (self._answers[0][1] if self._answers else 0.0) - queued_s)
         holds = max(FLOOR / 2, FULL_GAIN * best * answer_s)
-        if not known:
+        if not known or self.limit == math.inf:
             return holds
         if self.is_full:
             return max(holds, self.limit * FALL)
-        # A limit that held nothing back says nothing.
-        return max(holds, self.limit * (PROBE if used > NEAR * self.limit else 1.0))
+        if used < NEAR * self.limit:  # a limit that held nothing back says nothing
+            return max(holds, self.limit)
+        return max(holds, self.limit * PROBE, min(self.limit + self._known / STEPS, self._known))
 
 
 def _keep_most(kept: deque[tuple[float, float]], value: float, now: float) -> None:

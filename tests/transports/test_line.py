@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from connect_helper.transports.line import FALL, FLOOR, FULL_GAIN, START_GAIN, Line
+from connect_helper.transports.line import FALL, FULL_GAIN, START_GAIN, STEPS, UNKNOWN, Line
 from connect_helper.transports.tcp_facts import TcpFacts
 
 RTT_S = 0.1
@@ -33,7 +33,7 @@ class Wire:
 def test_at_first_there_is_a_floor() -> None:
     wire = Wire(1e9)
     wire.step(0)
-    assert wire.line.limit == FLOOR
+    assert wire.line.limit == UNKNOWN
 
 
 def test_a_line_that_gets_quicker_is_never_held_back() -> None:
@@ -90,11 +90,14 @@ def test_the_next_transfer_knows_what_the_line_holds() -> None:
     wire = Wire(25e6)
     for _ in range(20):
         wire.step(25e6, queued_s=0.04)
-    limit = wire.line.limit
+    limit = wire.line.limit = 12e6
     wire.line.begin_again()
     wire.moved = 0
     assert not wire.line.is_starting
     wire.step(0, used=0)
+    assert wire.line.limit == limit / STEPS  # TCP sends in one burst what it is given
+    for _ in range(STEPS - 1):
+        wire.step(0)
     assert wire.line.limit == limit
     wire.step(1e6, queued_s=0.04)  # the beginning of a transfer says little of the line
     assert wire.line.limit == pytest.approx(FALL * limit)
@@ -108,7 +111,7 @@ def test_the_next_transfer_begins_anew_where_nothing_ever_queued() -> None:
     wire.moved = 0
     assert wire.line.is_starting
     wire.step(0)
-    assert wire.line.limit == FLOOR
+    assert wire.line.limit == UNKNOWN
 
 
 def test_where_nothing_ever_queues_nothing_is_held_back() -> None:
