@@ -7,7 +7,8 @@ from typing import Any, Final
 from asyncssh.encryption import GCMEncryption
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-CHANNEL_DATA: Final = 94  # RFC 4254 section 9
+WINDOW_ADJUST: Final = 93  # RFC 4254 section 9
+CHANNEL_DATA: Final = 94
 HEADER: Final = 10  # bytes of padding length, type, channel and data length before the data of a packet
 TAG: Final = 16  # bytes of an AES-GCM tag
 

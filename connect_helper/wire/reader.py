@@ -10,11 +10,12 @@ from typing import Any, Final, cast
 
 from cryptography.exceptions import InvalidTag
 
-from connect_helper.wire.cipher import CHANNEL_DATA, HEADER, TAG, Counter, gcm_of
+from connect_helper.wire.cipher import CHANNEL_DATA, HEADER, TAG, WINDOW_ADJUST, Counter, gcm_of
 from connect_helper.wire.share import Share
 
 PACKET: Final = 64 * 1024  # bytes; room for a packet that is not whole yet, beside what one turn reads
 RETRY_S: Final = 0.005
+ALIVE_S: Final = 1.0  # between two notes that the other end is there
 WORTH: Final = 4096  # bytes to wait for; for fewer it is not worth telling the system
 
 
@@ -34,8 +35,8 @@ class _Opened:
 class LeanReader(asyncio.BufferedProtocol):
     """Reads the socket into one buffer and opens the packets in it.
 
-    Data of an open channel goes to its session; any other packet, and one that cannot be opened, goes to
-    the library, which knows what to do with it.
+    Data of an open channel goes to its session, and its window is widened; any other packet, and one that
+    cannot be opened, goes to the library, which knows what to do with it.
     """
 
     def __init__(
@@ -52,6 +53,8 @@ class LeanReader(asyncio.BufferedProtocol):
         self._end = 0
         self._counter: Counter | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._wider: list[Any] = []  # channels that may send more
+        self._alive_at = 0.0
         self._missing = 1  # bytes, without which there is nothing to do
         self._wakes_at = 1
         self._finish = connection._finish_recv_packet
@@ -95,7 +98,10 @@ class LeanReader(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         self._end += nbytes
-        self._connection._reset_keepalive_timer()
+        now = asyncio.get_running_loop().time()
+        if now - self._alive_at >= ALIVE_S:
+            self._alive_at = now
+            self._connection._reset_keepalive_timer()
         self._handle()
 
     def eof_received(self) -> bool | None:
@@ -140,6 +146,7 @@ class LeanReader(asyncio.BufferedProtocol):
             self._give(min(self._end, self._begin + whole - len(connection._inpbuf)))
         self._take_back()
         self._handle_packets()
+        self._send_on()
         if connection._transport is None or connection._recv_handler == connection._recv_packet:
             return
         if (not self._idle() or connection._inpbuf) and self._timer is None:
@@ -192,7 +199,10 @@ class LeanReader(asyncio.BufferedProtocol):
             self._give(end)
             return
         counter.store()
-        if packet[1] == CHANNEL_DATA and self._delivered(packet):
+        kind = packet[1]
+        if (kind == CHANNEL_DATA and self._delivered(packet)) or (
+            kind == WINDOW_ADJUST and self._widened(packet)
+        ):
             connection._recv_seq = (connection._recv_seq + 1) & 0xFFFFFFFF
             self._begin = end
             return
@@ -216,6 +226,25 @@ class LeanReader(asyncio.BufferedProtocol):
             return False
         channel._accept_data(memoryview(packet)[HEADER : HEADER + length])
         return True
+
+    def _widened(self, packet: bytes) -> bool:
+        """Note that the other end takes more data of a channel. False when the library is to judge it."""
+        channel = self._connection._channels.get(int.from_bytes(packet[2:6], "big"))
+        if channel is None or not self._takes(channel._session):
+            return False
+        if len(packet) != HEADER + packet[0] or channel._recv_state != "open":
+            return False
+        channel._send_window += int.from_bytes(packet[6:HEADER], "big")
+        if channel not in self._wider:
+            self._wider.append(channel)
+        return True
+
+    def _send_on(self) -> None:
+        """Channels that may send more do so, once for all packets of one turn."""
+        channels, self._wider = self._wider, []
+        for channel in channels:
+            if channel._recv_state == "open":
+                channel._flush_send_buf()
 
     def _give(self, end: int) -> None:
         """Let the library handle what is read up to `end`."""

@@ -105,6 +105,7 @@ class LeanWriter:
         count = -(-room // size)
         out = bytearray(room + count * (4 + HEADER + block + 4 + TAG))
         view, plain = memoryview(out), memoryview(self._plain)
+        chance = memoryview(os.urandom(count * (block + 4)))  # for the padding of all packets
         start = bytes((CHANNEL_DATA,)) + channel._send_chan.to_bytes(4, "big")
         position = sent = 0
         counter.load()
@@ -115,7 +116,7 @@ class LeanWriter:
             packet = HEADER + length + padding
             plain[:HEADER] = bytes((padding,)) + start + length.to_bytes(4, "big")
             self._fill(plain[HEADER : HEADER + length])
-            plain[HEADER + length : packet] = os.urandom(padding)
+            plain[HEADER + length : packet], chance = chance[:padding], chance[padding:]
             header = packet.to_bytes(4, "big")
             end = position + 4 + packet + TAG
             view[position : position + 4] = header
