@@ -33,6 +33,7 @@ FILES_PER_LANE: Final = 500  # files to move that are worth a connection
 SLOW: Final = 3_000_000  # bytes/s of one connection; below, more of them may help
 GAIN: Final = 1.1  # times the sum has to grow for the next step
 STEP_S: Final = 0.6
+FILLED_S: Final = 5.0  # so long after the line was full, the connections there are will do
 LOOK_S: Final = 0.05
 
 SHARED_FROM: Final = 4 * 1024 * 1024  # bytes; a smaller file stays on one connection
@@ -237,7 +238,7 @@ class Lanes:
             return
         limit = self._limit()
         slow = rate / len(self.all) < SLOW and (limit is None or rate < 0.9 * limit)
-        has_room = not self.line.is_starting and now - self.line.full_at > STEP_S
+        has_room = not self.line.is_starting and now - self.line.full_at > FILLED_S
         if slow and has_room and rate > GAIN * self._best and useful > self._target:
             self._best = rate
             self._target = min(2 * self._target, useful, self._most)

@@ -47,6 +47,7 @@ class Line:
         self._answers: deque[tuple[float, float]] = deque()
         self._queued = False  # at the last look
         self._known = 0.0  # the limit of the transfer before
+        self._anew = False
         self._best = 0.0  # the highest rate at the last growth
         self._still = 0
         self._judged_at = 0.0
@@ -60,6 +61,7 @@ class Line:
         self.rate = self._best = 0.0
         self.is_starting = not self._was_full
         self._still = 0
+        self._anew = True
         if not self.is_starting:  # TCP would send at once what it sent last, and the queue overflow
             self._known = self.limit
             self.limit /= STEPS
@@ -83,11 +85,12 @@ class Line:
         self.is_full = queued_s > (queue_s if self._queued else LOUD * queue_s)
         self._queued = queued_s > queue_s
         was_starting = self.is_starting
-        if self.is_full:
+        if self.is_full or (self._anew and self._was_full):
             self.is_starting, self.full_at = False, now
         elif self.is_starting and now - self._judged_at >= self.round_trip_s:
             self._judged_at = now
             self._judge()
+        self._anew = False
         self.is_lossy = not self._was_full and any(one.disturbed for one in facts)
         self.limit = self._limit(queued_s, used, known=not was_starting)
 

@@ -220,12 +220,12 @@ class SftpTransport:
             return
         flags = _FRESH if item.exclusive else _WRITE
         item.done = item.hashes.mark()
-        async with self._open(self._lane_for(item.source.size), item.partial, flags, "target") as file:
+        moving, lane = Sending(self._all, self._limiter, item), self._lane_for(item.source.size)
+        async with moving.opening(lane), self._open(lane, item.partial, flags, "target") as file:
             if not item.exclusive:
                 await file.call(file.wire.resize(file.handle, item.offset))
-            moving = Sending(self._all, self._limiter, item)
             try:
-                await moving.run(file.lane, file.handle)
+                await moving.run(file.handle)
                 await _settle(file, item)
             except TargetError as error:
                 raise await self._full_or(error, item) from error
@@ -284,11 +284,11 @@ class SftpTransport:
             if await self._receive_at_once(lane, item):
                 return
             item.done = item.hashes.mark()
-        async with self._open(self._lane_for(item.size), item.path, asyncssh.FXF_READ, "source") as file:
-            moving = Receiving(self._all, self._limiter, item)
+        moving, lane = Receiving(self._all, self._limiter, item), self._lane_for(item.size)
+        async with moving.opening(lane), self._open(lane, item.path, asyncssh.FXF_READ, "source") as file:
             proof = asyncio.create_task(unchanged(file.lane, file.handle, item), name="same file")
             try:
-                await moving.run(file.lane, file.handle, proof)
+                await moving.run(file.handle, proof)
                 await proof
             except BaseException:
                 proof.cancel()

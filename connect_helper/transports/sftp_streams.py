@@ -13,6 +13,8 @@ import logging
 import time
 from abc import ABC, abstractmethod
 from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Final
@@ -43,6 +45,7 @@ LATE_S: Final = 0.6  # a block everything waits for is moved once more after thi
 LATE_ROUND_TRIPS: Final = 4
 LATE_LOOK: Final = 64  # blocks looked at
 SAME_FILE_S: Final = 5  # between the times two connections tell of a file that is being written
+BEHIND_S: Final = 0.01  # after which a file that is being made is there for other connections, most often
 COPIES: Final = 4  # of one block, at most
 COPY_S: Final = 0.1  # how long copies nobody needs any more may take, or
 COPY_ROUND_TRIPS: Final = 1.5
@@ -66,6 +69,7 @@ class _Move(ABC):
     """One file on its way over the connections: what sending and receiving have in common."""
 
     side: Side = "source"
+    behind_s = 0.0  # how long after the first connection another one can find the file
 
     def __init__(self, lanes: Lanes, limiter: RateLimiter, path: bytes, begin: int, end: int) -> None:
         self.lanes = lanes
@@ -77,14 +81,54 @@ class _Move(ABC):
         self.again: deque[_Block] = deque()  # of connections that broke
         self.pending: dict[int, _Block] = {}  # by offset: handed out and not finished
         self._ways: dict[Lane, asyncio.Task[bool] | asyncio.Task[None]] = {}
-        self.first: tuple[Lane, bytes]  # connection and handle
+        self._early: dict[Lane, asyncio.Task[bytes]] = {}  # openings that were not waited for
+        self.first: Lane
         self._under_way: list[UnderWay] = []  # of each way
         self._turn = asyncio.Lock()  # blocks are handed out one after the other
         self.news = asyncio.Event()
 
-    async def run(self, first: Lane, handle: bytes, proof: asyncio.Task[None] | None = None) -> None:
-        """Move everything; `handle` is the open file on `first`, `proof` raises if it is a wrong one."""
-        self.first = first, handle
+    @asynccontextmanager
+    async def opening(self, first: Lane) -> AsyncIterator[None]:
+        """While the file is opened on `first`, open it on the others too: each round trip counts."""
+        self.first = first
+        if self.lanes.divides(self.end - self.next) and first.wire.keeps_order:
+            for lane in self.lanes.all:
+                if lane is not first:
+                    self._early[lane] = asyncio.create_task(self._open_early(lane), name="early opening")
+        try:
+            yield
+        except asyncio.CancelledError:
+            for task in self._early.values():
+                task.cancel()
+            raise
+        finally:
+            left, self._early = self._early, {}
+            await asyncio.gather(*left.values(), return_exceptions=True)
+            for lane, task in left.items():
+                if not task.cancelled() and task.exception() is None:
+                    lane.wire.close_soon(task.result())
+
+    async def _open_early(self, lane: Lane) -> bytes:
+        await asyncio.sleep(self.behind_s)
+        return await self.open(lane)
+
+    async def _opened(self, lane: Lane) -> bytes:
+        early = self._early.pop(lane, None)
+        if early is not None:
+            try:
+                return await early
+            except ConnectionLost:
+                raise
+            except TransferError as error:
+                _log.info("opened too early: %s", error.internal_message)
+        return await self.open(lane)
+
+    async def run(self, handle: bytes, proof: asyncio.Task[None] | None = None) -> None:
+        """Move everything; `handle` is the open file on the first connection.
+
+        `proof` raises if it is not the file it should be.
+        """
+        first = self.first
         if not self.lanes.divides(self.end - self.next):
             await self._way(first, handle, proof)
             return
@@ -159,7 +203,7 @@ class _Move(ABC):
 
     async def _further(self, lane: Lane) -> None:
         try:
-            handle = await self.open(lane)
+            handle = await self._opened(lane)
         except ConnectionLost:
             self.lanes.lost(lane)
             return
@@ -205,7 +249,7 @@ class _Move(ABC):
                     await self._any_news()
         except TransferError as error:
             self.again.extend(block for block, _ in under_way)
-            further = lane is not self.first[0]
+            further = lane is not self.first
             if further and proof is not None and not isinstance(error, ConnectionLost):
                 _useless(error)
             else:
@@ -372,6 +416,7 @@ class Sending(_Move):
     """`item.source` from `item.offset` to its end, into the partial file."""
 
     side = "target"
+    behind_s = BEHIND_S
 
     def __init__(self, lanes: Lanes, limiter: RateLimiter, item: SendItem) -> None:
         super().__init__(lanes, limiter, item.partial, item.offset, item.source.size)
@@ -403,15 +448,16 @@ class Sending(_Move):
 
     async def _open_and_look(self, lane: Lane) -> tuple[bytes, _Looks]:
         """Look at the file right behind its opening: to wait for the handle would cost a round trip."""
-        first, first_handle = self.first
         opening = lane.wire.start_open(self.path, asyncssh.FXF_WRITE)
-        looks = _Looks(self.certain, lane.wire.start_look_at(self.path), first.wire.start_look(first_handle))
+        looks = _Looks(
+            self.certain, lane.wire.start_look_at(self.path), self.first.wire.start_look_at(self.path)
+        )
         return handle_of(await opening), looks
 
     async def check(self, lane: Lane, handle: bytes) -> None:
-        looks, first = self._looks.pop(lane), self.first[0]
+        looks = self._looks.pop(lane)
         facts = await lane.answer(looks.here, looked, "target", self.path)
-        first_facts = await first.answer(looks.at_first, looked, "target", self.path)
+        first_facts = await self.first.answer(looks.at_first, looked, "target", self.path)
         # A file of the same name on another machine was left there by an earlier run, and is older.
         apart_s = abs((first_facts.mtime or 0) - (facts.mtime or 0))
         if (facts.size or 0) < looks.certain or apart_s > SAME_FILE_S:
@@ -488,7 +534,7 @@ class Receiving(_Move):
         super().__init__(lanes, limiter, item.path, item.offset, item.size)
         self._item = item
         self._disk = _DiskWriter(item)
-        self._early: dict[int, Data] = {}  # came before what lies before them
+        self._beyond: dict[int, Data] = {}  # came before what lies before them
 
     async def take(self, length: int) -> _Block:
         return _Block(self.next, length, b"")
@@ -508,8 +554,8 @@ class Receiving(_Move):
             raise ContentError(f"The server sent more of {display(self.path)} than it was asked for.")
         if self.pending.pop(block.offset, None) is None:
             return  # another copy came while the rest of this one was asked for
-        self._early[block.offset] = data
-        while data := self._early.pop(self.certain, b""):
+        self._beyond[block.offset] = data
+        while data := self._beyond.pop(self.certain, b""):
             self.certain += len(data)
             await self._disk.add(data)
 
@@ -524,7 +570,7 @@ class Receiving(_Move):
 
     def forget(self) -> None:
         super().forget()
-        self._early.clear()
+        self._beyond.clear()
 
     async def close(self) -> None:
         """Write what has come; also when fetching broke off."""

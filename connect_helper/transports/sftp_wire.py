@@ -172,6 +172,11 @@ class SftpWire:
         return self._lost is not None
 
     @property
+    def keeps_order(self) -> bool:
+        """Tell whether what is asked later is answered as of later."""
+        return self._in_order
+
+    @property
     def owed(self) -> int:
         """Answers the server owes."""
         return len(self._pending)
@@ -243,10 +248,6 @@ class SftpWire:
 
     async def stat(self, path: bytes, *, follow: bool) -> Attrs:
         return _attrs_of(_body(await self.ask(STAT if follow else LSTAT, _string(path)), ATTRS))
-
-    def start_look(self, handle: bytes) -> asyncio.Future[Answer]:
-        """Ask what the server says about an open file; see `looked`."""
-        return self.ask(FSTAT, _string(handle))
 
     def start_look_at(self, path: bytes) -> asyncio.Future[Answer]:
         """Ask what the server says about what is at a path; see `looked`."""
