@@ -7,9 +7,10 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
+import psutil
 import pytest
 
-from connect_helper.errors import TransferError
+from connect_helper.errors import ConnectionLost, TransferError
 from connect_helper.transports.host_keys import KnownKeys
 from connect_helper.transports.kept import KeptConnections, Owner
 from connect_helper.transports.lane import Lane
@@ -36,6 +37,11 @@ def store(kept_s: float = 30.0) -> KeptConnections:
 
 def logins(server: SshServer) -> int:
     return (server.folder / "sshd.log").read_text(errors="replace").count("Accepted publickey")
+
+
+def sessions_of(server: SshServer) -> list[psutil.Process]:
+    assert server.process is not None
+    return psutil.Process(server.process.pid).children(recursive=True)
 
 
 async def until(fact: Callable[[], bool]) -> None:
@@ -85,6 +91,36 @@ async def test_further_connections_join_those_that_are_there(server: SshServer) 
     second = await send(server, kept, "second", connections=4)
     assert second[:2] == first
     assert len(kept) == logins(server) == 4
+    await kept.close()
+
+
+async def test_a_transfer_that_wants_few_takes_few(server: SshServer) -> None:
+    kept = store()
+    first = await send(server, kept, "first", connections=3)
+    second = await send(server, kept, "second", connections=1)
+    assert second == first[:1]
+    await until(lambda: all(lane.connection.is_closed() for lane in first[1:]))
+    assert len(kept) == 1
+    await kept.close()
+
+
+async def test_connections_that_broke_unseen_end_soon(
+    server: SshServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("connect_helper.transports.connections.SILENT_S", 0.3)
+    monkeypatch.setattr("connect_helper.transports.connections.SILENT_ROUND_TRIPS", 0)
+    kept = store()
+    await send(server, kept, "first", connections=1)
+    for process in sessions_of(server):
+        process.suspend()  # as behind a router that forgot the connection: nothing comes back
+    began = time.monotonic()
+    async with open_transport(server, connections=1, kept=kept) as transport:
+        with pytest.raises(ConnectionLost):
+            await transport.facts(b"/")
+    assert time.monotonic() - began < 5
+    for process in sessions_of(server):
+        process.kill()
+    await send(server, kept, "second", connections=1)
     await kept.close()
 
 
