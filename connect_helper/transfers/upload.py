@@ -76,6 +76,13 @@ class _NameTaken(AlreadyExists):
     """Somebody made a partial file of that name after we looked: it is theirs, and we take another."""
 
 
+class _Refused(_NameTaken):
+    """An earlier session made the partial file, and the server does not let this one write to it.
+
+    So it is where a new token took the place of the one that the file was begun with.
+    """
+
+
 class Upload:
     """One file on its way to the server."""
 
@@ -380,16 +387,16 @@ class Upload:
 
     async def _send(self, source: SourceFile, *, fresh: bool, resume: bool) -> Outcome:
         self._slot = self._work.records.slot(self._work.record_key(self._job.target))
+        refused = False
         for _ in range(PARTIALS):
             try:
-                return await self._send_as(source, fresh=fresh, resume=resume)
+                begin = await (self._begin_new(taken=True) if refused else self._begin(source, resume=resume))
+                return await self._send_from(source, begin, fresh=fresh, noted=True)
+            except _Refused:
+                refused = True
             except _NameTaken:
                 continue
         raise self._too_many()
-
-    async def _send_as(self, source: SourceFile, *, fresh: bool, resume: bool) -> Outcome:
-        begin = await self._begin(source, resume=resume)
-        return await self._send_from(source, begin, fresh=fresh, noted=True)
 
     async def _send_from(self, source: SourceFile, begin: _Begin, *, fresh: bool, noted: bool) -> Outcome:
         """Send, verify and publish; `noted` tells that there may be a record of an earlier run."""
@@ -431,6 +438,10 @@ class Upload:
             await self._transport.send(item)
         except AlreadyExists as error:
             raise _NameTaken(error.user_message, internal_message=error.internal_message) from error
+        except TargetDenied as error:
+            if item.exclusive:
+                raise
+            raise _Refused(error.user_message, internal_message=error.internal_message) from error
 
     def _mark(self, source: SourceFile) -> bytes:
         identity = source.identity
