@@ -17,6 +17,7 @@ from connect_helper.server.accounts import Account
 from connect_helper.server.metrics import Metrics
 from connect_helper.server.rate import RateLimit
 from connect_helper.server.session_reports import FileReport, Protocol, SessionReport, Status, Way
+from connect_helper.server.set_rates import SetRates, transfer_of
 from connect_helper.spec.names import display
 from connect_helper.storage.docpath import DocPath
 
@@ -47,6 +48,11 @@ class House(Interface):
         """The limits that all sessions share."""
         ...
 
+    @property
+    def set_rates(self) -> SetRates:
+        """The limits that were set for single transfers."""
+        ...
+
     def log_file(self, session_id: str, report: FileReport) -> None: ...
 
 
@@ -72,6 +78,7 @@ class Session:
         self.samples: deque[tuple[float, int, int]] = deque(maxlen=_SAMPLES)  # time, bytes in, bytes out
         self.finished: deque[FileReport] = deque(maxlen=_FILES)
         self._house = house
+        self._transfer = transfer_of(access, peer, cookie)
         self._moved: dict[Way, int] = {"in": 0, "out": 0}
         self._files: dict[Way, int] = {"in": 0, "out": 0}
         self._files_failed = 0
@@ -95,21 +102,28 @@ class Session:
         return min((cap for cap in (own, token) if cap is not None), default=None)
 
     def rate(self, way: Way) -> int | None:
-        """The limit now, kbit/s."""
-        return self._own[way].kbps
+        """The limit now, kbit/s: the cap, or less where somebody set less."""
+        limit = self._house.set_rates.limit(self._transfer, way)
+        both = (self._own[way].kbps, None if limit is None else limit.kbps)
+        return min((kbps for kbps in both if kbps is not None), default=None)
 
     def set_rate(self, way: Way, kbps: int | None) -> int | None:
-        """Change the limit, never above the cap; returns what holds now."""
-        cap = self.highest_rate(way)
-        wanted = cap if kbps is None else max(kbps, 1) if cap is None else min(max(kbps, 1), cap)
-        self._own[way].change(wanted)
-        return wanted
+        """Set a limit for this and all other sessions of the transfer together; None lifts it.
+
+        Returns what holds now, which is never above the cap.
+        """
+        wanted = None if kbps is None else max(kbps, 1)
+        self._house.set_rates.change(self._transfer, self.access, way, wanted)
+        return self.rate(way)
 
     async def pace(self, amount: int, way: Way) -> None:
         """Wait until `amount` bytes may move, and count them. Raises SessionCancelled."""
         if self.cancelled:
             raise SessionCancelled
         await self._own[way].take(amount)
+        limit = self._house.set_rates.limit(self._transfer, way)
+        if limit is not None:
+            await limit.take(amount)
         await self._house.whole[way].take(amount)
         if self.cancelled:
             raise SessionCancelled
@@ -177,10 +191,9 @@ class Session:
 
     def take_account(self, account: Account) -> None:
         """Go on under an account that differs in its caps only."""
-        unchanged = {way: self.rate(way) == self.highest_rate(way) for way in self._own}
         self.account = account
-        for way, at_the_cap in unchanged.items():
-            self.set_rate(way, None if at_the_cap else self.rate(way))
+        for way, limit in self._own.items():
+            limit.change(self.highest_rate(way))
 
     def take_sample(self, now: float) -> None:
         self.samples.append((now, self.bytes_in, self.bytes_out))

@@ -23,6 +23,7 @@ from connect_helper.server.metrics import Metrics
 from connect_helper.server.rate import RateLimit
 from connect_helper.server.session import Session, SessionCancelled
 from connect_helper.server.session_reports import FileReport, Protocol, SessionReport, Way
+from connect_helper.server.set_rates import SetRates
 from connect_helper.server.token_contents import TokenClaims
 from connect_helper.server.transfer_log import TransferLog
 
@@ -92,6 +93,7 @@ class Sessions:
         self.metrics = metrics
         self._withdraw = withdraw
         self.whole: dict[Way, RateLimit] = {"in": RateLimit(), "out": RateLimit()}
+        self.set_rates = SetRates()
         self.limit = limit
         self.limit_per_account = limit_per_account
         self._log = log
