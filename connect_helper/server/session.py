@@ -8,6 +8,7 @@ import secrets
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import ClassVar, Final
 from typing import Protocol as Interface
 
@@ -35,6 +36,14 @@ class SessionCancelled(ConnectHelperError):
 
     def __init__(self) -> None:
         super().__init__("The server's operator ended this session.")
+
+
+@dataclass(slots=True)
+class _UnderWay:
+    """A file that somebody has open; over several connections, more than once."""
+
+    report: FileReport
+    times: int = 0
 
 
 class House(Interface):
@@ -78,11 +87,11 @@ class Session:
         self.samples: deque[tuple[float, int, int]] = deque(maxlen=_SAMPLES)  # time, bytes in, bytes out
         self.finished: deque[FileReport] = deque(maxlen=_FILES)
         self._house = house
-        self._transfer = transfer_of(access, peer, cookie)
+        self.transfer = transfer_of(access, peer, cookie)
         self._moved: dict[Way, int] = {"in": 0, "out": 0}
         self._files: dict[Way, int] = {"in": 0, "out": 0}
         self._files_failed = 0
-        self._under_way: dict[tuple[Way, DocPath], FileReport] = {}
+        self._under_way: dict[tuple[Way, DocPath], _UnderWay] = {}
         self._own: dict[Way, RateLimit] = {way: RateLimit(self.highest_rate(way)) for way in ("in", "out")}
         self._count = {way: house.metrics.mover(protocol, way) for way in ("in", "out")}
         self._on_cancel: list[Callable[[], None]] = []
@@ -103,7 +112,7 @@ class Session:
 
     def rate(self, way: Way) -> int | None:
         """The limit now, kbit/s: the cap, or less where somebody set less."""
-        limit = self._house.set_rates.limit(self._transfer, way)
+        limit = self._house.set_rates.limit(self.transfer, way)
         both = (self._own[way].kbps, None if limit is None else limit.kbps)
         return min((kbps for kbps in both if kbps is not None), default=None)
 
@@ -113,7 +122,7 @@ class Session:
         Returns what holds now, which is never above the cap.
         """
         wanted = None if kbps is None else max(kbps, 1)
-        self._house.set_rates.change(self._transfer, self.access, way, wanted)
+        self._house.set_rates.change(self.transfer, self.access, way, wanted)
         return self.rate(way)
 
     async def pace(self, amount: int, way: Way) -> None:
@@ -121,7 +130,7 @@ class Session:
         if self.cancelled:
             raise SessionCancelled
         await self._own[way].take(amount)
-        limit = self._house.set_rates.limit(self._transfer, way)
+        limit = self._house.set_rates.limit(self.transfer, way)
         if limit is not None:
             await limit.take(amount)
         await self._house.whole[way].take(amount)
@@ -131,15 +140,16 @@ class Session:
         self._count[way](amount)
 
     def file_started(self, path: DocPath, way: Way, size: int | None = None) -> None:
-        """Tell that a file is under way; `size` in bytes where it is known."""
-        self._under_way[way, path] = FileReport(path=path, way=way, started_at=time.time(), size=size)
+        """Tell that a file is under way, as often as it is opened; `size` in bytes where it is known."""
+        report = FileReport(path=path, way=way, started_at=time.time(), size=size)
+        self._under_way.setdefault((way, path), _UnderWay(report)).times += 1
 
     def file_finished(
         self, path: DocPath, way: Way, size: int, digest: str | None = None, error: str | None = None
     ) -> None:
         """Tell how a file ended; `error` is a sentence, None when it is whole. `size` in bytes."""
         now = time.time()
-        begun = self._under_way.pop((way, path), None)
+        begun = self._closed(path, way)
         report = FileReport(
             path=path,
             way=way,
@@ -167,7 +177,17 @@ class Session:
 
     def file_left(self, path: DocPath, way: Way) -> None:
         """Tell that a file is no longer under way, without a verdict: looked into, or left for a resume."""
-        self._under_way.pop((way, path), None)
+        self._closed(path, way)
+
+    def _closed(self, path: DocPath, way: Way) -> FileReport | None:
+        """What is known of the beginning of a file that was closed once."""
+        one = self._under_way.get((way, path))
+        if one is None:
+            return None
+        one.times -= 1
+        if not one.times:
+            del self._under_way[way, path]
+        return one.report
 
     def on_cancel(self, act: Callable[[], None]) -> None:
         """Have `act` called once when the session is cancelled: it closes the connection."""
@@ -220,7 +240,7 @@ class Session:
             files_failed=self._files_failed,
             cap_in_kbps=self.rate("in"),
             cap_out_kbps=self.rate("out"),
-            under_way=tuple(self._under_way.values()),
+            under_way=tuple(one.report for one in self._under_way.values()),
         )
 
     def _status(self, ended_at: float | None, error: str | None) -> Status:

@@ -44,6 +44,16 @@ async def test_a_session_counts_bytes_and_files_each_way() -> None:
     assert counted['connect_helper_files_total{direction="out",protocol="sftp",result="failed"}'] == 1
 
 
+async def test_a_file_that_two_have_open_is_under_way_until_both_have_left() -> None:
+    with Sessions(Metrics()).open(access(), "sftp", "a") as session:
+        session.file_started(FILE, "out", 5)
+        session.file_started(FILE, "out", 5)
+        session.file_left(FILE, "out")
+        assert len(session.report().under_way) == 1
+        session.file_finished(FILE, "out", 5)
+        assert session.report().under_way == ()
+
+
 async def test_how_a_session_ended_is_told() -> None:
     sessions = Sessions(Metrics())
     with pytest.raises(ConnectionLost), sessions.open(access(), "sftp", "a"):

@@ -112,6 +112,8 @@ async def test_a_large_file_comes_down_in_parts_side_by_side(
     assert sum(counts) == item.done.offset == SIZE
     assert item.hashes.digest() == hashlib.sha256(content).hexdigest()
     assert proxy.connections >= 4
+    listed = [file for _, files in far.sessions.with_files() for file in files]
+    assert [(file.path, file.size, file.error) for file in listed] == [((b"film",), SIZE, None)]
 
 
 async def test_a_near_server_gets_one_connection(far: FarEnd, proxy: FaultProxy, tmp_path: Path) -> None:

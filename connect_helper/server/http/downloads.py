@@ -35,6 +35,7 @@ from connect_helper.server.http.ranges import (
     requested_range,
 )
 from connect_helper.server.http.sending import Sender
+from connect_helper.server.http.sent_files import SentFiles
 from connect_helper.server.http.threads import in_thread
 from connect_helper.storage.docpath import DocPath, parse
 
@@ -67,6 +68,7 @@ class Downloads:
         self._disk = disk
         self._idle_s = idle_s
         self._digests = Digests(disk)
+        self._sent = SentFiles()
 
     def routes(self) -> list[web.RouteDef]:
         """GET and HEAD of one file."""
@@ -93,7 +95,8 @@ class Downloads:
             if request.method == hdrs.METH_HEAD:
                 await response.prepare(request)
                 return response
-            return await self._send(request, caller, file, part or ByteRange(0, file.size), response)
+            await self._send(request, caller, file, part or ByteRange(0, file.size), response)
+            return response
 
     @asynccontextmanager
     async def _opened(self, caller: Caller, path: DocPath) -> AsyncIterator[OpenFile]:
@@ -128,14 +131,21 @@ class Downloads:
         file: OpenFile,
         part: ByteRange,
         response: web.StreamResponse,
-    ) -> web.StreamResponse:
+    ) -> None:
         sender = Sender(request, response, self._disk, pace=caller.pace_out, idle_s=self._idle_s)
+        which = caller.session.transfer, file.path, etag_of(file.facts)
+        sent = self._sent.of(*which, file.size)
         with caller.file(file.path, "out", file.size) as note:
+            sent.asked(part.start)
             await response.prepare(request)
-            await sender.send(file.handle, part.start, part.length, file.unchanged)
-            if part.end == file.size:  # of a file in parts, the last one counts as the file
+            try:
+                await sender.send(file.handle, part.start, part.length, file.unchanged)
+            except BaseException:
+                sent.broke_off(part.start, part.start + sender.handed)
+                raise
+            if sent.arrived(part.start, part.end):
+                self._sent.forget(*which)
                 note.finished(file.size)
-        return response
 
 
 async def _preflight(request: web.Request) -> web.Response:

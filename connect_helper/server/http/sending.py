@@ -47,6 +47,7 @@ class Sender:
         self._disk = disk
         self._pace = pace
         self._idle_s = idle_s
+        self.handed = 0  # bytes the client may have by now, however it ends
 
     async def send(self, handle: int, start: int, length: int, unchanged: Unchanged) -> None:
         """Send `length` bytes from `start`, the last of them only if `unchanged` says so.
@@ -85,6 +86,7 @@ class Sender:
                 if start + amount == end:
                     await self._check(unchanged)
                 began = loop.time()
+                self.handed += amount
                 async with asyncio.timeout(self._idle_s):
                     sent = await loop.sendfile(transport, file, start, amount)
                 if sent != amount:
@@ -121,6 +123,7 @@ class Sender:
         for at in range(0, len(view), SLICE):
             piece = view[at : at + SLICE]
             await self._pace(len(piece))
+            self.handed += len(piece)
             async with asyncio.timeout(self._idle_s):
                 await self._response.write(piece)
 
