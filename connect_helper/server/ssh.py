@@ -28,9 +28,11 @@ from connect_helper.server.sessions import Session, Sessions
 from connect_helper.server.sftp.channel import SftpChannel
 from connect_helper.server.sftp.desk import Workers
 from connect_helper.server.sftp.files import Files
+from connect_helper.server.sftp.maker_records import MakerRecords
 from connect_helper.server.sftp.packets import BadPacket
 from connect_helper.server.sftp.room import Room
 from connect_helper.server.sftp.service import SftpService
+from connect_helper.server.sftp.unfinished import Makers
 from connect_helper.storage.docroot import Docroot
 from connect_helper.version import __version__
 from connect_helper.wire.connection import LeanConnection, fits
@@ -81,6 +83,7 @@ class SshSettings:
     logins_under_way: int = 200
     logins_under_way_per_address: int = 40
     keep_free: float = 0.01  # of the disk
+    makers: Path | None = None  # where it is kept who began unfinished files; None: in memory
 
 
 @dataclass(slots=True)
@@ -93,6 +96,7 @@ class _House:
     workers: Workers
     tasks: asyncio.TaskGroup
     logins: LoginQueue
+    makers: Makers
     open: set[SshConnection] = field(default_factory=set)
     stopping: bool = False
 
@@ -127,15 +131,18 @@ class SshServer:
 async def ssh_server(
     settings: SshSettings, admission: Admission, sessions: Sessions
 ) -> AsyncIterator[SshServer]:
-    """Listen as long as the context lasts. Raises OSError, asyncssh.KeyImportError."""
+    """Listen as long as the context lasts. Raises OSError, asyncssh.KeyImportError, Unavailable."""
     _allow_many_files()
     with (
+        contextlib.closing(await asyncio.to_thread(MakerRecords, settings.makers)) as records,
         ThreadPoolExecutor(THREADS, "sftp") as quick,
         ThreadPoolExecutor(SLOW_THREADS, "sftp-slow") as slow,
     ):
         async with asyncio.TaskGroup() as tasks:
             logins = LoginQueue(settings.logins_under_way, settings.logins_under_way_per_address)
-            house = _House(settings, admission, sessions, Workers(quick, slow, Room()), tasks, logins)
+            house = _House(
+                settings, admission, sessions, Workers(quick, slow, Room()), tasks, logins, Makers(records)
+            )
             acceptor = await _listen(house)
             watch = tasks.create_task(_watch(house), name="ssh idle watch")
             server = SshServer(house, acceptor)
@@ -304,7 +311,7 @@ class SshConnection(asyncssh.SSHServer):
                     Docroot.open, access.account.docroot, follow_links=access.follow_links
                 )
                 with docroot:
-                    await self._serve_channels(session, Files(docroot, access))
+                    await self._serve_channels(session, Files(docroot, access, self._house.makers))
         except ConnectHelperError as error:
             self._connection.disconnect(asyncssh.DISC_TOO_MANY_CONNECTIONS, error.user_message)
         except OSError as error:

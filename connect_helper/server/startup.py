@@ -53,6 +53,7 @@ def ssh_settings(config: ServerConfig) -> SshSettings:
         logins_under_way=config.limits.logins_under_way,
         logins_under_way_per_address=config.limits.logins_under_way_per_address,
         keep_free=config.limits.keep_free_percent / 100,
+        makers=config.server.state / "unfinished.sqlite",
     )
 
 

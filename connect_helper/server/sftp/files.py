@@ -14,14 +14,15 @@ import os
 import stat
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final, NoReturn
 
 from connect_helper.server.access import Access, Operation
 from connect_helper.server.sftp import packets
 from connect_helper.server.sftp.packets import Attrs
-from connect_helper.server.sftp.unfinished import has_unfinished_name, may_go_on, note_maker
+from connect_helper.server.sftp.unfinished import Makers, has_unfinished_name
 from connect_helper.storage.docpath import DocPath
 from connect_helper.storage.docroot import Docroot, Entry
 
@@ -46,6 +47,7 @@ class OpenFile:
     bytes_written: int = 0
     unchecked: int = 0  # bytes written since the free space was looked at
     error: str = ""
+    close_handle: Callable[[int], None] = os.close
     lock: threading.RLock = field(default_factory=threading.RLock)  # held while a thread uses the handle
 
     def close(self) -> None:
@@ -53,15 +55,16 @@ class OpenFile:
         with self.lock:
             handle, self.handle = self.handle, -1
         if handle >= 0:
-            os.close(handle)
+            self.close_handle(handle)
 
 
 class Files:
     """The docroot as one session sees it."""
 
-    def __init__(self, docroot: Docroot, access: Access) -> None:
+    def __init__(self, docroot: Docroot, access: Access, makers: Makers) -> None:
         self._docroot = docroot
         self._access = access
+        self._makers = makers
         self._own: OrderedDict[DocPath, tuple[int, int]] = OrderedDict()
         self._own_lock = threading.Lock()
 
@@ -114,7 +117,8 @@ class Files:
         if not writing:
             return OpenFile(path, self._docroot.open_read(path), True, False, False)
         handle = self._open_for_writing(path, flags, 0o666 if mode is None else mode)
-        return OpenFile(path, handle, reading, True, bool(flags & packets.FLAG_APPEND))
+        appending = bool(flags & packets.FLAG_APPEND)
+        return OpenFile(path, handle, reading, True, appending, close_handle=self._makers.close)
 
     def _open_for_writing(self, path: DocPath, flags: int, mode: int) -> int:
         creating = bool(flags & packets.FLAG_CREAT)
@@ -130,16 +134,18 @@ class Files:
             else:
                 self._made(path, os.fstat(handle))
                 if has_unfinished_name(path):
-                    note_maker(handle, self._access)
+                    self._makers.made(handle, self._access)
                 return handle
         # Opened first, judged as it is open, and cut then: what may not be written to must not be emptied.
         handle = self._docroot.open_write(path, how)
         try:
             self._need_writable(handle, path)
+            if has_unfinished_name(path):
+                self._makers.reopened(handle)
             if flags & packets.FLAG_TRUNC:
                 os.ftruncate(handle, 0)
         except OSError:
-            os.close(handle)
+            self._makers.close(handle)
             raise
         return handle
 
@@ -161,12 +167,13 @@ class Files:
         if attrs.owner is not None:
             facts = self._docroot.stat(path)
             _same_owner(facts, attrs.owner)
-        if attrs.size is not None:
-            self._docroot.truncate(path, _signed(attrs.size))
-        if attrs.mode is not None:
-            self._docroot.chmod(path, attrs.mode)
-        if attrs.times is not None:
-            self._docroot.utime(path, attrs.times[0] * _NS, attrs.times[1] * _NS)
+        with self._keeping_maker(path):
+            if attrs.size is not None:
+                self._docroot.truncate(path, _signed(attrs.size))
+            if attrs.mode is not None:
+                self._docroot.chmod(path, attrs.mode)
+            if attrs.times is not None:
+                self._docroot.utime(path, attrs.times[0] * _NS, attrs.times[1] * _NS)
 
     # Names -----------------------------------------------------------------------------------------
 
@@ -189,7 +196,8 @@ class Files:
         self._need(Operation.RENAME_TO, target)
         replace = replace and self._may_replace(target)
         before = self._docroot.lstat(source)
-        self._docroot.rename(source, target, replace=replace)
+        with self._keeping_maker(source, whole=not has_unfinished_name(target)):
+            self._docroot.rename(source, target, replace=replace)
         after = self._docroot.lstat(target)
         if (before.st_dev, before.st_ino) == (after.st_dev, after.st_ino):
             self._made(target, after)
@@ -247,19 +255,37 @@ class Files:
         return self._access.token is not None and has_unfinished_name(path)
 
     def _brings(self, handle: int, path: DocPath) -> bool:
-        return self._own_facts(path, os.fstat(handle)) or may_go_on(handle, path, self._access)
+        return self._own_facts(path, os.fstat(handle)) or self._makers.may_go_on(handle, path, self._access)
 
     def _brings_at(self, path: DocPath) -> bool:
-        if not has_unfinished_name(path):
+        handle = self._opened_unfinished(path)
+        if handle is None:
             return False
         try:
-            handle = self._docroot.open_read(path)
-        except OSError:  # a folder, a link, nothing
-            return False
-        try:
-            return may_go_on(handle, path, self._access)
+            return self._makers.may_go_on(handle, path, self._access)
         finally:
             os.close(handle)
+
+    @contextmanager
+    def _keeping_maker(self, path: DocPath, *, whole: bool = False) -> Iterator[None]:
+        """Keep in mind who makes an unfinished file while its change time changes; `whole`: up to then."""
+        handle = self._opened_unfinished(path) if self._makers.known else None
+        if handle is None:
+            yield
+            return
+        self._makers.reopened(handle)
+        try:
+            yield
+        finally:
+            self._makers.close(handle, whole=whole)
+
+    def _opened_unfinished(self, path: DocPath) -> int | None:
+        if not has_unfinished_name(path):
+            return None
+        try:
+            return self._docroot.open_read(path)
+        except OSError:  # a folder, a link, nothing
+            return None
 
     def _refuse(self, path: DocPath) -> NoReturn:
         raise errno_error(errno.EACCES if self._access.visible(path) else errno.ENOENT)
