@@ -19,6 +19,7 @@ from connect_helper.server.http.upload_records import UploadRecord
 from connect_helper.server.http.uploads import Creation, Uploads
 from connect_helper.storage.docpath import DocPath
 from connect_helper.storage.docroot import Docroot
+from connect_helper.storage.file_data import copy_range
 
 STEP: Final = 32 * 1024 * 1024  # bytes between two looks at whether the request is still wanted
 
@@ -144,7 +145,7 @@ def _append(docroot: Docroot, target: DocPath, at: int, source: DocPath, start: 
         writing = docroot.open_write(target, os.O_WRONLY, 0o666)
         try:
             while length:
-                copied = os.copy_file_range(reading, writing, length, start, at)
+                copied = copy_range(reading, start, length, writing, at)
                 if not copied:
                     raise Problem(
                         460, "part_changed", "A part of the file is shorter than it was; send it again."

@@ -19,6 +19,7 @@ from aiohttp import ClientError
 
 from connect_helper.server.http.digests import Hash
 from connect_helper.server.http.threads import until_done
+from connect_helper.storage.file_data import sync_data
 
 BATCH: Final = 512 * 1024  # bytes gathered for one write
 LARGEST_BATCH: Final = 4 * 1024 * 1024  # of a fast sender: a thread's turn is not free
@@ -94,7 +95,7 @@ class Destination:
     def sync(self) -> None:
         """Have the disk confirm what was written; blocking. A failure is data loss and is raised."""
         if self.synced != self.offset:
-            os.fdatasync(self.handle)
+            sync_data(self.handle)
             self.synced = self.offset
 
 

@@ -13,6 +13,7 @@ import threading
 from typing import Final
 
 from connect_helper.server.sftp.files import errno_error
+from connect_helper.storage.file_data import copy_range
 
 ALGORITHMS: Final = ("sha256", "sha512", "sha384", "sha224", "sha1", "md5")  # best first
 SMALLEST_BLOCK: Final = 256  # bytes (section 3)
@@ -68,23 +69,10 @@ def copy_data(source: int, start: int, length: int, target: int, at: int, stop: 
         if stop.is_set():
             raise errno_error(errno.ECANCELED)
         wanted = min(16 * _CHUNK, length - copied) if length else 16 * _CHUNK
-        count = _copy(source, start + copied, wanted, target, at + copied)
+        count = copy_range(source, start + copied, wanted, target, at + copied)
         if not count:
             if length:
                 raise errno_error(errno.EINVAL)  # the file ends before
             break
         copied += count
     return copied
-
-
-def _copy(source: int, start: int, wanted: int, target: int, at: int) -> int:
-    try:
-        return os.copy_file_range(source, target, wanted, start, at)
-    except OSError as error:
-        if error.errno not in (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
-            raise
-    data = os.pread(source, min(wanted, _CHUNK), start)
-    done = 0
-    while done < len(data):
-        done += os.pwrite(target, data[done:], at + done)
-    return done

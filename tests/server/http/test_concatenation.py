@@ -53,6 +53,21 @@ async def test_parts_become_one_file(server: FarEnd, sender: aiohttp.ClientSessi
     assert (await send(sender, final, len(content), b"")).status == 403
 
 
+async def test_parts_are_joined_where_the_system_copies_and_syncs_no_parts_of_files(
+    server: FarEnd, sender: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """macOS has neither call."""
+    monkeypatch.delattr(os, "copy_file_range")
+    monkeypatch.delattr(os, "fdatasync")
+    content = os.urandom(5_000_001)
+    cuts = [content[:1_000_000], content[1_000_000:]]
+    parts = [await begin(sender, "film", len(cut), PARTIAL) for cut in cuts]
+    for part, cut in zip(parts, cuts, strict=True):
+        assert (await send(sender, part, 0, cut)).status == 204
+    assert (await join(sender, parts)).status == 201
+    assert (server.docroot / "in/film").read_bytes() == content
+
+
 async def test_parts_need_no_name(server: FarEnd, sender: aiohttp.ClientSession) -> None:
     parts = []
     for cut in (b"ab", b"cd"):
