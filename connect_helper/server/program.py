@@ -25,7 +25,7 @@ from connect_helper.server.http.node.api import NodeApi
 from connect_helper.server.http.node.description import NODE_OPERATIONS
 from connect_helper.server.http.node.settings import NodeSettings
 from connect_helper.server.http.serving import HttpListener
-from connect_helper.server.http.uploads import UploadLimits
+from connect_helper.server.http.upload_limits import UploadLimits
 from connect_helper.server.login_limiter import LoginLimiter
 from connect_helper.server.metrics import Metrics
 from connect_helper.server.operating import Operating, admins_only, control_socket

@@ -54,15 +54,15 @@ START_S = 60
 DIES_AFTER_PUBLISHING = """
 import os, signal, sys
 from connect_helper.cli import main
-from connect_helper.server.http import uploads
+from connect_helper.server.http import upload_endings
 
-published = uploads.publish_upload
+published = upload_endings.publish_upload
 
 def publish_and_die(*arguments):
     published(*arguments)
     os.kill(os.getpid(), signal.SIGKILL)
 
-uploads.publish_upload = publish_and_die
+upload_endings.publish_upload = publish_and_die
 sys.exit(main())
 """
 

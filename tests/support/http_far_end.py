@@ -23,7 +23,7 @@ from connect_helper.server.accounts import Account, Accounts
 from connect_helper.server.admission import Admission
 from connect_helper.server.http.app import HttpParts, build_app
 from connect_helper.server.http.serving import ConnectionLimits, HttpListener
-from connect_helper.server.http.uploads import UploadLimits
+from connect_helper.server.http.upload_limits import UploadLimits
 from connect_helper.server.login_limiter import LoginLimiter
 from connect_helper.server.metrics import Metrics
 from connect_helper.server.revocations import Revocations

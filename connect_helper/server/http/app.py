@@ -26,8 +26,9 @@ from connect_helper.server.http.manifest import Manifests
 from connect_helper.server.http.openapi import Description, openapi_routes
 from connect_helper.server.http.threads import disk_threads, in_thread
 from connect_helper.server.http.tus import UPLOADS_KEY, tus_routes
+from connect_helper.server.http.upload_limits import UploadLimits
 from connect_helper.server.http.upload_records import UploadRecords
-from connect_helper.server.http.uploads import UploadLimits, Uploads
+from connect_helper.server.http.uploads import Uploads
 from connect_helper.server.sessions import Sessions
 from connect_helper.storage.docroot import Docroot
 
@@ -101,7 +102,7 @@ async def _sweep(uploads: Uploads, open_docroot: Callable[[str], Docroot | None]
     """Remove abandoned uploads, now and every few minutes."""
     while True:
         try:
-            removed = await uploads.sweep(open_docroot)
+            removed = await uploads.endings.sweep(open_docroot)
         except OSError as error:
             log.warning("abandoned uploads cannot be removed: %s", error.strerror)
         else:

@@ -39,19 +39,19 @@ async def concatenate(uploads: Uploads, caller: Caller, wish: Creation) -> Uploa
             parts.append(record)
         parts.sort(key=lambda record: wish.parts.index(record.id))
         if (before := await _begun_before(uploads, caller, wish)) is not None:
-            if before.done or await uploads.published(caller, before):
-                done = before if before.done else await uploads.finish(caller, before)
+            if before.done or await uploads.endings.published(caller, before):
+                done = before if before.done else await uploads.endings.finish(caller, before)
                 return await _tidied(uploads, caller, done)
-            await uploads.forget_record(before)  # its bytes are those of the parts
+            await uploads.endings.forget_record(before)  # its bytes are those of the parts
         lengths = [_complete_length(record) for record in parts]
         if wish.length is not None and wish.length != sum(lengths):
             raise bad_request("The Upload-Length of a final upload must be that of its parts, or missing.")
-        await uploads.check_space(caller, sum(lengths[1:]))  # copied behind the first
+        await uploads.room.check_space(caller, sum(lengths[1:]))  # copied behind the first
         whole = await uploads.create(caller, replace(wish, length=None, kind="final"))
         try:
             return await _join(uploads, caller, whole, parts, lengths)
         except BaseException:
-            await uploads.forget(caller, whole)
+            await uploads.endings.forget(caller, whole)
             raise
 
 
@@ -81,7 +81,7 @@ async def _tidied(uploads: Uploads, caller: Caller, whole: UploadRecord) -> Uplo
         for part_id in reversed(whole.parts):  # the first one's note says that the others are written
             with suppress(Problem):  # gone already
                 part = await uploads.find(caller, part_id)
-                await uploads.part_used(caller, part, whole)
+                await uploads.endings.part_used(caller, part, whole)
     return whole
 
 
@@ -107,13 +107,13 @@ async def _join(
     except FileNotFoundError:  # somebody removed a part's file
         raise no_such_upload() from None
     whole = replace(whole, partial=parts[0].partial, length=at, offset=at)
-    await uploads.note(whole)
-    await uploads.note(replace(parts[0], parts=(whole.id,)))
+    await uploads.store.note(whole)
+    await uploads.store.note(replace(parts[0], parts=(whole.id,)))
     try:
-        finished = await uploads.finish(caller, whole)
+        finished = await uploads.endings.finish(caller, whole)
     except Problem:  # refused for good, and the first part's file is gone with it
         for part in parts:
-            await uploads.forget(caller, part)
+            await uploads.endings.forget(caller, part)
         raise
     return await _tidied(uploads, caller, finished)
 
@@ -127,9 +127,9 @@ async def _lengthen_first(
     for part, length in zip(parts[1:], lengths[1:], strict=True):
         for start in range(0, length, STEP):
             step = min(STEP, length - start)
-            await uploads.on_disk(_append, caller.docroot, first, at, path_of(part), start, step)
+            await uploads.store.on_disk(_append, caller.docroot, first, at, path_of(part), start, step)
             at += step
-    await uploads.on_disk(_settle_length, caller.docroot, first, at)
+    await uploads.store.on_disk(_settle_length, caller.docroot, first, at)
     return at
 
 

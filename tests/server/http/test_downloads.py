@@ -12,7 +12,7 @@ from urllib.parse import quote
 import aiohttp
 import pytest
 
-from connect_helper.server.http.uploads import UploadLimits
+from connect_helper.server.http.upload_limits import UploadLimits
 from tests.support.http_far_end import FarEnd, far_end
 from tests.support.tls import tls_pair
 

@@ -32,15 +32,15 @@ asyncio.run(main())
 """
 DIES_AFTER_PUBLISHING = """
 import os, signal
-from connect_helper.server.http import uploads
+from connect_helper.server.http import upload_endings
 
-published = uploads.publish_upload
+published = upload_endings.publish_upload
 
 def publish_and_die(*arguments):
     published(*arguments)
     os.kill(os.getpid(), signal.SIGKILL)
 
-uploads.publish_upload = publish_and_die
+upload_endings.publish_upload = publish_and_die
 """
 
 

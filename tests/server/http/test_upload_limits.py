@@ -12,9 +12,10 @@ import pytest
 
 from connect_helper.server.http.threads import disk_threads
 from connect_helper.server.http.tus import UPLOADS_KEY
+from connect_helper.server.http.upload_limits import PROMISE_S, UploadLimits
 from connect_helper.server.http.upload_locks import Busy, UploadLocks
 from connect_helper.server.http.upload_records import UploadRecord, UploadRecords
-from connect_helper.server.http.uploads import PROMISE_S, UploadLimits, Uploads
+from connect_helper.server.http.uploads import Uploads
 from connect_helper.storage.docroot import Docroot
 from tests.support.http_far_end import STREAM, TUS, FarEnd, begin, far_end, metadata, offset_of, send
 
@@ -189,7 +190,7 @@ async def test_no_room_is_kept_for_uploads_that_do_not_move(tmp_path: Path) -> N
         facts = os.statvfs(tmp_path)
         most = str(facts.f_bavail * facts.f_frsize * 6 // 10)
         assert (await created(sender, "x", **{"Upload-Length": most}))[0] == 201
-        uploads._clock = lambda: time.time() + PROMISE_S + 10  # the upload is still there, and old
+        uploads.room._clock = lambda: time.time() + PROMISE_S + 10  # the upload is still there, and old
         assert (await created(sender, "y", **{"Upload-Length": most}))[0] == 201
 
 
@@ -232,9 +233,9 @@ async def test_abandoned_uploads_are_removed_but_none_in_use(tmp_path: Path) -> 
         return Docroot.open(tmp_path / "root") if name == "ann" else None
 
     async with locks.hold("1" * 32):
-        assert await uploads.sweep(open_docroot) == 1
+        assert await uploads.endings.sweep(open_docroot) == 1
     assert sorted(file.name for file in (tmp_path / "root").iterdir()) == ["1.partial", "2.partial"]
-    assert await uploads.sweep(open_docroot) == 1
+    assert await uploads.endings.sweep(open_docroot) == 1
     assert [file.name for file in (tmp_path / "root").iterdir()] == ["2.partial"]
     uploads.close()
     docroot.close()

@@ -13,7 +13,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from connect_helper.server.http.uploads import UploadLimits
+from connect_helper.server.http.upload_limits import UploadLimits
 from tests.support.http_far_end import (
     STREAM,
     TUS,

@@ -1,0 +1,145 @@
+"""How uploads end: with a name of their own, given up, as parts of another file, or swept.
+
+A file gets its final name only when it is whole, verified if the client said how, and durable.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Final
+
+from connect_helper.server.http.callers import Caller
+from connect_helper.server.http.problems import (
+    Problem,
+    already_exists,
+    denied,
+    no_such_upload,
+    problem_of,
+)
+from connect_helper.server.http.upload_digests import RunningDigests
+from connect_helper.server.http.upload_disk import (
+    feed_piece,
+    publish_upload,
+    published_before,
+    ready_to_publish,
+    remove_partial,
+    split,
+    sweep_one,
+)
+from connect_helper.server.http.upload_locks import UploadLocks
+from connect_helper.server.http.upload_records import UploadRecord
+from connect_helper.server.http.upload_refusals import content_wrong
+from connect_helper.server.http.upload_store import UploadStore
+from connect_helper.storage.docpath import DocPath
+from connect_helper.storage.docroot import Docroot
+
+DONE_KEPT_S: Final = 3600.0  # how long a client may ask whether its last bytes arrived
+_STEP: Final = 64 * 1024 * 1024  # bytes hashed between two looks at whether we are still wanted
+
+
+class UploadEndings:
+    """Ends uploads, one at a time each: whoever calls holds its lock, but for `sweep`."""
+
+    def __init__(
+        self,
+        store: UploadStore,
+        digests: RunningDigests,
+        locks: UploadLocks,
+        clock: Callable[[], float],
+    ) -> None:
+        self._store = store
+        self._digests = digests
+        self._locks = locks
+        self._clock = clock
+
+    async def finish(self, caller: Caller, record: UploadRecord) -> UploadRecord:
+        """Bring a complete upload under its name. Raises Problem; refused for good, the upload is gone.
+
+        What is about to happen is noted first: killed before the end is noted, the next call finds the file
+        under its name and knows it for its own.
+        """
+        digest = self._digests.take_whole(record)
+        with caller.file(split(record.path), "in") as file:
+            try:
+                record, digest = await self._publish(caller, record, digest)
+            except Problem:
+                await self.forget(caller, record)
+                raise
+            except FileExistsError:
+                await self.forget(caller, record)
+                raise already_exists() from None
+            except FileNotFoundError:
+                await self.forget(caller, record)
+                raise no_such_upload() from None
+            except IsADirectoryError as error:
+                await self.forget(caller, record)
+                raise problem_of(error) or denied() from None
+            file.finished(record.length or 0, digest)
+        kept_until = min(record.expires_at, self._clock() + DONE_KEPT_S)
+        record = replace(record, done=True, digest=digest, synced=record.offset, expires_at=kept_until)
+        await self._store.note(record)
+        return record
+
+    async def _publish(
+        self, caller: Caller, record: UploadRecord, digest: bytes | None
+    ) -> tuple[UploadRecord, bytes | None]:
+        """Compare, and give the name. Returns the record with its inode, and the digest if one is wanted."""
+        docroot, on_disk = caller.docroot, self._store.on_disk
+        published = await on_disk(published_before, docroot, record)
+        if digest is None and record.wants_digest:
+            whole = split(record.path if published else record.partial)
+            digest = await self._digest_of(docroot, whole, record.length or 0)
+        if record.sha256 is not None and digest != record.sha256:
+            raise content_wrong()
+        if not published:
+            record = replace(record, inode=await on_disk(ready_to_publish, docroot, record))
+            await self._store.note(record)
+            await on_disk(publish_upload, caller, record)
+        return record, digest
+
+    async def _digest_of(self, docroot: Docroot, path: DocPath, size: int) -> bytes:
+        """Hash a file piece by piece, so that we can be stopped in between."""
+        digest = hashlib.sha256(usedforsecurity=False)
+        for start in range(0, size, _STEP):
+            await self._store.on_disk(feed_piece, digest, docroot, path, start, min(_STEP, size - start))
+        return digest.digest()
+
+    async def published(self, caller: Caller, record: UploadRecord) -> bool:
+        """Whether the program was killed after the file of an upload got its name."""
+        return await self._store.on_disk(published_before, caller.docroot, record)
+
+    async def forget(self, caller: Caller, record: UploadRecord) -> None:
+        """Remove an upload and what came of it; a finished file stays."""
+        self._digests.forget(record.id)
+        await self._store.on_disk(remove_partial, caller.docroot, record)
+        await self.forget_record(record)
+
+    async def part_used(self, caller: Caller, part: UploadRecord, whole: UploadRecord) -> None:
+        """Remove the bytes of a part that are in the finished file `whole`, and remember whose they were."""
+        self._digests.forget(part.id)
+        await self._store.on_disk(remove_partial, caller.docroot, part)
+        await self._store.note(replace(part, done=True, parts=(whole.id,), expires_at=whole.expires_at))
+
+    async def forget_record(self, record: UploadRecord) -> None:
+        """Remove an upload whose bytes are those of others, and leave them."""
+        await self._store.remove([record.id])
+
+    async def sweep(self, open_docroot: Callable[[str], Docroot | None]) -> int:
+        """Remove uploads left alone for too long, but none in use; returns how many.
+
+        `open_docroot` gives the docroot of an account, None when there is none of that name; it blocks.
+        """
+        removed = 0
+        while over := [
+            record for record in await self._store.expired(self._clock()) if not self._locks.held(record.id)
+        ]:
+            for record in over:
+                self._digests.forget(record.id)
+                if not record.done:
+                    async with self._locks.hold(record.id):
+                        await self._store.on_disk(sweep_one, open_docroot, record)
+            await self._store.remove([record.id for record in over])
+            removed += len(over)
+        return removed
