@@ -9,7 +9,7 @@ from typing import Any
 from aiohttp import web
 
 from connect_helper.api import local_key
-from connect_helper.api.bodies import JsonObject, read_object
+from connect_helper.api.bodies import read_object
 from connect_helper.api.callers import caller_of
 from connect_helper.api.connect.settings import read_settings
 from connect_helper.api.content_answer import send_content
@@ -22,6 +22,7 @@ from connect_helper.errors import InvalidRequest
 from connect_helper.picking.base import DialogKind, DialogRequest
 from connect_helper.picking.facts import Picked
 from connect_helper.spec.lenient import as_bool, as_int, as_text
+from connect_helper.spec.strict_json import JsonObject
 
 
 async def select_open_file(request: web.Request) -> web.Response:

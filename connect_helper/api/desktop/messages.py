@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from connect_helper.api.bodies import parse_json
 from connect_helper.errors import (
     CallerNotIdentified,
     ConnectHelperError,
@@ -26,6 +25,7 @@ from connect_helper.errors import (
     UnsafePath,
     WrongState,
 )
+from connect_helper.spec.strict_json import parse_json
 
 Id = str | int | float | None
 

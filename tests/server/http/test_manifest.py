@@ -134,3 +134,10 @@ async def test_folders_that_cannot_be(
     async with sender.post(FOLDERS, data=BytesIO(body)) as answer:
         assert answer.status == status, await answer.text()
     assert server.names() == ["in/", "in/file"]
+
+
+async def test_what_is_wrong_with_a_body_is_said(server: FarEnd, sender: aiohttp.ClientSession) -> None:
+    for body, said in ((b'{"path": }', "line 1, column 10"), (b'{"path": "a", "path": "b"}', "'path' twice")):
+        async with sender.post(FOLDERS, data=BytesIO(body)) as answer:
+            assert answer.status == 400
+            assert said in (await answer.json())["error"]["user_message"]

@@ -1,4 +1,4 @@
-"""Bodies from pages are bounded and taken strictly (SEC-10)."""
+"""JSON from outside is taken strictly (SEC-10)."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connect_helper.api.bodies import DEPTH_LIMIT, parse_json
 from connect_helper.errors import InvalidRequest
+from connect_helper.spec.strict_json import DEPTH_LIMIT, parse_json
 
 
 def nested(depth: int) -> bytes:
