@@ -236,11 +236,13 @@ class _Move(ABC):
         lane.users += 1
         try:
             while self.unfinished:
+                if proof is not None and proof.done():
+                    await proof
+                    proof = None
                 if self._may_start(lane, under_way) and (block := await self._take(lane)) is not None:
                     await self._start(lane, handle, block, under_way)
                 elif proof is not None:
-                    await proof
-                    proof = None
+                    await asyncio.wait([proof])
                 elif (late := self._late(lane)) is not None:
                     await self._start(lane, handle, late, under_way)
                 elif under_way:

@@ -5,22 +5,26 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable
-from functools import partial
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
-from connect_helper.errors import SourceChanged
+from connect_helper.errors import AlreadyExists, SourceChanged
 from connect_helper.transfers.messages import Event, Progress
 from connect_helper.transfers.session import Session
 from connect_helper.transports.base import BlockHashes, ReceiveItem
 from connect_helper.transports.lane import Lane
 from connect_helper.transports.lanes import Lanes
 from connect_helper.transports.sftp import SftpTransport
+from connect_helper.transports.sftp_wire import Answer
 from tests.support.sessions import Listener, noise, plan_for, upload
 from tests.support.sshd import SshServer
 from tests.support.transports import Memory, open_transport, sending
+
+Future = asyncio.Future[Answer]
 
 SIZE = 24_000_001
 LIMIT_S = 30
@@ -153,14 +157,92 @@ async def test_another_file_of_the_name_is_not_written_to(monkeypatch: pytest.Mo
         os.utime(other, (1_600_000_000, 1_600_000_000))
         async with open_transport(server, connections=4) as transport:
             await until(lambda: transport.connections == 4)
+            asked = 0
             for lane in transport._all.all[1:]:
-                opens = partial(lane.wire.open_file, str(other).encode())
-                monkeypatch.setattr(lane.wire, "open_file", lambda _path, flags, opens=opens: opens(flags))
+                opens, looks = lane.wire.start_open, lane.wire.start_look_at
+
+                def opens_other(_path: bytes, flags: int, opens: Callable[..., Future] = opens) -> Future:
+                    nonlocal asked
+                    asked += 1
+                    return opens(str(other).encode(), flags)
+
+                def looks_at_other(_path: bytes, looks: Callable[..., Future] = looks) -> Future:
+                    return looks(str(other).encode())
+
+                monkeypatch.setattr(lane.wire, "start_open", opens_other)
+                monkeypatch.setattr(lane.wire, "start_look_at", looks_at_other)
             item, _counts = sending(content, str(path).encode())
             await transport.send(item)
+            assert asked >= 3
+            assert other.read_bytes() == b"left"
             assert path.read_bytes() == content
             assert item.arrived is not None
             assert item.arrived.size == SIZE
+
+
+def open_files(server: SshServer, path: Path) -> int:
+    """How often the server's processes have a file open."""
+    assert server.process is not None
+    count = 0
+    for process in psutil.Process(server.process.pid).children(recursive=True):
+        descriptors = Path(f"/proc/{process.pid}/fd")
+        with suppress(FileNotFoundError, PermissionError):
+            count += sum(os.path.realpath(one) == str(path) for one in descriptors.iterdir())
+    return count
+
+
+@pytest.mark.parametrize("sends", [True, False])
+async def test_a_file_is_opened_on_all_connections_at_once_and_closed_on_all(sends: bool) -> None:
+    content = noise(SIZE)
+    with SshServer() as server:
+        path = server.root.resolve() / "film"
+        async with open_transport(server, connections=4) as transport:
+            await until(lambda: transport.connections == 4)
+            opened: list[Lane] = []
+            for lane in transport._all.all:
+                starts = lane.wire.start_open
+
+                def noted(*what: Any, lane: Lane = lane, starts: Callable[..., Future] = starts) -> Future:
+                    opened.append(lane)
+                    return starts(*what)
+
+                lane.wire.start_open = noted  # type: ignore[method-assign]
+            if sends:
+                await transport.send(sending(content, str(path).encode())[0])
+            else:
+                path.write_bytes(content)
+                target = Memory()
+                await transport.receive(fetching(path, target, await mtime_of(transport, path)))
+                assert bytes(target.content) == content
+            assert set(opened) == set(transport._all.all)
+            await until(lambda: open_files(server, path) == 0)
+
+
+async def test_a_file_that_is_not_opened_is_closed_on_the_other_connections(tmp_path: Path) -> None:
+    with SshServer() as server:
+        path = server.root.resolve() / "film"
+        path.write_bytes(b"somebody's")
+        async with open_transport(server, connections=4) as transport:
+            await until(lambda: transport.connections == 4)
+            with pytest.raises(AlreadyExists):
+                await transport.send(sending(noise(SIZE), str(path).encode())[0])
+            await until(lambda: open_files(server, path) == 0)
+            assert path.read_bytes() == b"somebody's"
+            assert all(lane.users == 0 for lane in transport._all.all)
+
+
+@pytest.mark.parametrize("after_s", [0.0, 0.005, 0.02])
+async def test_a_stop_while_files_are_opened_leaves_nothing(after_s: float) -> None:
+    with SshServer() as server:
+        path = server.root.resolve() / "film"
+        async with open_transport(server, connections=4) as transport:
+            await until(lambda: transport.connections == 4)
+            work = asyncio.create_task(transport.send(sending(noise(SIZE), str(path).encode())[0]))
+            await asyncio.sleep(after_s)
+            work.cancel()
+            await asyncio.wait([work])
+            assert work.cancelled()
+            assert {task.get_name() for task in asyncio.all_tasks()} & {"early opening", "way"} == set()
 
 
 async def test_a_further_connection_that_died_unused_is_asked_nothing() -> None:
