@@ -15,7 +15,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from benchmarks.speed import OURS, ROWS, Row
+from benchmarks.speed import OURS, ROWS, RUNNING, Row
 
 BAR, GAP, LEFT, WIDTH = 14, 26, 250, 900  # pixels
 OUR_COLOUR, OTHER_COLOUR = "#0a7d5a", "#9aa7b4"
@@ -54,18 +54,18 @@ def table(figures: Figures) -> list[str]:
         "|---|---|---|---|---|---|---|",
     ]
     for row, direction, found in groups(figures):
-        best = max((value(one) for one in found if one["mover"] != OURS), default=0.0)
-        for one in found:
-            ours = one["mover"] == OURS
+        best = max((value(one) for one in found if one["mover"] not in (OURS, RUNNING)), default=0.0)
+        for number, one in enumerate(found):
+            ours, first = one["mover"] in (OURS, RUNNING), number == 0
             ratio = f"{value(one) / best:.2f} x" if ours and best else ""
             cells = (
-                described(row) if ours else "",
-                direction if ours else "",
-                f"**{OURS}**" if ours else one["mover"],
+                described(row) if first else "",
+                direction if first else "",
+                f"**{one['mover']}**" if ours else one["mover"],
                 shown(one),
                 ratio,
                 "" if one.get("stopped") else f"{one['cpu_s_per_gb']:.1f}",
-                row.to_reach if ours else "",
+                row.to_reach if first else "",
             )
             lines.append("| " + " | ".join(cells) + " |")
     return lines
@@ -81,7 +81,7 @@ def picture(figures: Figures) -> str:
         for one in found:
             top += BAR + 2
             width = max(1.0, value(one) / largest * (WIDTH - LEFT - 130))
-            colour = OUR_COLOUR if one["mover"] == OURS else OTHER_COLOUR
+            colour = OUR_COLOUR if one["mover"] in (OURS, RUNNING) else OTHER_COLOUR
             parts += [
                 f'<text x="{LEFT - 8}" y="{top + BAR - 5}" text-anchor="end">{escape(one["mover"])}</text>',
                 f'<rect x="{LEFT}" y="{top - 2}" width="{width:.0f}" height="{BAR}" fill="{colour}"/>',
