@@ -113,7 +113,7 @@ class Gate:
             return _preflight(request, self.methods)
         page = self.extensions.page(request) if self.extensions else None
         if request.path.rstrip("/").rpartition("/")[2] in self.paced:
-            await self._pace(request, page)
+            await self.pace(request, page)
         else:
             self.count(request, page)
         if page is not None:  # the extension's requests come from the browser the page is in
@@ -139,7 +139,7 @@ class Gate:
             self._programs[transport] = caller
         return caller
 
-    async def _pace(self, request: web.Request, page: WebOrigin | None) -> None:
+    async def pace(self, request: web.Request, page: WebOrigin | None = None) -> None:
         """Wait until the caller may make another call of those that come in long rows, one after the other.
 
         Raises TooManyRequests for a caller that does not wait for the answers.

@@ -12,8 +12,9 @@ import asyncio
 import itertools
 import logging
 from collections import Counter
-from collections.abc import Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import suppress
+from functools import partial
 from typing import Any, Final
 
 from aiohttp import WSCloseCode, WSMsgType, web
@@ -33,6 +34,10 @@ from connect_helper.transfers.transfer import Owner, Transfer
 log = logging.getLogger(__name__)
 
 SUBSCRIBE: Final = "subscribe_transfer_activity"
+READS: Final = frozenset(
+    {"read_as_array_buffer", "read_chunk_as_array_buffer", "get_checksum", "read_directory"}
+)
+"""What pages call in long rows: such calls wait for their turn and are not refused for their number."""
 OF_ONE_ORIGIN: Final = 8
 OF_STRANGERS: Final = 96  # of all origins together that the user never gave anything
 OF_ALL: Final = 160  # fewer than connections, so that calls by POST always find one
@@ -163,8 +168,11 @@ class Sockets:
                 await served.send(failure(bad.id, bad.error))
                 continue
             try:
-                self._gate.count(request)
-                served.begin(call)
+                if call.method in READS:
+                    served.begin(call, turn=partial(self._gate.pace, request))
+                else:
+                    self._gate.count(request)
+                    served.begin(call)
             except TooManyRequests as error:
                 await served.send(failure(call.id, error))
 
@@ -183,12 +191,15 @@ class _Served:
         self._calls = 0
         _ = self._keep(self._ping(), "ping")
 
-    def begin(self, call: Call) -> None:
-        """Answer a call beside the others: a dialog may take hours. Raises TooManyRequests."""
+    def begin(self, call: Call, turn: Callable[[], Awaitable[None]] | None = None) -> None:
+        """Answer a call beside the others: a dialog may take hours. Raises TooManyRequests.
+
+        `turn` is awaited before anything is done; it may raise TooManyRequests too.
+        """
         if self._calls >= CALLS_AT_ONCE:
             raise TooManyRequests("Too many calls at once; wait for some answers.")
         self._calls += 1
-        self._keep(self._answer(call), "call").add_done_callback(lambda _: self._call_ended())
+        self._keep(self._answer(call, turn), "call").add_done_callback(lambda _: self._call_ended())
 
     def end(self) -> None:
         for task in list(self._running):
@@ -197,7 +208,13 @@ class _Served:
     def _call_ended(self) -> None:
         self._calls -= 1
 
-    async def _answer(self, call: Call) -> None:
+    async def _answer(self, call: Call, turn: Callable[[], Awaitable[None]] | None) -> None:
+        if turn is not None:
+            try:
+                await turn()
+            except TooManyRequests as error:
+                await self.send(failure(call.id, error))
+                return
         answer = await answer_call(self._parts, self.socket.caller, call, self.socket)
         if isinstance(answer, Streamed):
             if call.expects_answer:

@@ -272,6 +272,19 @@ async def test_sec_10_calls_over_a_socket_count_for_the_rate_of_the_page(
     assert (error["code"], error["data"]["reason"]) == (-32000, "too_many_requests")
 
 
+async def test_a_file_read_in_hundreds_of_pieces_is_read_to_its_end(
+    page: RpcPage, socket: RpcSocket, folder: Path
+) -> None:
+    file = make(folder / "film.bin", 250)
+    (path,) = await page.choose(file)
+    pieces: list[bytes] = []
+    for offset in range(250):  # more than a page may ask otherwise, in a row
+        asked = {"request": {"path": path, "offset": offset, "chunkSize": 1}, "app_id": APP}
+        answer = await socket.ask("read_chunk_as_array_buffer", asked, offset + 2)
+        pieces.append(base64.b64decode(answer["result"]["data"]))
+    assert b"".join(pieces) == file.read_bytes()
+
+
 async def test_sec_10_a_socket_has_so_many_calls_at_once(
     page: RpcPage, socket: RpcSocket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
