@@ -109,6 +109,8 @@ async def _join(
     whole = replace(whole, partial=parts[0].partial, length=at, offset=at)
     await uploads.store.note(whole)
     await uploads.store.note(replace(parts[0], parts=(whole.id,)))
+    if len(parts) == 1:
+        uploads.endings.joined_from(parts[0], whole)
     try:
         finished = await uploads.endings.finish(caller, whole)
     except Problem:  # refused for good, and the first part's file is gone with it
@@ -161,4 +163,5 @@ def _settle_length(docroot: Docroot, path: DocPath, length: int) -> None:
     """Drop what an earlier, broken joining may have left behind the end; an empty part has no file yet."""
     if not length:
         os.close(docroot.open_write(path, os.O_WRONLY | os.O_CREAT, 0o666))
-    docroot.truncate(path, length)
+    if docroot.lstat(path).st_size != length:
+        docroot.truncate(path, length)

@@ -17,6 +17,7 @@ EXTENSIONS: Final = (
     "checksum",
     "concatenation",
     "expiration",
+    "whole-sha256",  # ours: `sha256` in the metadata is compared, and told in the answer
 )
 CHECKSUM_ALGORITHMS: Final = {"sha1": 20, "sha256": 32}  # name -> bytes of a digest
 METADATA_LIMIT: Final = 8192  # characters of the header

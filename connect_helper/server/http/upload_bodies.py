@@ -68,7 +68,8 @@ class UploadBodies:
     async def _take(
         self, caller: Caller, record: UploadRecord, hold: Hold, body: Body, handle: int
     ) -> UploadRecord:
-        checksum, whole = body.checksum, self._digests.so_far(record)
+        facts = await self._store.on_disk(os.fstat, handle)
+        checksum, whole = body.checksum, self._digests.so_far(record, facts)
         piece = None if checksum is None else hashlib.new(checksum.algorithm, usedforsecurity=False)
         hashes = tuple(each for each in (whole, piece) if each is not None)
         keep_free = self._limits.keep_free_percent / 100
@@ -105,7 +106,8 @@ class UploadBodies:
                 record, offset=destination.offset, synced=min(destination.synced, destination.offset)
             )
             if whole is not None:
-                self._digests.keep(record, whole)
+                facts = await self._store.on_disk(os.fstat, destination.handle)
+                self._digests.keep(record, whole, facts)
         record = replace(record, expires_at=self._clock() + self._limits.unfinished_s)
         await self._store.note(record)
         return record

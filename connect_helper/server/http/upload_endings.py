@@ -60,10 +60,9 @@ class UploadEndings:
         What is about to happen is noted first: killed before the end is noted, the next call finds the file
         under its name and knows it for its own.
         """
-        digest = self._digests.take_whole(record)
         with caller.file(split(record.path), "in") as file:
             try:
-                record, digest = await self._publish(caller, record, digest)
+                record, digest = await self._publish(caller, record)
             except Problem:
                 await self.forget(caller, record)
                 raise
@@ -82,12 +81,14 @@ class UploadEndings:
         await self._store.note(record)
         return record
 
-    async def _publish(
-        self, caller: Caller, record: UploadRecord, digest: bytes | None
-    ) -> tuple[UploadRecord, bytes | None]:
+    async def _publish(self, caller: Caller, record: UploadRecord) -> tuple[UploadRecord, bytes | None]:
         """Compare, and give the name. Returns the record with its inode, and the digest if one is wanted."""
         docroot, on_disk = caller.docroot, self._store.on_disk
         published = await on_disk(published_before, docroot, record)
+        digest = None
+        if record.length and not published:
+            facts = await on_disk(docroot.lstat, split(record.partial))
+            digest = self._digests.take_whole(record, facts)
         if digest is None and record.wants_digest:
             whole = split(record.path if published else record.partial)
             digest = await self._digest_of(docroot, whole, record.length or 0)
@@ -105,6 +106,10 @@ class UploadEndings:
         for start in range(0, size, _STEP):
             await self._store.on_disk(feed_piece, digest, docroot, path, start, min(_STEP, size - start))
         return digest.digest()
+
+    def joined_from(self, part: UploadRecord, whole: UploadRecord) -> None:
+        """The file of `whole` is that of its only part."""
+        self._digests.move(part, whole)
 
     async def published(self, caller: Caller, record: UploadRecord) -> bool:
         """Whether the program was killed after the file of an upload got its name."""

@@ -10,6 +10,11 @@ import os
 import aiohttp
 import pytest
 
+from connect_helper.server.http import upload_endings
+from connect_helper.server.http.digests import Hash
+from connect_helper.server.http.upload_disk import feed_piece
+from connect_helper.storage.docpath import DocPath
+from connect_helper.storage.docroot import Docroot
 from tests.support.http_far_end import TUS, FarEnd, begin, metadata, send
 
 UPLOADS = "/fallback/v1/uploads"
@@ -164,3 +169,80 @@ async def test_two_requests_join_the_same_parts_once(server: FarEnd, sender: aio
     assert sorted(answer.status for answer in answers)[0] == 201
     assert sorted(answer.status for answer in answers)[1] >= 400
     assert (server.docroot / "in/film").read_bytes() == b"abab"
+
+
+HASHED = {**PARTIAL, "Want-Repr-Digest": "sha-256=1"}
+
+
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Bytes of unfinished files that are read to be hashed from now on."""
+    amounts: list[int] = []
+
+    def feeding(digest: Hash, docroot: Docroot, path: DocPath, start: int, length: int) -> None:
+        amounts.append(length)
+        feed_piece(digest, docroot, path, start, length)
+
+    monkeypatch.setattr(upload_endings, "feed_piece", feeding)
+    return amounts
+
+
+@pytest.mark.parametrize(
+    ("headers", "pieces", "read"), [(HASHED, 1, 0), (HASHED, 3, 0), (PARTIAL, 1, 300_000)]
+)
+async def test_a_part_that_is_all_of_the_file_is_hashed_as_it_comes(
+    server: FarEnd,
+    sender: aiohttp.ClientSession,
+    monkeypatch: pytest.MonkeyPatch,
+    headers: dict[str, str],
+    pieces: int,
+    read: int,
+) -> None:
+    amounts = counted(monkeypatch)
+    content = os.urandom(300_000)
+    part = await begin(sender, "film", len(content), headers)
+    step = len(content) // pieces
+    for at in range(0, len(content), step):
+        assert (await send(sender, part, at, content[at : at + step])).status == 204
+    answer = await join(sender, [part], sha256=hashlib.sha256(content).hexdigest())
+    assert answer.status == 201
+    digest = base64.b64encode(hashlib.sha256(content).digest()).decode()
+    assert answer.headers["Repr-Digest"] == f"sha-256=:{digest}:"
+    assert sum(amounts) == read
+
+
+@pytest.mark.parametrize("when", ["between two pieces", "before the joining"])
+async def test_a_part_that_somebody_touched_is_hashed_anew(
+    server: FarEnd, sender: aiohttp.ClientSession, when: str
+) -> None:
+    content = os.urandom(200_000)
+    part = await begin(sender, "film", len(content), HASHED)
+
+    def touch() -> None:
+        (file,) = (server.docroot / "in").iterdir()
+        before = file.stat()
+        with file.open("r+b") as opened:
+            opened.write(bytes((content[0] ^ 1,)))
+        os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+    await send(sender, part, 0, content[:100_000])
+    await asyncio.sleep(0.02)  # some systems tell times in steps of ten milliseconds
+    if when == "between two pieces":
+        touch()
+    assert (await send(sender, part, 100_000, content[100_000:])).status == 204
+    await asyncio.sleep(0.02)
+    if when == "before the joining":
+        touch()
+    assert (await join(sender, [part], sha256=hashlib.sha256(content).hexdigest())).status == 460
+    assert server.names() == ["in/"]
+
+
+async def test_a_piece_that_was_refused_is_in_no_digest(
+    server: FarEnd, sender: aiohttp.ClientSession
+) -> None:
+    content = os.urandom(200_000)
+    part = await begin(sender, "film", len(content), HASHED)
+    await send(sender, part, 0, content[:100_000])
+    wrong = {"Upload-Checksum": f"sha256 {base64.b64encode(bytes(32)).decode()}"}
+    assert (await send(sender, part, 100_000, os.urandom(100_000), wrong)).status == 460
+    assert (await send(sender, part, 100_000, content[100_000:])).status == 204
+    assert (await join(sender, [part], sha256=hashlib.sha256(content).hexdigest())).status == 201
