@@ -19,6 +19,7 @@ from connect_helper.commands.common import EXIT_FAILED, EXIT_STOPPED, fail
 from connect_helper.errors import ConnectHelperError, Unavailable
 from connect_helper.server.aspera_conf import convert
 from connect_helper.server.checking import examine
+from connect_helper.server.collector import calm_collector
 from connect_helper.server.operating import control_socket
 from connect_helper.server.passwords import hash_password
 from connect_helper.server.program import Running, serve, signals
@@ -96,6 +97,7 @@ def run(config: Config, aspera_conf: AsperaConf = None) -> None:
     source = Source(config, aspera_conf)
     try:
         set_up_log(source.read().config.log)
+        calm_collector()
         asyncio.run(_run(source))
     except ConnectHelperError as error:
         fail(error)
