@@ -16,7 +16,7 @@ from pathlib import Path
 from connect_helper.loading import quickly
 
 with quickly():  # as a worker does
-    from connect_helper.transfers.collector import calm_collector
+    from connect_helper.transfers.collector import calm_collector, keep_memory
     from connect_helper.transfers.messages import Event, Question
     from connect_helper.transfers.plan import SessionPlan
     from connect_helper.transfers.session import Session
@@ -35,6 +35,7 @@ class Nobody:
 def main() -> None:
     logging.getLogger("asyncssh").setLevel(logging.WARNING)
     calm_collector()
+    keep_memory()
     plan = SessionPlan.model_validate_json(Path(sys.argv[1]).read_text(encoding="utf-8"))
     ended = asyncio.run(Session(plan, Nobody()).run())
     peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

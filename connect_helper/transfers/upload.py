@@ -345,7 +345,7 @@ class Upload:
         return self._job.target[: len(self._job.target) - len(self._name)] + name
 
     def _new_hashes(self) -> BlockHashes:
-        return BlockHashes(digest_algorithm(self._policies))
+        return BlockHashes(digest_algorithm(self._policies), chained=self._transport.compares_whole)
 
     async def _go_on(self, source: SourceFile, record: Record) -> _Begin | None:
         """Where to go on from a record; None when anything is in doubt."""
@@ -541,7 +541,7 @@ def _at_most(proof: Proof, size: int) -> Proof:
     if proof.offset <= size:
         return proof
     blocks = proof.blocks[: size // RECORD_BLOCK]
-    return Proof(len(blocks) * RECORD_BLOCK, blocks)
+    return Proof(len(blocks) * RECORD_BLOCK, blocks, chained=proof.chained)
 
 
 def _digest(source: SourceFile, length: int) -> str:

@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
-from connect_helper.transfers.collector import calm_collector
+from connect_helper.transfers.collector import calm_collector, keep_memory
 from connect_helper.transfers.lines import Lines, TooLong
 from connect_helper.transfers.messages import (
     LINE_LIMIT,
@@ -211,6 +211,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the helper, which then closes our input
     _give_way()
     calm_collector()
+    keep_memory()
     # Standard output is kept for events alone: whatever else prints goes to the log.
     output = os.dup(1)
     os.dup2(2, 1)

@@ -72,31 +72,39 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """What the first `offset` bytes are: hex SHA-256 of each whole block, and of the rest (`tail`)."""
+    """What the first `offset` bytes are: hex SHA-256 of each whole block, and of the rest (`tail`).
+
+    `chained`: each is that of everything up to there.
+    """
 
     offset: int = 0
     blocks: tuple[str, ...] = ()
     tail: str = ""
+    chained: bool = False
 
 
 class BlockHashes:
     """SHA-256 of each whole `RECORD_BLOCK` of a byte stream, and a digest of all of it when asked for.
 
-    Fed strictly in order, by one thread at a time.
+    Fed strictly in order, by one thread at a time. `chained`: the SHA-256 at the end of a block is that of
+    everything before, so that who needs the SHA-256 of the whole file too has both for one hashing.
     """
 
-    __slots__ = ("_block", "_filled", "_offset", "_whole", "blocks")
+    __slots__ = ("_block", "_filled", "_offset", "_whole", "blocks", "chained")
 
-    def __init__(self, algorithm: str = "") -> None:
+    def __init__(self, algorithm: str = "", *, chained: bool = False) -> None:
         self.blocks: list[str] = []
+        self.chained = chained
         self._offset = 0
         self._block = hashlib.sha256()
         self._filled = 0
         self._whole = hashlib.new(algorithm, usedforsecurity=False) if algorithm else None
+        if chained and algorithm == "sha256":
+            self._whole = self._block
 
     def feed(self, data: bytes | memoryview) -> None:
         view = memoryview(data)
-        if self._whole is not None:
+        if self._whole is not None and self._whole is not self._block:
             self._whole.update(view)
         while view:
             part = view[: RECORD_BLOCK - self._filled]
@@ -106,8 +114,9 @@ class BlockHashes:
             view = view[len(part) :]
             if self._filled == RECORD_BLOCK:
                 self.blocks.append(self._block.hexdigest())
-                self._block = hashlib.sha256()
                 self._filled = 0
+                if not self.chained:
+                    self._block = hashlib.sha256()
 
     def mark(self) -> Mark:
         """Where feeding has got to; cheap, so that one can be kept for every block on its way."""
@@ -115,7 +124,12 @@ class BlockHashes:
 
     def proof(self, mark: Mark) -> Proof:
         """What was fed before `mark`, which must be one of this object's own."""
-        return Proof(mark.offset, tuple(self.blocks[: mark.blocks]), mark.tail)
+        return Proof(mark.offset, tuple(self.blocks[: mark.blocks]), mark.tail, self.chained)
+
+    @property
+    def sha256(self) -> str:
+        """Hex SHA-256 of everything fed; only where hashes are chained."""
+        return self._block.hexdigest() if self.chained else ""
 
     def digest(self) -> str:
         """Hex digest of everything fed, by the algorithm asked for; "" when none was."""
@@ -227,6 +241,11 @@ class Transport(Protocol):
     @property
     def silent_s(self) -> float:
         """Seconds since the far side last answered anything; 0 when it owes no answer."""
+        ...
+
+    @property
+    def compares_whole(self) -> bool:
+        """Whether sending a file takes its SHA-256 in any case, so that its hashes should be chained."""
         ...
 
     def expect(self, size: int, files: int = 1) -> None:

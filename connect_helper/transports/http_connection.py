@@ -8,8 +8,11 @@ unexpected answer: the token must not go where the user has not agreed to.
 from __future__ import annotations
 
 import asyncio
+import base64
+import binascii
 import errno
 import json
+import re
 import socket
 import time
 from collections.abc import AsyncIterator, Mapping
@@ -50,6 +53,8 @@ LONG_LIMIT_S: Final = 1800.0  # where the server reads or joins a whole file bef
 ERROR_LIMIT: Final = 64 * 1024  # bytes of an error's text
 FAR_S: Final = 0.01  # from question to answer: from here on several connections carry more than one
 CONNECTIONS: Final = 16
+READ_BUFFER: Final = 512 * 1024  # bytes of an answer held back before the server is slowed down
+_DIGEST: Final = re.compile(r"(?:^|,)\s*sha-256=:([A-Za-z0-9+/=]{44}):")
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +128,7 @@ class HttpConnection:
             connector=connector,
             trust_env=False,
             auto_decompress=False,
+            read_bufsize=READ_BUFFER,
             cookie_jar=aiohttp.DummyCookieJar(),
             headers={
                 "Authorization": f"Bearer {endpoint.token.get_secret_value()}",
@@ -143,6 +149,11 @@ class HttpConnection:
     def is_far(self) -> bool:
         """Whether answers take so long that one connection would leave the line idle."""
         return self._quickest_s >= FAR_S
+
+    @property
+    def encrypted(self) -> bool:
+        """Whether TLS vouches for what goes over the line."""
+        return self._endpoint.tls
 
     def heard(self) -> None:
         """Note that something moves."""
@@ -236,6 +247,15 @@ async def reason_of(answer: aiohttp.ClientResponse) -> str:
     except (ValueError, KeyError, TypeError, RecursionError):
         return ""
     return reason if isinstance(reason, str) and len(reason) < 100 else ""
+
+
+def told_sha256(answer: aiohttp.ClientResponse) -> str:
+    """The SHA-256 in `Repr-Digest` (RFC 9530), in hex; "" when there is none."""
+    found = _DIGEST.search(answer.headers.get("Repr-Digest", ""))
+    try:
+        return base64.b64decode(found.group(1), validate=True).hex() if found else ""
+    except binascii.Error:
+        return ""
 
 
 def _row(status: int, reason: str, side: Side) -> tuple[type[TransferError], str]:

@@ -1,7 +1,8 @@
 """Brings the parts of one file that arrive side by side into the local file, each byte in its turn.
 
 So hashes are fed in order and what is done is one place without gaps, as with a single connection. What waits
-for its turn is kept in memory, and is bounded.
+for its turn is kept in memory, and is bounded. While one batch is written and hashed in a thread, the next
+comes.
 """
 
 from __future__ import annotations
@@ -35,7 +36,8 @@ class InOrder:
         self._batch = batch
         self._parts: deque[Part] = deque()  # handed out and not written whole
         self._next = item.offset
-        self._writing = asyncio.Lock()
+        self._turn = asyncio.Lock()  # to hand something to the thread
+        self._writing: asyncio.Task[None] | None = None
         self._moved = asyncio.Event()
 
     async def part(self, size: int, ahead: int) -> Part | None:
@@ -65,11 +67,29 @@ class InOrder:
         part.held += len(piece)
         part.arrived += len(piece)
         if part is self._parts[0] and (part.held >= self._batch() or part.arrived == part.length):
-            await self.flush()
+            await self._write_next()
 
     async def flush(self) -> None:
-        """Write what is next in turn and has arrived."""
-        async with self._writing:
+        """Write what is next in turn and has arrived, and wait until it is written."""
+        await self._write_next()
+        await self._written()
+
+    async def settle(self) -> None:
+        """Wait for what is being written, however often we are cancelled: a thread cannot be stopped.
+
+        How it went is in `item.done`.
+        """
+        cancelled: asyncio.CancelledError | None = None
+        while self._writing is not None and not self._writing.done():
+            try:
+                await asyncio.wait([self._writing])
+            except asyncio.CancelledError as error:
+                cancelled = error
+        if cancelled is not None:
+            raise cancelled
+
+    async def _write_next(self) -> None:
+        async with self._turn:
             while self._parts:
                 head = self._parts[0]
                 if head.held:
@@ -81,12 +101,21 @@ class InOrder:
                     return
 
     async def _write(self, part: Part) -> None:
+        await self._written()
         pieces, amount = part.pieces, part.held
         part.pieces, part.held = [], 0
         at = part.offset + part.written
-        self._item.done = await asyncio.to_thread(_write, self._item, at, pieces)
         part.written += amount
+        self._writing = asyncio.create_task(self._put(at, pieces, amount), name="write")
+
+    async def _put(self, at: int, pieces: list[bytes], amount: int) -> None:
+        self._item.done = await asyncio.to_thread(_write, self._item, at, pieces)
         self._item.sink(amount)
+
+    async def _written(self) -> None:
+        """Wait for the write before; raises what it raised, again and again: nothing may follow it."""
+        if self._writing is not None:
+            await asyncio.shield(self._writing)
 
 
 def _write(item: ReceiveItem, at: int, pieces: list[bytes]) -> Mark:

@@ -7,8 +7,6 @@ neither two versions of a file nor a file and an error page are ever put togethe
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -22,11 +20,11 @@ from connect_helper.errors import LengthMismatch, SourceChanged, SourceError
 from connect_helper.spec.names import display
 from connect_helper.transports.base import RateLimiter, ReceiveItem
 from connect_helper.transports.groups import first_error
-from connect_helper.transports.http_connection import HttpConnection, refusal
+from connect_helper.transports.http_connection import HttpConnection, refusal, told_sha256
 from connect_helper.transports.http_order import InOrder, Part
 
 FILES: Final = "/fallback/v1/files/"
-BATCH: Final = 1024 * 1024  # bytes written at once
+BATCH: Final = 2 * 1024 * 1024  # bytes written at once
 PART: Final = 8 * 1024 * 1024  # bytes of one request where several run side by side
 SMALLEST_PART: Final = 1024 * 1024
 PARTS: Final = 4  # requests for one file side by side
@@ -34,7 +32,6 @@ FURTHER: Final = 9  # requests of all files together, beside the first of each
 SECOND: Final = 10  # slices of the rate limiter
 _RANGE: Final = re.compile(r"bytes ([0-9]{1,19})-([0-9]{1,19})/([0-9]{1,19})", re.ASCII)
 _OUTSIDE: Final = re.compile(r"bytes \*/([0-9]{1,19})", re.ASCII)
-_DIGEST: Final = re.compile(r"(?:^|,)\s*sha-256=:([A-Za-z0-9+/=]{44}):")
 _STRONG: Final = re.compile(r'"[\x21\x23-\x7e]{1,200}"')  # RFC 9110 section 8.8.3, ASCII only
 
 
@@ -59,10 +56,17 @@ class RangeClient:
         if item.offset and not strong_tag(item.etag):
             raise _changed(item.path)  # nothing proves what it would be added to: from the start
         order = InOrder(item, lambda: min(BATCH, self._limiter.block_limit()))
+        try:
+            await self._receive(item, order)
+        finally:
+            await order.settle()
+
+    async def _receive(self, item: ReceiveItem, order: InOrder) -> None:
         if not self._divides(item):
             part = await order.part(item.size, item.size)
             if part is not None:
                 await self._fetch(item, order, part)
+            await order.flush()
             return
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -72,6 +76,7 @@ class RangeClient:
         except BaseExceptionGroup as group:
             failure = first_error(group)
         else:
+            await order.flush()
             return
         raise failure
 
@@ -162,11 +167,7 @@ class RangeClient:
         async with self._http.request("HEAD", _address(path), headers=headers, long=True) as answer:
             if answer.status != 200:
                 raise await refusal(answer, "source", path)
-            found = _DIGEST.search(answer.headers.get("Repr-Digest", ""))
-        try:
-            return base64.b64decode(found.group(1), validate=True).hex() if found else ""
-        except binascii.Error:
-            return ""
+            return told_sha256(answer)
 
 
 def _address(path: bytes) -> str:

@@ -1,8 +1,13 @@
 """Sends one file as uploads of a server: over one connection, or parts side by side where that is quicker.
 
-Hashes need the bytes in their order, parts are sent in any: so what is confirmed without a gap is read again
-(the system has it in memory still) and hashed while the next pieces are on their way. The digest of that
-reading is the one the server has to find: a source that changed between the two is noticed there.
+Hashes need the bytes in their order. What goes out in one stream is hashed as it is read. Parts go in any
+order: there, what is confirmed without a gap is read again (the system has it in memory still) and hashed
+while the next pieces are on their way. Either way the digest is the one the server has to find: a source that
+changed between two readings is noticed there.
+
+Pieces are compared one by one where nothing else vouches for them. Under TLS every record is vouched for, and
+our server compares all of the file at its end: so there a piece has no checksum, may be large, and what came
+of a broken one is kept.
 """
 
 from __future__ import annotations
@@ -10,25 +15,29 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Final
 
 from connect_helper.errors import ConnectionLost
-from connect_helper.transports.base import BlockHashes, LocalSource, RateLimiter, SendItem
+from connect_helper.transports.base import Mark, RateLimiter, SendItem
 from connect_helper.transports.groups import first_error
 from connect_helper.transports.http_connection import HttpConnection
 from connect_helper.transports.http_upload import PART, Span, Upload, UploadPart, cut
+from connect_helper.transports.read_ahead import BLOCK, ReadAhead
 from connect_helper.transports.tus_client import TusClient
 
 PIECE: Final = 4 * 1024 * 1024  # bytes of one request
 SMALLEST_PIECE: Final = 64 * 1024
+LARGEST_PIECE: Final = 64 * 1024 * 1024  # without a checksum
+QUICK_S: Final = 0.5  # a piece that took no longer is followed by a larger one
+SLOW_S: Final = 2.0
 SECOND: Final = 10  # slices of the rate limiter
 STALLS: Final = 5  # pieces in a row of which nothing arrived
 LANES: Final = 4  # requests for one file side by side
 FURTHER: Final = 9  # requests of all files together, beside the first of each
 
-Begin = Callable[[Span], Awaitable[UploadPart]]
-"""Begins the upload for a stretch of the file, and remembers it."""
+Begin = Callable[[Span, bool], Awaitable[UploadPart]]
+"""Begins the upload for a stretch of the file, and remembers it; told whether that is all of the file."""
 
 
 class PartSender:
@@ -47,7 +56,7 @@ class PartSender:
         """
         divides = self._divides(upload)
         spans = deque(cut(upload) if divides else upload.gaps())
-        sending = _Sending(item, upload, begin, spans)
+        sending = _Sending(item, upload, begin, spans, in_order=not divides and upload.is_one_stream)
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(sending.follow(), name="hash")
@@ -57,16 +66,18 @@ class PartSender:
         except BaseExceptionGroup as group:
             failure = first_error(group)
         else:
+            upload.sha256 = sending.sha256
             return
         raise failure
 
     def _divides(self, upload: Upload) -> bool:
         """A near server fills one connection; it would only have to join the parts."""
         worthwhile = upload.size - upload.confirmed >= 2 * PART and self._http.is_far
-        return worthwhile and self._tus.offer.joins and self._piece() == PIECE
+        return worthwhile and self._tus.offer.joins and self._limit(PIECE) == PIECE
 
-    def _piece(self) -> int:
-        return min(PIECE, max(SMALLEST_PIECE, self._limiter.block_limit() * SECOND))
+    def _limit(self, size: int) -> int:
+        """At most `size`, and no more than the rate limit lets through in a second."""
+        return min(size, max(SMALLEST_PIECE, self._limiter.block_limit() * SECOND))
 
     async def _further_lane(self, sending: _Sending) -> None:
         if not self._further.locked():
@@ -74,18 +85,18 @@ class PartSender:
                 await self._lane(sending)
 
     async def _lane(self, sending: _Sending) -> None:
+        await sending.ready.wait()
         while (part := await sending.next()) is not None:
             await self._send(sending, part)
 
     async def _send(self, sending: _Sending, part: UploadPart) -> None:
-        item, stalled = sending.item, 0
+        loop, stalled, size = asyncio.get_running_loop(), 0, PIECE
         while part.sent < part.length:
-            before = part.sent
-            length = min(self._piece(), part.length - before)
-            piece, sha256 = await asyncio.to_thread(_read, item.source, part.start + before, length)
-            after = await self._tus.append(part.address, before, piece, sha256, item.partial)
+            before, began = part.sent, loop.time()
+            length = min(self._limit(size), part.length - before)
+            after = await self._append(sending, part, length)
             if after is None:
-                after = await self._tus.offset(part.address, item.partial)
+                after = await self._tus.offset(part.address, sending.item.partial)
             if after is None or not before <= after <= before + length:
                 raise ConnectionLost(
                     "The server lost what was sent; start the transfer again to go on.",
@@ -95,65 +106,123 @@ class PartSender:
             if stalled >= STALLS:
                 raise ConnectionLost("The server takes no more bytes; start the transfer again to go on.")
             sending.arrived(part, after)
+            if not self._checks_pieces:
+                size = _next_size(size, loop.time() - began)
+
+    @property
+    def _checks_pieces(self) -> bool:
+        return self._tus.offer.compares and not (self._http.encrypted and self._tus.offer.compares_whole)
+
+    async def _append(self, sending: _Sending, part: UploadPart, length: int) -> int | None:
+        """Send the next `length` bytes of `part`; see `TusClient.append`."""
+        block, sha256 = BLOCK, b""
+        if self._checks_pieces:  # all of it has to be read before the first byte goes
+            block = length
+        reading = ReadAhead(sending.read, part.start + part.sent, length, block)
+        try:
+            pieces: AsyncIterator[bytes] = reading.blocks()
+            if self._checks_pieces:
+                piece = await anext(pieces)
+                sha256 = (await asyncio.to_thread(hashlib.sha256, piece)).digest()
+                pieces = _one(piece)
+            return await self._tus.append(
+                part.address, part.sent, length, pieces, sending.item.partial, sha256
+            )
+        finally:
+            await reading.end()
+
+
+def _next_size(size: int, took_s: float) -> int:
+    if took_s < QUICK_S:
+        return min(2 * size, LARGEST_PIECE)
+    return max(size // 2, PIECE) if took_s > SLOW_S else size
+
+
+async def _one(piece: bytes) -> AsyncIterator[bytes]:
+    yield piece
 
 
 class _Sending:
-    """One file under way: what the lanes take from, and the hashing that follows them."""
+    """One file under way: what the lanes take from, and its hashing.
 
-    def __init__(self, item: SendItem, upload: Upload, begin: Begin, spans: deque[Span]) -> None:
+    `in_order`: there is one lane, and what it reads comes in the order of the file.
+    """
+
+    def __init__(
+        self, item: SendItem, upload: Upload, begin: Begin, spans: deque[Span], *, in_order: bool
+    ) -> None:
         self.item = item
+        self.ready = asyncio.Event()  # for the lanes
+        self._in_order = in_order
         self._upload = upload
         self._begin = begin
         self._spans = spans
         self._begun = deque(part for part in upload.parts if part.sent < part.length)
         self._news = asyncio.Event()
-        self._hashed = 0  # from the start of the file
+        self._own = None if item.hashes.chained else hashlib.sha256()  # of the whole file
+        self._hashed = 0 if self._own is not None else item.offset  # up to there in the file
+        self._marks: deque[Mark] = deque()  # of what is hashed and not confirmed
         self._told = item.offset
+
+    @property
+    def sha256(self) -> str:
+        """Of all of the file, once it is sent; in hex."""
+        return self.item.hashes.sha256 if self._own is None else self._own.hexdigest()
 
     async def next(self) -> UploadPart | None:
         """The next part to send: those begun by an earlier session come first."""
         if self._begun:
             return self._begun.popleft()
-        return await self._begin(self._spans.popleft()) if self._spans else None
+        if not self._spans:
+            return None
+        span = self._spans.popleft()
+        return await self._begin(span, span == (0, self._upload.size))
 
     def arrived(self, part: UploadPart, sent: int) -> None:
         part.sent = sent
+        while self._marks and self._marks[0].offset <= self._upload.offset:
+            self.item.done = self._marks.popleft()
         self._news.set()
         self._tell()
 
     def _tell(self) -> None:
         """Count what a later session can go on from: hashed, or confirmed beyond what is hashed next."""
-        certain = self._hashed + self._upload.confirmed - self._upload.offset
+        certain = self.item.done.offset + self._upload.confirmed - self._upload.offset
         if certain > self._told:
             self.item.sink(certain - self._told)
             self._told = certain
 
     async def follow(self) -> None:
-        """Hash the file in its order, as far as everything is confirmed."""
+        """Hash the file in its order, as far as everything is confirmed; in order, only what was before."""
         item, upload = self.item, self._upload
-        upload.digest = hashlib.sha256()
         item.done = item.hashes.mark()
-        while (at := self._hashed) < upload.size:
+        if not self._in_order:
+            self.ready.set()
+        end_at = upload.offset if self._in_order else upload.size
+        while (at := self._hashed) < end_at:
             while (end := upload.offset) == at:
                 self._news.clear()
                 await self._news.wait()
-            length = min(PIECE, end - at)
-            skipped = min(length, max(0, item.offset - at))  # the record's hashes have that already
-            await asyncio.to_thread(_hash, item.source, at, length, upload, item.hashes, skipped)
-            self._hashed += length
+            await asyncio.to_thread(self._hash, at, min(PIECE, end - at))
             item.done = item.hashes.mark()
             self._tell()
+        self.ready.set()
 
+    def read(self, offset: int, length: int) -> bytes:
+        """Bytes to send. Blocks, and hashes what comes in order for the first time."""
+        piece = self.item.source.read(offset, length)
+        if self._in_order:
+            self._feed(offset, piece)
+            self._marks.append(self.item.hashes.mark())
+        return piece
 
-def _read(source: LocalSource, offset: int, length: int) -> tuple[bytes, bytes]:
-    piece = source.read(offset, length)
-    return piece, hashlib.sha256(piece).digest()
+    def _hash(self, offset: int, length: int) -> None:
+        self._feed(offset, self.item.source.read(offset, length))
 
-
-def _hash(
-    source: LocalSource, offset: int, length: int, upload: Upload, hashes: BlockHashes, skipped: int
-) -> None:
-    piece = memoryview(source.read(offset, length))
-    if upload.digest is not None:
-        upload.digest.update(piece)
-    hashes.feed(piece[skipped:])
+    def _feed(self, offset: int, piece: bytes) -> None:
+        """Hash what is new in `piece`; what the record's hashes had before is not fed to them again."""
+        view = memoryview(piece)[self._hashed - offset :]
+        if self._own is not None:
+            self._own.update(view)
+        self.item.hashes.feed(view[max(0, self.item.offset - self._hashed) :])
+        self._hashed += len(view)

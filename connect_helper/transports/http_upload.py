@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
-
-if TYPE_CHECKING:
-    from hashlib import _Hash
+from typing import Final
 
 PART: Final = 32 * 1024 * 1024  # bytes, where a file is cut for several connections
 CUTS: Final = 64  # parts a file is cut into at most
@@ -35,7 +32,7 @@ class Upload:
 
     size: int
     parts: list[UploadPart] = field(default_factory=list)
-    digest: _Hash | None = None  # of all that was read here; None: not known yet
+    sha256: str = ""  # of all that was read here, in hex; "": not known yet
     mtime_ns: int | None = None
 
     @property
@@ -54,6 +51,11 @@ class Upload:
     def confirmed(self) -> int:
         """Bytes the server has confirmed, wherever they lie."""
         return sum(part.sent for part in self.parts)
+
+    @property
+    def is_one_stream(self) -> bool:
+        """What is there is one stretch from the start, so that the rest can follow it."""
+        return not self.parts or (len(self.parts) == 1 and self.parts[0].start == 0)
 
     def add(self, part: UploadPart) -> None:
         self.parts.append(part)

@@ -107,6 +107,10 @@ class HttpTransport:
     def silent_s(self) -> float:
         return self._http.silent_s
 
+    @property
+    def compares_whole(self) -> bool:
+        return True
+
     def expect(self, size: int, files: int = 1) -> None:
         """What is to come changes nothing here: connections are made as requests need them."""
 
@@ -146,7 +150,8 @@ class HttpTransport:
         """
         if self._sends:
             if path in self._uploads:
-                return expected if self._tus.offer.compares else ""
+                offer = self._tus.offer
+                return expected if offer.compares or offer.compares_whole else ""
             raise SourceDenied(f"{display(path)} cannot be read with a token for sending.")
         if algorithm == "sha256" and (told := await self._files.sha256(path)):
             return told
@@ -196,9 +201,13 @@ class HttpTransport:
         upload = await self._begun(item)
         one_note = asyncio.Lock()  # an older list must not replace a longer one
 
-        async def begin(span: Span) -> UploadPart:
-            named = None if self._tus.offer.joins else self._relative(item.target)
-            part = UploadPart(await self._tus.create(span[1], item.partial, named=named), *span)
+        async def begin(span: Span, whole: bool) -> UploadPart:
+            offer = self._tus.offer
+            named = None if offer.joins else self._relative(item.target)
+            hashed = whole and offer.compares_whole
+            part = UploadPart(
+                await self._tus.create(span[1], item.partial, named=named, hashed=hashed), *span
+            )
             upload.add(part)
             async with one_note:
                 await asyncio.to_thread(self._notes.put, item.partial, list(upload.parts))
@@ -238,14 +247,14 @@ class HttpTransport:
 
     async def publish(self, partial: bytes, target: bytes, how: Publish) -> None:
         upload = self._uploads.get(partial)
-        if upload is None or upload.digest is None:
+        if upload is None or not upload.sha256:
             raise _not_over_http(partial)
         if self._tus.offer.joins:
             try:
                 await self._tus.join(
                     [part.address for part in upload.parts],
                     self._relative(target),
-                    sha256=upload.digest.hexdigest(),
+                    sha256=upload.sha256,
                     mtime_ns=upload.mtime_ns,
                     fresh=how != "replace",
                 )

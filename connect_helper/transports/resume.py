@@ -78,6 +78,8 @@ class RecordStore:
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         content = asdict(record)
         content |= {**content.pop("proof"), "version": VERSION}
+        if not record.proof.chained:
+            del content["chained"]
         write_private(self._path(key), json.dumps(content))
 
     def load(self, key: str) -> Record | None:
@@ -226,7 +228,12 @@ def _parse(text: str) -> Record:
     if content["version"] != VERSION:
         raise ValueError(f"version {content['version']}")
     source = SourceId(**content["source"])
-    proof = Proof(int(content["offset"]), tuple(map(str, content["blocks"])), str(content["tail"]))
+    proof = Proof(
+        int(content["offset"]),
+        tuple(map(str, content["blocks"])),
+        str(content["tail"]),
+        chained=content.get("chained") is True,
+    )
     return Record(
         str(content["transfer_id"]),
         content["direction"],
@@ -244,12 +251,15 @@ def proven(read: Callable[[int, int], bytes], proof: Proof, hashes: BlockHashes)
     Reads them, and feeds exactly the proven ones to `hashes`. `read(offset, length)` may return less at
     the end of the file.
     """
-    offset = 0
+    offset, digest = 0, hashlib.sha256()
     for expected in (*proof.blocks, *((proof.tail,) if proof.tail else ())):
         length = min(RECORD_BLOCK, proof.offset - offset)
         data = read(offset, length)
-        if len(data) < length or hashlib.sha256(data).hexdigest() != expected:
+        digest.update(data)
+        if len(data) < length or digest.hexdigest() != expected:
             break
+        if not proof.chained:
+            digest = hashlib.sha256()
         hashes.feed(data)
         offset += length
     return offset

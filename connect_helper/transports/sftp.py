@@ -112,6 +112,10 @@ class SftpTransport:
         return self._connections.address
 
     @property
+    def compares_whole(self) -> bool:
+        return False
+
+    @property
     def silent_s(self) -> float:
         return self._all.silent_s
 

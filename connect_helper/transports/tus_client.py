@@ -8,13 +8,14 @@ first. A server that cannot hears the name at the beginning.
 from __future__ import annotations
 
 import base64
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from connect_helper.errors import ConnectionLost, TargetError
+from connect_helper.errors import ChecksumMismatch, ConnectionLost, TargetError
+from connect_helper.spec.names import display
 from connect_helper.transports.base import RateLimiter
-from connect_helper.transports.http_connection import HttpConnection, reason_of, refusal
+from connect_helper.transports.http_connection import HttpConnection, reason_of, refusal, told_sha256
 
 UPLOADS: Final = "/fallback/v1/uploads"
 _VERSION: Final = {"Tus-Resumable": "1.0.0"}
@@ -43,8 +44,13 @@ class Offer:
 
     @property
     def compares(self) -> bool:
-        """The server compares what arrives with the SHA-256 of what was sent."""
+        """The server compares each piece that arrives with the SHA-256 of what was sent."""
         return "checksum" in self.extensions and "sha256" in self.checksums
+
+    @property
+    def compares_whole(self) -> bool:
+        """The server compares all of a joined file before it gets its name, as ours does."""
+        return self.joins and "whole-sha256" in self.extensions
 
 
 class TusClient:
@@ -66,12 +72,17 @@ class TusClient:
             self.offer = Offer(extensions, _words(answer.headers, "Tus-Checksum-Algorithm"))
             return self.offer
 
-    async def create(self, size: int, name: bytes, *, named: bytes | None = None) -> str:
+    async def create(
+        self, size: int, name: bytes, *, named: bytes | None = None, hashed: bool = False
+    ) -> str:
         """Begin an upload of `size` bytes; returns its path on the server.
 
-        Of a part, or of a whole file that is to be called `named`.
+        Of a part, or of a whole file that is to be called `named`. `hashed`: the server may hash what comes,
+        for it will be all of the file.
         """
         headers = {**_VERSION, "Upload-Length": str(size)}
+        if hashed:
+            headers["Want-Repr-Digest"] = "sha-256=1"
         headers |= {"Upload-Concat": "partial"} if named is None else _metadata(filename=named)
         async with self._http.request("POST", UPLOADS, headers=headers) as answer:
             if answer.status != 201:
@@ -87,15 +98,23 @@ class TusClient:
                 raise await refusal(answer, "target", name)
             return _number(answer.headers.get("Upload-Offset"))
 
-    async def append(self, upload: str, offset: int, piece: bytes, sha256: bytes, name: bytes) -> int | None:
-        """Send `piece`; returns the new offset, None when HEAD has to tell how far the server got.
+    async def append(
+        self,
+        upload: str,
+        offset: int,
+        length: int,
+        pieces: AsyncIterable[bytes],
+        name: bytes,
+        sha256: bytes = b"",
+    ) -> int | None:
+        """Send `length` bytes; returns the new offset, None when HEAD has to tell how far the server got.
 
-        `sha256` is the piece's digest. Raises UploadGone.
+        `sha256` is their digest, which the server compares; empty: it need not. Raises UploadGone.
         """
-        headers = {**_STREAM, "Upload-Offset": str(offset), "Content-Length": str(len(piece))}
-        if self.offer.compares:
+        headers = {**_STREAM, "Upload-Offset": str(offset), "Content-Length": str(length)}
+        if sha256:
             headers["Upload-Checksum"] = f"sha256 {base64.b64encode(sha256).decode()}"
-        async with self._http.request("PATCH", upload, headers=headers, data=self._paced(piece)) as answer:
+        async with self._http.request("PATCH", upload, headers=headers, data=self._paced(pieces)) as answer:
             if answer.status in (408, 409, 423, 460):
                 return None
             if answer.status in (404, 410):
@@ -104,14 +123,15 @@ class TusClient:
                 raise await refusal(answer, "target", name)
             return _number(answer.headers.get("Upload-Offset"))
 
-    async def _paced(self, piece: bytes) -> AsyncIterator[memoryview]:
-        view = memoryview(piece)
-        while view:
-            part = view[: min(_WRITE, self._limiter.block_limit())]
-            view = view[len(part) :]
-            await self._limiter.take(len(part))
-            self._http.heard()
-            yield part
+    async def _paced(self, pieces: AsyncIterable[bytes]) -> AsyncIterator[memoryview]:
+        async for piece in pieces:
+            view = memoryview(piece)
+            while view:
+                part = view[: min(_WRITE, self._limiter.block_limit())]
+                view = view[len(part) :]
+                await self._limiter.take(len(part))
+                self._http.heard()
+                yield part
 
     async def join(
         self, parts: Sequence[str], path: bytes, *, sha256: str, mtime_ns: int | None, fresh: bool
@@ -130,6 +150,8 @@ class TusClient:
             headers["If-None-Match"] = "*"
         async with self._http.request("POST", UPLOADS, headers=headers, long=True) as answer:
             if answer.status == 201:
+                if self.offer.compares_whole and told_sha256(answer) != sha256:
+                    raise ChecksumMismatch(f"{display(path)} arrived damaged; send it again.")
                 return
             if answer.status in (404, 410) and await reason_of(answer) != "not_found":
                 raise UploadGone

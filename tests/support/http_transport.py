@@ -17,10 +17,19 @@ from tests.support.transports import Memory
 
 @asynccontextmanager
 async def open_http(
-    port: int, token: str, folder: Path, *, sends: bool, root: bytes = b"", rate_kbps: int | None = None
+    port: int,
+    token: str,
+    folder: Path,
+    *,
+    sends: bool,
+    root: bytes = b"",
+    rate_kbps: int | None = None,
+    ca_file: str = "",
 ) -> AsyncIterator[HttpTransport]:
-    """A transport to 127.0.0.1:`port` that keeps its notes in `folder`."""
-    endpoint = HttpEndpoint("127.0.0.1", port, ("127.0.0.1",), SecretStr(token), tls=False)
+    """A transport to 127.0.0.1:`port` that keeps its notes in `folder`; with `ca_file`, over TLS."""
+    endpoint = HttpEndpoint(
+        "127.0.0.1", port, ("127.0.0.1",), SecretStr(token), tls=bool(ca_file), ca_file=ca_file
+    )
     limiter = TokenBucket(rate_kbps)
     async with HttpTransport(endpoint, limiter, sends=sends, root=root, resume_folder=folder) as transport:
         yield transport

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -58,15 +60,36 @@ def test_a_record_that_cannot_be_understood_counts_as_none(tmp_path: Path, text:
     assert store.load("key") is None
 
 
-def test_marks_prove_every_length() -> None:
+@pytest.mark.parametrize("proof", [Proof(5, (), "ab", chained=True), Proof(5, (), "ab")])
+def test_a_record_tells_whether_its_hashes_are_chained(tmp_path: Path, proof: Proof) -> None:
+    store = RecordStore(tmp_path)
+    store.save("key", replace(RECORD, proof=proof))
+    found = store.load("key")
+    assert found is not None
+    assert found.proof == proof
+
+
+@pytest.mark.parametrize("algorithm", ["", "md5", "sha256"])
+def test_chained_hashes_tell_the_whole_files_too(algorithm: str) -> None:
+    content = noise(RECORD_BLOCK + 1000)
+    hashes = BlockHashes(algorithm, chained=True)
+    hashes.feed(content[:70_000])
+    hashes.feed(content[70_000:])
+    assert hashes.sha256 == hashlib.sha256(content).hexdigest()
+    assert hashes.digest() == (hashlib.new(algorithm, content).hexdigest() if algorithm else "")
+    assert hashes.blocks == [hashlib.sha256(content[:RECORD_BLOCK]).hexdigest()]
+
+
+@pytest.mark.parametrize("chained", [False, True])
+def test_marks_prove_every_length(chained: bool) -> None:
     content = noise(2 * RECORD_BLOCK + 1000)
-    hashes = BlockHashes("sha256")
+    hashes = BlockHashes("sha256", chained=chained)
     marks = []
     for start in range(0, len(content), 5_000_000):
         hashes.feed(content[start : start + 5_000_000])
         marks.append(hashes.mark())
     for mark in marks:
-        again = BlockHashes()
+        again = BlockHashes(chained=chained)
         read = lambda offset, length: content[offset : offset + length]  # noqa: E731
         assert proven(read, hashes.proof(mark), again) == mark.offset
         assert again.mark() == mark
@@ -76,9 +99,10 @@ def test_marks_prove_every_length() -> None:
     ("damaged", "proven_bytes"),
     [(0, 0), (RECORD_BLOCK - 1, 0), (RECORD_BLOCK, RECORD_BLOCK), (2 * RECORD_BLOCK + 5, 2 * RECORD_BLOCK)],
 )
-def test_only_what_is_before_the_damage_is_proven(damaged: int, proven_bytes: int) -> None:
+@pytest.mark.parametrize("chained", [False, True])
+def test_only_what_is_before_the_damage_is_proven(damaged: int, proven_bytes: int, chained: bool) -> None:
     content = bytearray(noise(2 * RECORD_BLOCK + 1000))
-    hashes = BlockHashes()
+    hashes = BlockHashes(chained=chained)
     hashes.feed(bytes(content))
     content[damaged] ^= 1
     again = BlockHashes()
