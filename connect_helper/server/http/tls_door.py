@@ -24,7 +24,8 @@ AT_ONCE: Final = 400  # agreeing on TLS
 AT_ONCE_PER_ADDRESS: Final = 100
 LIMIT_S: Final = 15.0  # for agreeing
 _WAIT_LIMIT_S: Final = 30.0  # for its turn
-_BACKLOG: Final = 512
+_BACKLOG: Final = 4096  # connections the system keeps for us; one more is dropped, and tries again after 1 to 7 s
+_AT_ONE_GO: Final = 512  # connections taken before others have their turn
 _REST_S: Final = 1.0  # when the system has no descriptor left
 
 
@@ -77,7 +78,7 @@ class TlsDoor:
 
     def _accept_waiting(self) -> None:
         """Take what else has come: a crowd must not fill the system's short queue while others knock."""
-        for _ in range(_BACKLOG):
+        for _ in range(_AT_ONE_GO):
             try:
                 connection, peer = self._sock.accept()
             except OSError:
