@@ -22,6 +22,7 @@ from connect_helper.errors import ConnectHelperError
 from connect_helper.server.access import Access
 from connect_helper.server.admission import Admission
 from connect_helper.server.cipher_choice import prefer
+from connect_helper.server.fast_lane import arrived, give_way
 from connect_helper.server.login_limiter import network_of
 from connect_helper.server.login_queue import Login, LoginQueue
 from connect_helper.server.sessions import Session, Sessions
@@ -228,6 +229,7 @@ class SshConnection(asyncssh.SSHServer):
         house = self._house
         prefer(conn, CIPHERS)
         self._connection = conn
+        arrived(conn.get_extra_info("socket"))
         peer = conn.get_extra_info("peername")
         self._address = str(peer[0]) if peer else "local"
         self._login = Login(network_of(self._address), self._resume, self._make_room)
@@ -340,7 +342,7 @@ class SshConnection(asyncssh.SSHServer):
         channel = self._connection.create_server_channel(
             None, "strict", self._house.workers.room.window, PACKET
         )
-        session = SftpChannel(self._begin, self._channels.discard)
+        session = SftpChannel(self._begin, self._channels.discard, self._give_way)
         self._channels.add(session)
         return channel, session
 
@@ -372,6 +374,9 @@ class SshConnection(asyncssh.SSHServer):
             self._services.discard(service)
             self._house.workers.room.sessions -= 1
             self._used_at = asyncio.get_running_loop().time()
+
+    def _give_way(self) -> None:
+        give_way(self._connection.get_extra_info("socket"))
 
     def _go_lean(self, channel: SftpChannel) -> None:
         if self._lean is None and fits(self._connection, channel.channel):

@@ -21,6 +21,7 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.web_protocol import RequestHandler
 
+from connect_helper.server.fast_lane import give_way
 from connect_helper.server.http.cancel_verb import CancelVerb
 from connect_helper.server.http.tls_door import LIMIT_S, TlsDoor
 from connect_helper.server.login_limiter import network_of
@@ -147,6 +148,8 @@ class HttpListener:
         life = self._lives.get(request.protocol)
         if life is None:
             return await handler(request)
+        if not life.served and request.transport is not None:
+            give_way(request.transport.get_extra_info("socket"))
         life.served, life.busy = True, True
         try:
             return await handler(request)

@@ -15,6 +15,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any, Final
 
+from connect_helper.server.fast_lane import arrived
 from connect_helper.server.login_limiter import network_of
 from connect_helper.server.login_queue import Login, LoginQueue
 
@@ -24,7 +25,7 @@ AT_ONCE: Final = 400  # agreeing on TLS
 AT_ONCE_PER_ADDRESS: Final = 100
 LIMIT_S: Final = 15.0  # for agreeing
 _WAIT_LIMIT_S: Final = 30.0  # for its turn
-_BACKLOG: Final = 4096  # connections the system keeps for us; one more is dropped, and tries again after 1 to 7 s
+_BACKLOG: Final = 4096  # that the system keeps for us; a client beyond them tries again seconds later
 _AT_ONE_GO: Final = 512  # connections taken before others have their turn
 _REST_S: Final = 1.0  # when the system has no descriptor left
 
@@ -87,6 +88,7 @@ class TlsDoor:
             self._enter(connection, peer)
 
     def _enter(self, connection: socket.socket, peer: Any) -> None:
+        arrived(connection)
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         ending: list[asyncio.Task[None]] = []
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 import asyncssh
 
@@ -10,13 +11,25 @@ from connect_helper.server.sftp.outlet import ChannelOutlet
 from connect_helper.server.sftp.packets import Data
 from connect_helper.server.sftp.service import SftpService
 
+MANY: Final = 16  # pieces of data; by then a client has done more than log in and look around
+
 
 class SftpChannel(asyncssh.SSHServerSession[bytes]):
-    """Refuses everything but SFTP. `started` is called when the client begins it, `closed` at its end."""
+    """Refuses everything but SFTP.
 
-    def __init__(self, started: Callable[[SftpChannel], None], closed: Callable[[SftpChannel], None]) -> None:
+    `started` is called when the client begins it, `busy` when it has sent many requests, `closed` at its end.
+    """
+
+    def __init__(
+        self,
+        started: Callable[[SftpChannel], None],
+        closed: Callable[[SftpChannel], None],
+        busy: Callable[[], None],
+    ) -> None:
         self._started = started
         self._closed = closed
+        self._busy = busy
+        self._pieces = 0
         self._service: SftpService | None = None
         self._early: list[Data] = []
         self._over: bool | None = None  # how it ended: False by the client, True lost
@@ -50,6 +63,9 @@ class SftpChannel(asyncssh.SSHServerSession[bytes]):
         self._started(self)
 
     def data_received(self, data: Data, datatype: int | None) -> None:
+        self._pieces += 1
+        if self._pieces == MANY:
+            self._busy()
         if self._service is not None:
             self._service.received(data)
         elif self._over is None:
