@@ -58,9 +58,7 @@ def test_a_new_connection_waits_for_a_few_busy_ones_only() -> None:
                     give_way(ours)
                 theirs.send(b"x")
             await done
-            assert (
-                len(heard) <= FEW + 1
-            )  # an ordinary loop would have heard all of them first, in their order
+            assert len(heard) <= FEW + 1  # an ordinary loop would have heard all of them first
             while len(heard) <= BUSY:  # noqa: ASYNC110 - turns of the loop are what is tested
                 await asyncio.sleep(0)
             assert sorted(heard) == list(range(BUSY + 1))
