@@ -19,7 +19,7 @@ from connect_helper.commands.common import EXIT_FAILED, EXIT_STOPPED, fail
 from connect_helper.errors import ConnectHelperError, Unavailable
 from connect_helper.server.aspera_conf import convert
 from connect_helper.server.checking import examine
-from connect_helper.server.collector import calm_collector
+from connect_helper.server.collector import calm_collector, keep_memory
 from connect_helper.server.fast_lane import new_loop
 from connect_helper.server.operating import control_socket
 from connect_helper.server.passwords import hash_password
@@ -99,6 +99,7 @@ def run(config: Config, aspera_conf: AsperaConf = None) -> None:
     try:
         set_up_log(source.read().config.log)
         calm_collector()
+        keep_memory()
         with asyncio.Runner(loop_factory=new_loop) as runner:
             runner.run(_run(source))
     except ConnectHelperError as error:
