@@ -42,7 +42,7 @@ FORCE = {
     "dripping-ssh": (400, 8),
     "dripping-http": (1200, 8),
     "login-storm": (60, 8),
-    "junk-tokens": (40, 8),
+    "junk-tokens": (1000, 8),
 }
 
 

@@ -7,6 +7,7 @@ such session: its requests go on for a day while it stays open (configuration re
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 from collections.abc import Iterator
@@ -84,6 +85,7 @@ class Caller:
             self.session.file_left(path, way)
 
 
+REFUSED_S: Final = 0.1  # a refusal takes as long: many on one connection come to nothing
 CALLER: Final = web.RequestKey("caller", Caller)
 
 
@@ -143,6 +145,7 @@ class Doorman:
         try:
             return await self._admission.admit(user, secret, peer, via, under_way=under_way)
         except (LoginRefused, TokenRefused) as error:
+            await asyncio.sleep(REFUSED_S)
             raise _unauthorised(error.code, error.user_message) from None
         except TooManyRequests as error:
             raise Problem(

@@ -13,7 +13,7 @@ import pytest
 from pydantic import SecretStr
 
 from connect_helper.server.access import Access
-from connect_helper.server.http import serving
+from connect_helper.server.http import callers, serving
 from connect_helper.server.http.serving import ConnectionLimits
 from connect_helper.server.passwords import hash_password
 from connect_helper.server.revocations import Revocations
@@ -258,10 +258,34 @@ async def test_a_length_said_later_has_its_bounds(server: FarEnd) -> None:
     assert (await raw(server, "\r\n".join(lines).encode())).startswith(b"HTTP/1.1 413")
 
 
-async def test_ten_thousand_junk_tokens_disturb_nobody(server: FarEnd) -> None:
-    (server.docroot / "x").write_bytes(b"hello")
+def junk_request() -> bytes:
     lines = ["GET /fallback/v1/files/x HTTP/1.1", "Host: a", f"Authorization: Bearer {junk_token()}", "", ""]
-    request = "\r\n".join(lines).encode()
+    return "\r\n".join(lines).encode()
+
+
+async def test_junk_tokens_on_one_connection_hold_up_nobody_else(server: FarEnd) -> None:
+    (server.docroot / "x").write_bytes(b"hello")
+    host, port = server.url.removeprefix("http://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(junk_request() * 100)
+    began = time.monotonic()
+    await reader.readuntil(b"\r\n\r\n")
+    async with server.client(server.token("receive")) as client, client.get("/fallback/v1/files/x") as answer:
+        assert await answer.read() == b"hello"
+    more = await reader.read(1_000_000)
+    passed = time.monotonic() - began
+    assert more.count(b"HTTP/1.1 401") <= passed / callers.REFUSED_S
+    writer.close()
+    with contextlib.suppress(ConnectionError):
+        await writer.wait_closed()
+
+
+async def test_ten_thousand_junk_tokens_disturb_nobody(
+    server: FarEnd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(callers, "REFUSED_S", 0)
+    (server.docroot / "x").write_bytes(b"hello")
+    request = junk_request()
     host, port = server.url.removeprefix("http://").split(":")
     reader, writer = await asyncio.open_connection(host, int(port))
     started = time.process_time()
