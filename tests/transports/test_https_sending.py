@@ -100,7 +100,7 @@ async def test_a_file_is_read_once_and_hashed_once_at_each_end(
     def read_again(*_: object) -> None:
         raise AssertionError("the server reads what it has hashed already")
 
-    monkeypatch.setattr("connect_helper.server.http.uploads.feed_piece", read_again)
+    monkeypatch.setattr("connect_helper.server.http.upload_endings.feed_piece", read_again)
     source = Counting(noise(SIZE))
     async with line.open() as transport:
         item = item_of(source, chained=chained)
