@@ -16,10 +16,11 @@ from pathlib import Path
 from connect_helper.loading import quickly
 
 with quickly():  # as a worker does
-    from connect_helper.transfers.collector import calm_collector, keep_memory
+    from connect_helper.collector import calm_collector, keep_memory
     from connect_helper.transfers.messages import Event, Question
     from connect_helper.transfers.plan import SessionPlan
     from connect_helper.transfers.session import Session
+    from connect_helper.transfers.worker import MORE_OBJECTS
 
 
 class Nobody:
@@ -34,7 +35,7 @@ class Nobody:
 
 def main() -> None:
     logging.getLogger("asyncssh").setLevel(logging.WARNING)
-    calm_collector()
+    calm_collector(MORE_OBJECTS)
     keep_memory()
     plan = SessionPlan.model_validate_json(Path(sys.argv[1]).read_text(encoding="utf-8"))
     ended = asyncio.run(Session(plan, Nobody()).run())

@@ -15,11 +15,11 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from connect_helper.collector import calm_collector, keep_memory
 from connect_helper.commands.common import EXIT_FAILED, EXIT_STOPPED, fail
 from connect_helper.errors import ConnectHelperError, Unavailable
 from connect_helper.server.aspera_conf import convert
 from connect_helper.server.checking import examine
-from connect_helper.server.collector import calm_collector, keep_memory
 from connect_helper.server.fast_lane import new_loop
 from connect_helper.server.operating import control_socket
 from connect_helper.server.passwords import hash_password
@@ -33,6 +33,7 @@ server = typer.Typer(
 )
 _TIMEOUT_S: Final = 10.0
 _PIPE_WIDTH: Final = 200
+MORE_OBJECTS: Final = 10_000  # between two looks for garbage, which stop all sessions meanwhile
 
 Config = Annotated[
     Path,
@@ -98,7 +99,7 @@ def run(config: Config, aspera_conf: AsperaConf = None) -> None:
     source = Source(config, aspera_conf)
     try:
         set_up_log(source.read().config.log)
-        calm_collector()
+        calm_collector(MORE_OBJECTS)
         keep_memory()
         with asyncio.Runner(loop_factory=new_loop) as runner:
             runner.run(_run(source))

@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
-from connect_helper.transfers.collector import calm_collector, keep_memory
+from connect_helper.collector import calm_collector, keep_memory
 from connect_helper.transfers.lines import Lines, TooLong
 from connect_helper.transfers.messages import (
     LINE_LIMIT,
@@ -41,6 +41,7 @@ NICENESS: Final = 5
 
 _log = logging.getLogger(__name__)
 
+MORE_OBJECTS: Final = 50_000  # between two looks for garbage: they took a tenth of a session's time
 READ_SIZE: Final = 256 * 1024
 EVENTS_AHEAD: Final = 256  # events that may wait for a slow helper; all that wait go in one write
 
@@ -210,7 +211,7 @@ def main() -> None:
     logging.getLogger("asyncssh").setLevel(logging.WARNING)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the helper, which then closes our input
     _give_way()
-    calm_collector()
+    calm_collector(MORE_OBJECTS)
     keep_memory()
     # Standard output is kept for events alone: whatever else prints goes to the log.
     output = os.dup(1)
