@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Final
 
@@ -38,9 +38,6 @@ _log = logging.getLogger(__name__)
 
 CLOSE_LIMIT_S: Final = 5.0
 OPEN_LIMIT_S: Final = 30.0
-SILENT_S: Final = 2.0  # after which a connection that was kept is taken for broken, or
-SILENT_ROUND_TRIPS: Final = 10
-LOOK_S: Final = 0.1
 LONG_S: Final = 0.05  # a round trip: so long that connections are begun before anybody knows what there is
 GUESS: Final = 8 * 1024 * 1024  # bytes, taken for what there is then
 
@@ -72,7 +69,6 @@ class Connections:
         self.address = ""
         self._lanes: Lanes | None = None
         self._opening: asyncio.Task[None] | None = None
-        self._watching: asyncio.Task[None] | None = None
         self._hint = 0  # bytes to move, as far as known before there is a connection
         self._first: Connected | None = None
         self._method: asyncio.Future[Method]  # that the server took
@@ -87,13 +83,10 @@ class Connections:
     async def open(self) -> None:
         """Connect, or go on with the connections an earlier transfer left."""
         self._method = asyncio.get_running_loop().create_future()
-        if self._kept is not None and (left := self._kept.take(self._owner, self._known)) is not None:
+        left = self._kept and await self._kept.take(self._owner, self._known, self._fixed)
+        if left:
             self._settle(left.connected, left.line)
-            lanes = left.lanes[: self._fixed]
-            for surplus in left.lanes[len(lanes) :]:
-                surplus.abort()
-            self.lanes.admit(*lanes)
-            self._watching = asyncio.create_task(_watch(lanes), name="watch over old connections")
+            self.lanes.admit(*left.lanes)
             return
         first = await self._step_by_step_if_need_be(HeadStart(), self._log_in)
         self.lanes.admit(first)
@@ -195,18 +188,26 @@ class Connections:
         if self._lanes is None or self._opening is None:
             return
         self._method.cancel()
-        tasks = [task for task in (self._opening, self._watching) if task is not None]
-        for task in tasks:
-            task.cancel()
-        for reason in await asyncio.gather(*tasks, return_exceptions=True):
-            if isinstance(reason, Exception):  # what they expect, they handle themselves
-                _log.error("opening or watching connections broke", exc_info=reason)
+        try:
+            await self._stop_opening(self._opening)
+            if well:
+                await self._end_well(self._lanes)
+        except BaseException:
+            self._lanes.abort()
+            raise
         if not well:
             self._lanes.abort()  # a stop has a second; a polite goodbye may take the line's whole queue
-            return
-        lanes = self._lanes.all
+
+    async def _stop_opening(self, opening: asyncio.Task[None]) -> None:
+        opening.cancel()
+        (reason,) = await asyncio.gather(opening, return_exceptions=True)
+        if isinstance(reason, Exception):  # what it expects, it handles itself
+            _log.error("opening further connections broke", exc_info=reason)
+
+    async def _end_well(self, all_lanes: Lanes) -> None:
+        lanes = all_lanes.all
         if self._kept is not None and self._first is not None:
-            lanes = self._kept.keep(self._owner, self._first, self._lanes.line, lanes)
+            lanes = self._kept.keep(self._owner, self._first, all_lanes.line, lanes)
         for lane in lanes:
             lane.connection.close()
         try:
@@ -217,18 +218,6 @@ class Connections:
             _log.info("closing the connection to %s: %s", self._endpoint, reason)
             for lane in lanes:
                 lane.abort()
-
-
-async def _watch(lanes: Sequence[Lane]) -> None:
-    """End connections that broke unseen while nobody used them: the next try makes new ones."""
-    limit_s = max(SILENT_S, SILENT_ROUND_TRIPS * lanes[0].round_trip_s)
-    while not any(lane.has_answered for lane in lanes):
-        if max(lane.silent_s for lane in lanes) > limit_s:
-            _log.info("connections of an earlier transfer do not answer")
-            for lane in lanes:
-                lane.abort()
-            return
-        await asyncio.sleep(LOOK_S)
 
 
 async def _never(_key: str, _fingerprint: str) -> bool:

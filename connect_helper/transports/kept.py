@@ -17,11 +17,14 @@ from typing import Final
 from connect_helper.transports.host_keys import KnownKeys, Verdict, judge
 from connect_helper.transports.lane import Lane
 from connect_helper.transports.line import Line
-from connect_helper.transports.ssh_connection import Connected, Credentials, Endpoint
+from connect_helper.transports.ssh_connection import Connected, Credentials, Endpoint, key_line
 
 KEPT_S: Final = 15.0
 MOST: Final = 16  # connections, all told
 LONG_S: Final = 0.02  # a round trip for which it is worth it
+ASKED_AFTER_S: Final = 3.0  # whether they are still there
+ANSWER_S: Final = 1.0  # for an answer to that, or
+ANSWER_ROUND_TRIPS: Final = 4
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -77,19 +80,28 @@ class KeptConnections:
         self._left[owner] = Left(connected, line, good, time.time(), timer)
         return [lane for lane in lanes if lane not in good]
 
-    def take(self, owner: Owner, known: KnownKeys) -> Left | None:
-        """What was left of an equal transfer, if it still serves; it is the caller's from here on."""
+    async def take(self, owner: Owner, known: KnownKeys, most: int | None = None) -> Left | None:
+        """What was left of an equal transfer, if it still serves; it is the caller's from here on.
+
+        `most`: no more connections than that.
+        """
         left = self._left.pop(owner, None)
         if left is None:
             return None
         left.timer.cancel()
-        alive = [lane for lane in left.lanes if lane.is_at_rest]
-        fresh = 0 <= time.time() - left.since <= self._kept_s
-        trusted = judge(known, left.connected.key) is Verdict.TRUSTED
-        if not fresh or not trusted or not alive or alive[0] is not left.lanes[0]:
+        age_s = time.time() - left.since
+        try:
+            lanes = [lane for lane in left.lanes if lane.is_at_rest and _is_trusted(lane, known)][:most]
+            if age_s > ASKED_AFTER_S:
+                lanes = await _that_answer(lanes, left.line.round_trip_s)
+        except BaseException:
             _abort(left.lanes)
+            raise
+        if not 0 <= age_s <= self._kept_s or lanes[:1] != left.lanes[:1]:
+            _abort(left.lanes)  # without the first one there is nothing to go on with
             return None
-        left.lanes[:] = alive
+        _abort([lane for lane in left.lanes if lane not in lanes])
+        left.lanes[:] = lanes
         left.line.begin_again()
         return left
 
@@ -106,6 +118,21 @@ class KeptConnections:
         if left is not None:
             left.timer.cancel()
             _abort(left.lanes)
+
+
+def _is_trusted(lane: Lane, known: KnownKeys) -> bool:
+    """Each connection showed a key of its own: of two machines of one name, one may be trusted no more."""
+    key = lane.connection.get_server_host_key()
+    return key is not None and judge(known, key_line(key)) is Verdict.TRUSTED
+
+
+async def _that_answer(lanes: Sequence[Lane], round_trip_s: float) -> list[Lane]:
+    """A connection may break unseen while nobody uses it: a router forgets it, say."""
+    asked = {lane.wire.ping(): lane for lane in lanes if not lane.wire.is_lost}
+    if not asked:
+        return []
+    answered, _ = await asyncio.wait(asked, timeout=max(ANSWER_S, ANSWER_ROUND_TRIPS * round_trip_s))
+    return [lane for answer, lane in asked.items() if answer in answered and answer.exception() is None]
 
 
 def _abort(lanes: Sequence[Lane]) -> None:

@@ -37,7 +37,6 @@ class Lane:
         self.window = Window(min(self.largest_read, self.largest_write), time.monotonic)
         self.on_way = 0  # bytes
         self.moved = 0  # bytes, all told
-        self.has_answered = False  # in this transfer
         self.users = 0  # files that use it at the moment
         self.round_trip_s = UNKNOWN_S  # quickest answer
         self._disturbed = 0  # packets, before this transfer
@@ -46,7 +45,6 @@ class Lane:
 
     def _heard(self) -> None:
         self._heard_at = time.monotonic()
-        self.has_answered = True
 
     @property
     def silent_s(self) -> float:
@@ -110,7 +108,6 @@ class Lane:
     def rest(self) -> None:
         """Nobody uses it for now, and nobody wants to hear of it."""
         self.moved = self.users = 0
-        self.has_answered = False
         facts = tcp_facts(self.connection.get_extra_info("socket"))
         self._disturbed = facts.disturbed if facts else 0
         self.wire.on_lost = lambda: None

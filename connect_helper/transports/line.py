@@ -48,6 +48,7 @@ class Line:
         self._queued = False  # at the last look
         self._known = 0.0  # the limit of the transfer before
         self._anew = False
+        self._filled = False  # in this transfer
         self._best = 0.0  # the highest rate at the last growth
         self._still = 0
         self._judged_at = 0.0
@@ -63,8 +64,10 @@ class Line:
         self._still = 0
         self._anew = True
         if not self.is_starting:  # TCP would send at once what it sent last, and the queue overflow
-            self._known = self.limit
-            self.limit /= STEPS
+            # One that was too small to fill the line tells nothing new about it.
+            self._known = self.limit if self._filled else max(self.limit, self._known)
+            self.limit = self._known / STEPS
+        self._filled = False
 
     @property
     def _was_full(self) -> bool:
@@ -85,6 +88,7 @@ class Line:
         self.is_full = queued_s > (queue_s if self._queued else LOUD * queue_s)
         self._queued = queued_s > queue_s
         was_starting = self.is_starting
+        self._filled = self._filled or self.is_full
         if self.is_full or (self._anew and self._was_full):
             self.is_starting, self.full_at = False, now
         elif self.is_starting and now - self._judged_at >= self.round_trip_s:

@@ -45,7 +45,6 @@ LATE_S: Final = 0.6  # a block everything waits for is moved once more after thi
 LATE_ROUND_TRIPS: Final = 4
 LATE_LOOK: Final = 64  # blocks looked at
 SAME_FILE_S: Final = 5  # between the times two connections tell of a file that is being written
-BEHIND_S: Final = 0.01  # after which a file that is being made is there for other connections, most often
 COPIES: Final = 4  # of one block, at most
 COPY_S: Final = 0.1  # how long copies nobody needs any more may take, or
 COPY_ROUND_TRIPS: Final = 1.5
@@ -69,7 +68,7 @@ class _Move(ABC):
     """One file on its way over the connections: what sending and receiving have in common."""
 
     side: Side = "source"
-    behind_s = 0.0  # how long after the first connection another one can find the file
+    exists = True  # the file is there before it is opened
 
     def __init__(self, lanes: Lanes, limiter: RateLimiter, path: bytes, begin: int, end: int) -> None:
         self.lanes = lanes
@@ -89,28 +88,25 @@ class _Move(ABC):
 
     @asynccontextmanager
     async def opening(self, first: Lane) -> AsyncIterator[None]:
-        """While the file is opened on `first`, open it on the others too: each round trip counts."""
+        """While the file is opened on `first`, open it on the others too: each round trip counts.
+
+        Not a file that `first` is about to make: what others found there by then might be somebody else's.
+        """
         self.first = first
-        if self.lanes.divides(self.end - self.next) and first.wire.keeps_order:
+        if self.exists and self.lanes.divides(self.end - self.next) and first.wire.keeps_order:
             for lane in self.lanes.all:
                 if lane is not first:
-                    self._early[lane] = asyncio.create_task(self._open_early(lane), name="early opening")
+                    self._early[lane] = asyncio.create_task(self.open(lane), name="early opening")
         try:
             yield
-        except asyncio.CancelledError:
-            for task in self._early.values():
-                task.cancel()
-            raise
         finally:
             left, self._early = self._early, {}
+            for task in left.values():
+                task.cancel()  # what it opens is closed when the answer comes
             await asyncio.gather(*left.values(), return_exceptions=True)
             for lane, task in left.items():
                 if not task.cancelled() and task.exception() is None:
                     lane.wire.close_soon(task.result())
-
-    async def _open_early(self, lane: Lane) -> bytes:
-        await asyncio.sleep(self.behind_s)
-        return await self.open(lane)
 
     async def _opened(self, lane: Lane) -> bytes:
         early = self._early.pop(lane, None)
@@ -120,7 +116,7 @@ class _Move(ABC):
             except ConnectionLost:
                 raise
             except TransferError as error:
-                _log.info("opened too early: %s", error.internal_message)
+                _log.info("opened too early: %s", error.internal_message)  # before it was cut to size, say
         return await self.open(lane)
 
     async def run(self, handle: bytes, proof: asyncio.Task[None] | None = None) -> None:
@@ -418,12 +414,12 @@ class Sending(_Move):
     """`item.source` from `item.offset` to its end, into the partial file."""
 
     side = "target"
-    behind_s = BEHIND_S
 
     def __init__(self, lanes: Lanes, limiter: RateLimiter, item: SendItem) -> None:
         super().__init__(lanes, limiter, item.partial, item.offset, item.source.size)
         self._item = item
         self._disk = _DiskReader(item)
+        self.exists = not item.exclusive
         self._prefix = _Prefix(item.offset)
         self._looks: dict[Lane, _Looks] = {}
 

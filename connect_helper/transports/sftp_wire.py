@@ -12,6 +12,7 @@ import asyncio
 import logging
 import struct
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -166,6 +167,10 @@ class SftpWire:
             _log.info("the server does not tell its limits: %s", error)
             return Limits()
 
+    def ping(self) -> asyncio.Future[Answer]:
+        """Ask something that touches no disk; any answer will do."""
+        return self.ask(EXTENDED, _ASK_LIMITS)
+
     @property
     def is_lost(self) -> bool:
         """Tell whether the connection is gone."""
@@ -219,6 +224,9 @@ class SftpWire:
         self.on_answer()
         if not answer.done():
             answer.set_result((kind, body[5:]))
+        elif kind == HANDLE:  # nobody waits any more for what is open now
+            with suppress(asyncssh.SFTPError):
+                self.close_soon(handle_of((kind, body[5:])))
 
     # Requests --------------------------------------------------------------------------------------
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final, cast
@@ -16,7 +17,12 @@ from connect_helper.wire.share import Share
 PACKET: Final = 64 * 1024  # bytes; room for a packet that is not whole yet, beside what one turn reads
 RETRY_S: Final = 0.005
 ALIVE_S: Final = 1.0  # between two notes that the other end is there
+OPEN_TO_SEND: Final = ("open", "eof_pending", "eof")  # how far a channel is read that may still be sent to
+MOST: Final = 32 * 1024  # bytes to wait for: a very slow line has to show that it lives
 WORTH: Final = 4096  # bytes to wait for; for fewer it is not worth telling the system
+
+
+_WAKES_LATE: Final = sys.platform == "linux"  # where it is known what happens at the end of a connection
 
 
 class _Opened:
@@ -123,7 +129,7 @@ class LeanReader(asyncio.BufferedProtocol):
     def _handle(self) -> None:
         self._missing = 1
         self._handle_all()
-        self._wake_at(self._missing if self._missing >= WORTH else 1)
+        self._wake_at(min(self._missing, MOST) if self._missing >= WORTH and _WAKES_LATE else 1)
 
     def _wake_at(self, count: int) -> None:
         """Hear of the socket again when so many bytes are there, or its end: the rest of one packet.
@@ -243,7 +249,7 @@ class LeanReader(asyncio.BufferedProtocol):
         """Channels that may send more do so, once for all packets of one turn."""
         channels, self._wider = self._wider, []
         for channel in channels:
-            if channel._recv_state == "open":
+            if channel._recv_state in OPEN_TO_SEND:
                 channel._flush_send_buf()
 
     def _give(self, end: int) -> None:

@@ -21,7 +21,10 @@ from pathlib import Path
 from types import TracebackType
 
 import asyncssh
+import psutil
 from asyncssh.auth import KbdIntChallenge
+
+from connect_helper.transports.lane import Lane
 
 START_LIMIT_S = 10.0
 
@@ -242,3 +245,14 @@ class PasswordServer:
                 connection.abort()
             await self._acceptor.wait_closed()
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def served_by(server: SshServer, lane: Lane) -> psutil.Process:
+    """The process of the server that a connection ends in."""
+    assert server.process is not None
+    _, port = lane.connection.get_extra_info("sockname")[:2]
+    for process in psutil.Process(server.process.pid).children(recursive=True):
+        if any(one.raddr and one.raddr.port == port for one in process.net_connections("tcp")):
+            leaves = process.children(recursive=True) or [process]
+            return leaves[-1]
+    raise AssertionError("no process has this connection")

@@ -7,17 +7,18 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
+import asyncssh
 import psutil
 import pytest
 
-from connect_helper.errors import ConnectionLost, TransferError
+from connect_helper.errors import TransferError
 from connect_helper.transports.host_keys import KnownKeys
 from connect_helper.transports.kept import KeptConnections, Owner
 from connect_helper.transports.lane import Lane
 from connect_helper.transports.rate import TokenBucket
 from connect_helper.transports.sftp import SftpTransport
 from connect_helper.transports.ssh_connection import Credentials, Endpoint
-from tests.support.sshd import SshServer
+from tests.support.sshd import SshServer, served_by
 from tests.support.transports import open_transport, sending
 
 LIMIT_S = 20
@@ -104,24 +105,81 @@ async def test_a_transfer_that_wants_few_takes_few(server: SshServer) -> None:
     await kept.close()
 
 
-async def test_connections_that_broke_unseen_end_soon(
+async def test_connections_that_broke_unseen_are_made_anew(
     server: SshServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("connect_helper.transports.connections.SILENT_S", 0.3)
-    monkeypatch.setattr("connect_helper.transports.connections.SILENT_ROUND_TRIPS", 0)
+    monkeypatch.setattr("connect_helper.transports.kept.ASKED_AFTER_S", 0.0)
+    monkeypatch.setattr("connect_helper.transports.kept.ANSWER_S", 0.3)
     kept = store()
-    await send(server, kept, "first", connections=1)
-    for process in sessions_of(server):
+    first = await send(server, kept, "first", connections=2)
+    silent = sessions_of(server)
+    for process in silent:
         process.suspend()  # as behind a router that forgot the connection: nothing comes back
-    began = time.monotonic()
-    async with open_transport(server, connections=1, kept=kept) as transport:
-        with pytest.raises(ConnectionLost):
-            await transport.facts(b"/")
-    assert time.monotonic() - began < 5
-    for process in sessions_of(server):
+    second = await send(server, kept, "second", connections=1)
+    assert second[0] not in first
+    assert len(kept) == 1
+    for process in silent:
         process.kill()
-    await send(server, kept, "second", connections=1)
     await kept.close()
+
+
+async def test_one_that_broke_unseen_is_left_out(server: SshServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("connect_helper.transports.kept.ASKED_AFTER_S", 0.0)
+    monkeypatch.setattr("connect_helper.transports.kept.ANSWER_S", 0.3)
+    kept = store()
+    first = await send(server, kept, "first", connections=2)
+    silent = served_by(server, first[1])
+    silent.suspend()
+    second = await send(server, kept, "second", connections=1)
+    assert second == first[:1]
+    await until(first[1].connection.is_closed)
+    silent.kill()
+    await kept.close()
+
+
+async def test_a_server_that_thinks_for_a_while_is_waited_for(server: SshServer) -> None:
+    kept = store()
+    first = await send(server, kept, "first", connections=1)
+    busy = served_by(server, first[0])
+    busy.suspend()
+    asyncio.get_running_loop().call_later(2.5, busy.resume)
+    assert await send(server, kept, "second", connections=1) == first
+    await kept.close()
+
+
+async def test_the_key_of_every_connection_is_judged(server: SshServer) -> None:
+    kept = store()
+    first = await send(server, kept, "first", connections=2)
+    other = asyncssh.generate_private_key("ssh-ed25519").convert_to_public()
+    first[1].connection.get_server_host_key = lambda: other  # type: ignore[method-assign] # another machine
+    left = await kept.take(owner_of(server), trusting(server))
+    assert left is not None
+    assert left.lanes == first[:1]
+    await until(first[1].connection.is_closed)
+    left.lanes[0].abort()
+    await left.lanes[0].connection.wait_closed()
+
+
+@pytest.mark.parametrize("turns", range(4))
+async def test_a_stop_as_a_transfer_ends_leaves_no_connection(server: SshServer, turns: int) -> None:
+    kept = store()
+    lanes: list[Lane] = []
+    done = asyncio.Event()
+
+    async def work() -> None:
+        async with open_transport(server, connections=2, kept=kept) as transport:
+            await until(lambda: transport.connections == 2)
+            lanes.extend(transport._all.all)
+            done.set()
+
+    task = asyncio.create_task(work())
+    await done.wait()
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.wait([task])
+    await kept.close()
+    await until(lambda: all(lane.connection.is_closed() for lane in lanes))
 
 
 async def test_what_nobody_comes_for_is_closed(server: SshServer) -> None:
@@ -149,10 +207,10 @@ async def test_whoever_would_log_in_otherwise_gets_nothing(
     kept = store()
     await send(server, kept, "first", connections=1)
     owner = owner_of(server)
-    assert kept.take(other(owner), trusting(server)) is None
-    left = kept.take(owner, trusting(server))
+    assert await kept.take(other(owner), trusting(server)) is None
+    left = await kept.take(owner, trusting(server))
     assert left is not None
-    assert kept.take(owner, trusting(server)) is None  # it is somebody's now
+    assert await kept.take(owner, trusting(server)) is None  # it is somebody's now
     left.lanes[0].abort()
     await left.lanes[0].connection.wait_closed()
 
@@ -168,7 +226,7 @@ async def test_the_key_of_the_server_is_judged_again(server: SshServer, how: str
         "unknown": KnownKeys(),
         "another fingerprint": KnownKeys(sshfp="00" * 32),
     }[how]
-    assert kept.take(owner_of(server), known) is None
+    assert await kept.take(owner_of(server), known) is None
     await until(lanes[0].connection.is_closed)
 
 
@@ -239,7 +297,7 @@ async def test_a_clock_that_went_on_while_the_machine_slept_counts(
     lanes = await send(server, kept, "first", connections=1)
     now = time.time()
     monkeypatch.setattr("connect_helper.transports.kept.time.time", lambda: now + 3600)
-    assert kept.take(owner_of(server), trusting(server)) is None
+    assert await kept.take(owner_of(server), trusting(server)) is None
     await until(lanes[0].connection.is_closed)
 
 

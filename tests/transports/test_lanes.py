@@ -12,7 +12,7 @@ from typing import Any
 import psutil
 import pytest
 
-from connect_helper.errors import AlreadyExists, SourceChanged
+from connect_helper.errors import AlreadyExists, SourceChanged, TransferError
 from connect_helper.transfers.messages import Event, Progress
 from connect_helper.transfers.session import Session
 from connect_helper.transports.base import BlockHashes, ReceiveItem
@@ -21,7 +21,7 @@ from connect_helper.transports.lanes import Lanes
 from connect_helper.transports.sftp import SftpTransport
 from connect_helper.transports.sftp_wire import Answer
 from tests.support.sessions import Listener, noise, plan_for, upload
-from tests.support.sshd import SshServer
+from tests.support.sshd import SshServer, served_by
 from tests.support.transports import Memory, open_transport, sending
 
 Future = asyncio.Future[Answer]
@@ -112,17 +112,6 @@ async def test_a_further_connection_that_breaks_costs_nothing(sends: bool) -> No
                 assert sum(counts) == SIZE
 
 
-def served_by(server: SshServer, lane: Lane) -> psutil.Process:
-    """The process of the server that a connection ends in."""
-    assert server.process is not None
-    _, port = lane.connection.get_extra_info("sockname")[:2]
-    for process in psutil.Process(server.process.pid).children(recursive=True):
-        if any(one.raddr and one.raddr.port == port for one in process.net_connections("tcp")):
-            leaves = process.children(recursive=True) or [process]
-            return leaves[-1]
-    raise AssertionError("no process has this connection")
-
-
 @pytest.mark.parametrize("sends", [True, False])
 async def test_a_connection_that_is_silent_from_the_start_holds_nothing_up(sends: bool) -> None:
     content = noise(SIZE)
@@ -192,19 +181,22 @@ def open_files(server: SshServer, path: Path) -> int:
 
 
 @pytest.mark.parametrize("sends", [True, False])
-async def test_a_file_is_opened_on_all_connections_at_once_and_closed_on_all(sends: bool) -> None:
+async def test_a_file_is_opened_on_all_connections_and_closed_on_all(sends: bool) -> None:
     content = noise(SIZE)
     with SshServer() as server:
         path = server.root.resolve() / "film"
         async with open_transport(server, connections=4) as transport:
             await until(lambda: transport.connections == 4)
-            opened: list[Lane] = []
+            opened: dict[Lane, Future] = {}
+            before_the_first: list[Lane] = []
             for lane in transport._all.all:
                 starts = lane.wire.start_open
 
                 def noted(*what: Any, lane: Lane = lane, starts: Callable[..., Future] = starts) -> Future:
-                    opened.append(lane)
-                    return starts(*what)
+                    if opened and not opened[transport._all.first].done():
+                        before_the_first.append(lane)
+                    opened[lane] = starts(*what)
+                    return opened[lane]
 
                 lane.wire.start_open = noted  # type: ignore[method-assign]
             if sends:
@@ -215,6 +207,8 @@ async def test_a_file_is_opened_on_all_connections_at_once_and_closed_on_all(sen
                 await transport.receive(fetching(path, target, await mtime_of(transport, path)))
                 assert bytes(target.content) == content
             assert set(opened) == set(transport._all.all)
+            # A file that is just being made may be another's by the time others find one of that name.
+            assert bool(before_the_first) is not sends
             await until(lambda: open_files(server, path) == 0)
 
 
@@ -229,6 +223,37 @@ async def test_a_file_that_is_not_opened_is_closed_on_the_other_connections(tmp_
             await until(lambda: open_files(server, path) == 0)
             assert path.read_bytes() == b"somebody's"
             assert all(lane.users == 0 for lane in transport._all.all)
+
+
+async def test_downloads_that_fail_leave_nothing_open(tmp_path: Path) -> None:
+    with SshServer() as server:
+        path = server.root.resolve() / "film"
+        path.write_bytes(noise(SIZE))
+        async with open_transport(server, connections=4) as transport:
+            await until(lambda: transport.connections == 4)
+            for _ in range(20):
+                with pytest.raises(SourceChanged):
+                    await transport.receive(fetching(path, Memory(), 1))
+            await until(lambda: open_files(server, path) == 0)
+
+
+@pytest.mark.parametrize("sends", [True, False])
+async def test_a_failure_is_told_though_another_connection_is_silent(sends: bool) -> None:
+    with SshServer() as server:
+        path = server.root / "no such folder" / "film"
+        async with open_transport(server, connections=2) as transport:
+            await until(lambda: transport.connections == 2)
+            silent = served_by(server, transport._all.all[1])
+            silent.suspend()
+            if sends:
+                moving = transport.send(sending(noise(SIZE), str(path).encode(), exclusive=False)[0])
+            else:
+                moving = transport.receive(fetching(path, Memory(), 1))
+            try:
+                with pytest.raises(TransferError):
+                    await asyncio.wait_for(moving, 5)
+            finally:
+                silent.resume()
 
 
 @pytest.mark.parametrize("after_s", [0.0, 0.005, 0.02])

@@ -103,6 +103,18 @@ def test_the_next_transfer_knows_what_the_line_holds() -> None:
     assert wire.line.limit == pytest.approx(FALL * limit)
 
 
+def test_transfers_that_say_nothing_of_the_line_change_nothing() -> None:
+    wire = Wire(25e6)
+    for _ in range(20):
+        wire.step(25e6, queued_s=0.04)
+    wire.line.limit = 12e6
+    for _ in range(3):
+        wire.line.begin_again()
+        wire.moved = 0
+        wire.step(0, used=0)
+        assert wire.line.limit == 3e6
+
+
 def test_the_next_transfer_begins_anew_where_nothing_ever_queued() -> None:
     wire = Wire(5e6)
     for _ in range(30):
