@@ -31,7 +31,7 @@ test: programs $(READY_DEV) $(READY_NPM)
 check: $(READY_DEV) $(READY_NPM)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy connect_helper
+	$(BIN)/mypy -p connect_helper -p benchmarks
 	$(BIN)/lint-imports
 	node_modules/.bin/tsc --project web/sdk
 	node_modules/.bin/tsc --project web/demo

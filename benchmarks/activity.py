@@ -32,6 +32,7 @@ from connect_helper.api.app import build_pages_face, build_parts
 from connect_helper.api.choosing import whole_folder_rule
 from connect_helper.api.connect.info_text import InfoTexts
 from connect_helper.api.connect.transfers import INFO_TEXTS
+from connect_helper.api.extensions import Extensions
 from connect_helper.api.host_key_questions import HostKeyQuestions
 from connect_helper.api.listening import Listener, bind_first_free
 from connect_helper.api.promptness import answer_promptly
@@ -247,6 +248,7 @@ async def measure(home: Path, running: int, finished: int, seconds: float) -> di
             folders=folders,
             preferences=preferences,
             sites=sites,
+            extensions=Extensions(folders),
             dialogs=desk,
             folder_rule=rule,
             known_hosts=known_hosts,
@@ -255,6 +257,7 @@ async def measure(home: Path, running: int, finished: int, seconds: float) -> di
             windows=windows,
             tasks=tasks,
             drags=NoDragWatch(),
+            authorization_key="",
         )
         face = build_pages_face(parts, port)
         face[INFO_TEXTS] = texts = TimedTexts()

@@ -191,7 +191,9 @@ def main() -> None:
             link = stack.enter_context(link_for(work.row, chosen.link_command, chosen.link_address))
             servers: dict[str, FarServer] = {"connect-helper": stack.enter_context(OurServer(link))}
             if work.peer:
-                servers["sshd"] = stack.enter_context(Sshd(link))
+                sshd = Sshd(link)
+                stack.enter_context(sshd)
+                servers["sshd"] = sshd
             bench = Bench(work, servers, link, Path(folder))
             for direction in chosen.directions:
                 measured = bench.measure(direction, chosen.runs)

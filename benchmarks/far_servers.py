@@ -91,15 +91,16 @@ class OurServer:
         keys = self.folder / "authorized_keys"
         keys.write_text(public_line(key) + "\n")
         self.https_port, ssh_port = free_port(), free_port()
-        listening = {
+        listening: dict[str, dict[str, Any]] = {
             "ssh": {"address": address, "port": ssh_port},
             "https": {"address": address, "port": self.https_port},
             "http": {"enabled": False},
             "log": {"file": str(self.folder / "server.log")},
         }
-        for name, section in settings.items():
-            listening[name] = {**listening.get(name, {}), **section}
-        user = {"name": getpass.getuser(), "docroot": str(docroot), "authorized_keys": [str(keys)]}
+        for part, section in settings.items():
+            listening[part] = {**listening.get(part, {}), **section}
+        name = getpass.getuser()
+        user = {"name": name, "docroot": str(docroot), "authorized_keys": [str(keys)]}
         rights: dict[str, Any] = {
             "delete": True,
             "overwrite": "allow",
@@ -111,7 +112,7 @@ class OurServer:
         self._toml.write_text(render(text))
         self._toml.chmod(0o600)
         host_key = asyncssh.read_private_key(self.folder / "server" / "ssh_host_ed25519_key")
-        self.login = Login(address, ssh_port, user["name"], client_key, public_line(host_key))
+        self.login = Login(address, ssh_port, name, client_key, public_line(host_key))
         self.certificate = self.folder / "server" / "certificate.pem"
 
     def __enter__(self) -> OurServer:

@@ -102,7 +102,9 @@ class User:
             await self._answer(address)
 
     async def _answer(self, address: str) -> None:
-        base, kind, pending, code = re.fullmatch(r"(.*)/(pick|ask)/([^#]+)#code=(.*)", address).groups()
+        found = re.fullmatch(r"(.*)/(pick|ask)/([^#]+)#code=(.*)", address)
+        assert found is not None, address
+        base, kind, pending, code = found.groups()
         async with self._session.post(f"{base}/api/session", json={"code": code}) as answer:
             token = (await answer.json())["token"]
         headers = {"Authorization": f"Bearer {token}"}
