@@ -25,9 +25,10 @@ from connect_helper.transports.http_order import InOrder, Part
 
 FILES: Final = "/fallback/v1/files/"
 BATCH: Final = 2 * 1024 * 1024  # bytes written at once
-PART: Final = 8 * 1024 * 1024  # bytes of one request where several run side by side
+PART: Final = 4 * 1024 * 1024  # bytes of one request where several run side by side
 SMALLEST_PART: Final = 1024 * 1024
-PARTS: Final = 4  # requests for one file side by side
+PARTS: Final = 8  # requests for one file side by side
+AHEAD: Final = 64 * 1024 * 1024  # bytes handed out and not written: what waits for its turn is in memory
 FURTHER: Final = 9  # requests of all files together, beside the first of each
 SECOND: Final = 10  # slices of the rate limiter
 _RANGE: Final = re.compile(r"bytes ([0-9]{1,19})-([0-9]{1,19})/([0-9]{1,19})", re.ASCII)
@@ -98,7 +99,7 @@ class RangeClient:
     async def _fetch_parts(self, item: ReceiveItem, order: InOrder, *, further: bool = False) -> None:
         while self._is_fast or not further:
             size = min(PART, max(SMALLEST_PART, order.left // (2 * PARTS)))  # smaller towards the end
-            part = await order.part(size, 2 * PARTS * PART)
+            part = await order.part(size, AHEAD)
             if part is None:
                 return
             await self._fetch(item, order, part)

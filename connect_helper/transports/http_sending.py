@@ -29,11 +29,11 @@ from connect_helper.transports.tus_client import TusClient
 PIECE: Final = 4 * 1024 * 1024  # bytes of one request
 SMALLEST_PIECE: Final = 64 * 1024
 LARGEST_PIECE: Final = 64 * 1024 * 1024  # without a checksum
-QUICK_S: Final = 0.5  # a piece that took no longer is followed by a larger one
-SLOW_S: Final = 2.0
+QUICK_S: Final = 2.0  # a piece that took no longer is followed by a larger one
+SLOW_S: Final = 8.0
 SECOND: Final = 10  # slices of the rate limiter
 STALLS: Final = 5  # pieces in a row of which nothing arrived
-LANES: Final = 4  # requests for one file side by side
+LANES: Final = 8  # requests for one file side by side
 FURTHER: Final = 9  # requests of all files together, beside the first of each
 
 Begin = Callable[[Span, bool], Awaitable[UploadPart]]

@@ -6,8 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
-PART: Final = 32 * 1024 * 1024  # bytes, where a file is cut for several connections
-CUTS: Final = 64  # parts a file is cut into at most
+PART: Final = 16 * 1024 * 1024  # bytes, where a file is cut for several connections
+CUTS: Final = 64  # parts of the largest size a file is cut into at most; the smaller ones come to 80
+FINEST: Final = 8  # times smaller the last parts are
+SHARES: Final = 16  # of what is left, one of which a part has at most
 PARTS_LIMIT: Final = 256  # that servers join
 Span = tuple[int, int]  # where it begins in the file, and how long it is
 
@@ -75,10 +77,16 @@ class Upload:
 
 
 def cut(upload: Upload) -> list[Span]:
-    """The gaps of `upload` in pieces that several connections share."""
-    step = max(PART, -(-upload.size // CUTS))
-    return [
-        (at, min(step, start + length - at))
-        for start, length in upload.gaps()
-        for at in range(start, start + max(length, 1), step)
-    ]
+    """The gaps of `upload` in pieces that several connections share, smaller towards the end of the file.
+
+    A slow connection that has the last piece would hold up everything, and a large one for long.
+    """
+    largest = max(PART, -(-upload.size // CUTS))
+    pieces: list[Span] = []
+    for start, length in upload.gaps():
+        at, end = start, start + length
+        while at < end or at == start:
+            size = min(largest, max(largest // FINEST, (upload.size - at) // SHARES), end - at)
+            pieces.append((at, size))
+            at += max(size, 1)
+    return pieces

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import itertools
 import os
 import shutil
 from collections.abc import AsyncIterator
@@ -272,3 +273,26 @@ async def test_a_lost_answer_about_joined_parts_is_asked_for_again(
         await transport.publish(item.partial, b"in/film", "replace")
     assert (far.docroot / "in" / "film").read_bytes() == content
     assert far.names() == ["in/", "in/film"]
+
+
+@pytest.mark.parametrize("size", [0, 1, 5 * MIB, 256 * MIB, 100 * 1024 * MIB + 1, 8 * 1024**2 * MIB])
+def test_a_file_is_cut_smaller_towards_its_end(size: int) -> None:
+    pieces = http_upload.cut(http_upload.Upload(size))
+    at = 0
+    for start, length in pieces:
+        assert start == at
+        at += length
+    assert at == size
+    assert len(pieces) <= http_upload.PARTS_LIMIT * 3 // 4
+    lengths = [length for _, length in pieces]
+    assert lengths == sorted(lengths, reverse=True)
+    assert lengths[-1] <= max(http_upload.PART, size // http_upload.CUTS + 1) // http_upload.FINEST + 1
+
+
+def test_what_is_missing_in_the_middle_is_cut_too() -> None:
+    upload = http_upload.Upload(256 * MIB, [http_upload.UploadPart("/u", 64 * MIB, 32 * MIB)])
+    pieces = http_upload.cut(upload)
+    covered = sorted([*pieces, (64 * MIB, 32 * MIB)])
+    assert covered[0][0] == 0
+    assert all(a + b == c for (a, b), (c, _) in itertools.pairwise(covered))
+    assert sum(length for _, length in covered) == 256 * MIB

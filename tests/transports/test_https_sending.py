@@ -193,9 +193,9 @@ async def test_a_server_that_compares_no_whole_files_gets_checksums(
     [
         (http_sending.PIECE, 0.1, 2 * http_sending.PIECE),
         (http_sending.LARGEST_PIECE, 0.1, http_sending.LARGEST_PIECE),
-        (4 * http_sending.PIECE, 1.0, 4 * http_sending.PIECE),
-        (4 * http_sending.PIECE, 3.0, 2 * http_sending.PIECE),
-        (http_sending.PIECE, 3.0, http_sending.PIECE),
+        (4 * http_sending.PIECE, 4.0, 4 * http_sending.PIECE),
+        (4 * http_sending.PIECE, 9.0, 2 * http_sending.PIECE),
+        (http_sending.PIECE, 9.0, http_sending.PIECE),
     ],
 )
 def test_pieces_grow_on_quick_lines(size: int, took_s: float, following: int) -> None:
