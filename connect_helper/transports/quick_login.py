@@ -108,6 +108,8 @@ class _Quick:
     def _turn_came(self, turn: asyncio.Future[Method]) -> None:
         if turn.cancelled():
             self._connection.abort()
+        elif self._begun:
+            return  # the grant of the service came in between, and found the turn already there
         elif self._granted:
             self._begin()
         else:

@@ -14,7 +14,7 @@ from connect_helper.transports import quick_login
 from connect_helper.transports.connections import OPEN_LIMIT_S
 from connect_helper.transports.head_start import HeadStart
 from connect_helper.transports.host_keys import KnownKeys
-from connect_helper.transports.quick_login import Haste
+from connect_helper.transports.quick_login import Haste, Method, quicken
 from connect_helper.transports.rate import TokenBucket
 from connect_helper.transports.sftp import SftpTransport
 from connect_helper.transports.ssh_connection import Connected, Credentials, Endpoint, connect
@@ -157,3 +157,37 @@ async def test_a_server_that_hangs_up_over_the_login_refused_it() -> None:
         with pytest.raises(AuthFailed):
             await log_in(server, key.export_private_key().decode())
         assert methods(server) == ["publickey"]
+
+
+class Library:
+    """What a connection of the library shows to the quick login, and how often that began."""
+
+    def __init__(self) -> None:
+        self.begun = 0
+        self._auth = None
+        self._auth_methods: list[bytes] = []
+        self._client_keys = None
+
+    def try_next_auth(self, *, next_method: bool = False) -> None:
+        self.begun += 1
+
+    def send_service_request(self, service: bytes) -> None:
+        return None
+
+    async def send_userauth_request(self, *_parts: object) -> None:
+        return None
+
+    def get_extra_info(self, _name: str, default: object = None) -> object:
+        return default
+
+
+async def test_a_turn_that_comes_together_with_the_service_begins_one_login() -> None:
+    """Under load both are there in one round of the loop, and a second request looked like a refusal."""
+    library = Library()
+    turn: asyncio.Future[Method] = asyncio.get_running_loop().create_future()
+    quicken(library, Haste(turn=turn))
+    library.send_service_request(b"ssh-userauth")
+    turn.set_result("password")  # whoever waits for it hears so in the next round
+    library.try_next_auth()  # the service is granted in this one
+    await asyncio.sleep(0)
+    assert library.begun == 1
