@@ -108,17 +108,6 @@ class _Move(ABC):
                 if not task.cancelled() and task.exception() is None:
                     lane.wire.close_soon(task.result())
 
-    async def _opened(self, lane: Lane) -> bytes:
-        early = self._early.pop(lane, None)
-        if early is not None:
-            try:
-                return await early
-            except ConnectionLost:
-                raise
-            except TransferError as error:
-                _log.info("opened too early: %s", error.internal_message)  # before it was cut to size, say
-        return await self.open(lane)
-
     async def run(self, handle: bytes, proof: asyncio.Task[None] | None = None) -> None:
         """Move everything; `handle` is the open file on the first connection.
 
@@ -199,7 +188,8 @@ class _Move(ABC):
 
     async def _further(self, lane: Lane) -> None:
         try:
-            handle = await self._opened(lane)
+            early = self._early.pop(lane, None)
+            handle = await (self.open(lane) if early is None else early)
         except ConnectionLost:
             self.lanes.lost(lane)
             return
