@@ -3,7 +3,8 @@
 The file is handed out in blocks, in order, to whichever connection has room, so that a quick one takes more
 than a slow one; towards the end a connection that would be last takes no more. Blocks may be confirmed in any
 order, but `done` is always one place up to which everything is certain, and what lies between it and the
-last block handed out is bounded. Every byte is counted here: asked for, come, confirmed.
+last block handed out is bounded. Every byte is counted here: asked for, come, confirmed. What sending and
+receiving do differently stands in `sftp_sending` and `sftp_receiving`.
 """
 
 from __future__ import annotations
@@ -21,37 +22,29 @@ from typing import Final
 
 import asyncssh
 
-from connect_helper.errors import ConnectionLost, ContentError, SourceChanged, TargetError, TransferError
-from connect_helper.spec.names import display
-from connect_helper.transports.base import Mark, RateLimiter, ReceiveItem, SendItem
+from connect_helper.errors import ConnectionLost, TransferError
+from connect_helper.transports.base import RateLimiter
 from connect_helper.transports.error_map import Side
 from connect_helper.transports.groups import first_error
 from connect_helper.transports.lane import Lane
 from connect_helper.transports.lanes import Lanes
-from connect_helper.transports.sftp_scan import facts_of
-from connect_helper.transports.sftp_wire import Answer, data_of, done, handle_of, looked
+from connect_helper.transports.sftp_wire import Answer
 from connect_helper.transports.ssh_errors import remote_error
 from connect_helper.wire.writer import Data
 
 _log = logging.getLogger(__name__)
 
-DISK_BLOCK: Final = 2 * 1024 * 1024  # bytes read from or written to the disk at once
-MARK_EVERY: Final = 256 * 1024  # bytes between the places sending can go on from
-DISK_WAIT_S: Final = 0.2  # what arrived is written after this long, however little it is
 SPREAD: Final = 48 * 1024 * 1024  # bytes between what is certain and what is asked for, over all files
 LEAST_SPREAD: Final = 4 * 1024 * 1024  # of one file
 GRACE_S: Final = 0.25  # for connections that still wait for something when all has arrived
 LATE_S: Final = 0.6  # a block everything waits for is moved once more after this long
 LATE_ROUND_TRIPS: Final = 4
 LATE_LOOK: Final = 64  # blocks looked at
-SAME_FILE_S: Final = 5  # between the times two connections tell of a file that is being written
 COPIES: Final = 4  # of one block, at most
-COPY_S: Final = 0.1  # how long copies nobody needs any more may take, or
-COPY_ROUND_TRIPS: Final = 1.5
 
 
 @dataclass(slots=True)
-class _Block:
+class Block:
     """A piece of the file on its way."""
 
     offset: int
@@ -61,10 +54,10 @@ class _Block:
     lanes: list[Lane] = field(default_factory=list)  # that a copy is on its way over, or has been
 
 
-UnderWay = deque[tuple[_Block, asyncio.Future[Answer]]]
+UnderWay = deque[tuple[Block, asyncio.Future[Answer]]]
 
 
-class _Move(ABC):
+class Move(ABC):
     """One file on its way over the connections: what sending and receiving have in common."""
 
     side: Side = "source"
@@ -77,8 +70,8 @@ class _Move(ABC):
         self.next = begin
         self.end = end
         self.certain = begin  # everything before it is
-        self.again: deque[_Block] = deque()  # of connections that broke
-        self.pending: dict[int, _Block] = {}  # by offset: handed out and not finished
+        self.again: deque[Block] = deque()  # of connections that broke
+        self.pending: dict[int, Block] = {}  # by offset: handed out and not finished
         self._ways: dict[Lane, asyncio.Task[bool] | asyncio.Task[None]] = {}
         self._early: dict[Lane, asyncio.Task[bytes]] = {}  # openings that were not waited for
         self.first: Lane
@@ -270,7 +263,7 @@ class _Move(ABC):
         rates = sum(one.window.rate for one in self._ways)
         return lane.window.rate > 0 and lane.backlog_s > 0.2 + 2 * (self.end - self.certain) / max(rates, 1.0)
 
-    def _late(self, lane: Lane) -> _Block | None:
+    def _late(self, lane: Lane) -> Block | None:
         """A block everything waits for, to be moved over `lane` too; whichever copy comes first counts.
 
         Late is what a stalled connection holds, and what takes much longer than an answer does. The first
@@ -287,7 +280,7 @@ class _Move(ABC):
                 return block
         return None
 
-    async def _take(self, lane: Lane) -> _Block | None:
+    async def _take(self, lane: Lane) -> Block | None:
         async with self._turn:
             while self.again:
                 block = self.again.popleft()
@@ -301,7 +294,7 @@ class _Move(ABC):
             self.pending[block.offset] = block
             return block
 
-    async def _start(self, lane: Lane, handle: bytes, block: _Block, under_way: UnderWay) -> None:
+    async def _start(self, lane: Lane, handle: bytes, block: Block, under_way: UnderWay) -> None:
         try:
             await self.limiter.take(block.length)
             lane.asked()
@@ -360,265 +353,18 @@ class _Move(ABC):
         """Give a further connection's handle back; `clean`: nothing of it is on its way any more."""
 
     @abstractmethod
-    async def take(self, length: int) -> _Block:
+    async def take(self, length: int) -> Block:
         """The block at `next`."""
 
     @abstractmethod
-    def ask(self, lane: Lane, handle: bytes, block: _Block) -> asyncio.Future[Answer]:
+    def ask(self, lane: Lane, handle: bytes, block: Block) -> asyncio.Future[Answer]:
         """Send the request for a block."""
 
     @abstractmethod
-    async def finish(self, lane: Lane, handle: bytes, block: _Block, answer: Answer) -> None:
+    async def finish(self, lane: Lane, handle: bytes, block: Block, answer: Answer) -> None:
         """Note what a block's answer means, and that it is no longer pending."""
 
 
 def _useless(error: TransferError) -> None:
     """A connection shows another file system, or nothing at all: this file goes without it."""
     _log.info("a further connection is of no use: %s", error.internal_message)
-
-
-class _Prefix:
-    """Ranges confirmed in any order, and the place up to which there is no gap."""
-
-    def __init__(self, begin: int) -> None:
-        self.end = begin
-        self._beyond: dict[int, int] = {}
-
-    def add(self, offset: int, length: int) -> int:
-        self._beyond[offset] = length
-        while (more := self._beyond.pop(self.end, 0)) > 0:
-            self.end += more
-        return self.end
-
-
-@dataclass(frozen=True, slots=True)
-class _Looks:
-    """What two connections are asked about one file."""
-
-    certain: int  # bytes that were at the server then
-    here: asyncio.Future[Answer]
-    at_first: asyncio.Future[Answer]
-
-
-class Sending(_Move):
-    """`item.source` from `item.offset` to its end, into the partial file."""
-
-    side = "target"
-
-    def __init__(self, lanes: Lanes, limiter: RateLimiter, item: SendItem) -> None:
-        super().__init__(lanes, limiter, item.partial, item.offset, item.source.size)
-        self._item = item
-        self._disk = _DiskReader(item)
-        self.exists = not item.exclusive
-        self._prefix = _Prefix(item.offset)
-        self._looks: dict[Lane, _Looks] = {}
-
-    async def take(self, length: int) -> _Block:
-        data = await self._disk.next_block(length)
-        return _Block(self.next, len(data), data)
-
-    def ask(self, lane: Lane, handle: bytes, block: _Block) -> asyncio.Future[Answer]:
-        return lane.wire.start_write(handle, block.offset, block.data)
-
-    async def finish(self, lane: Lane, handle: bytes, block: _Block, answer: Answer) -> None:
-        done(answer)
-        del self.pending[block.offset]
-        before, self.certain = self.certain, self._prefix.add(block.offset, block.length)
-        marks = self._disk.marks
-        while marks and marks[0].offset <= self.certain:
-            self._item.done = marks.popleft()
-        if self.certain > before:  # what lies behind a gap would have to be sent again
-            self._item.sink(self.certain - before)
-
-    async def open(self, lane: Lane) -> bytes:
-        handle, self._looks[lane] = await lane.call(self._open_and_look(lane), "target", self.path)
-        return handle
-
-    async def _open_and_look(self, lane: Lane) -> tuple[bytes, _Looks]:
-        """Look at the file right behind its opening: to wait for the handle would cost a round trip."""
-        opening = lane.wire.start_open(self.path, asyncssh.FXF_WRITE)
-        looks = _Looks(
-            self.certain, lane.wire.start_look_at(self.path), self.first.wire.start_look_at(self.path)
-        )
-        return handle_of(await opening), looks
-
-    async def check(self, lane: Lane, handle: bytes) -> None:
-        looks = self._looks.pop(lane)
-        facts = await lane.answer(looks.here, looked, "target", self.path)
-        first_facts = await self.first.answer(looks.at_first, looked, "target", self.path)
-        # A file of the same name on another machine was left there by an earlier run, and is older.
-        apart_s = abs((first_facts.mtime or 0) - (facts.mtime or 0))
-        if (facts.size or 0) < looks.certain or apart_s > SAME_FILE_S:
-            raise TargetError("The server shows different files on different connections.")
-
-    async def close_handle(self, lane: Lane, handle: bytes, clean: bool) -> None:
-        if clean:
-            lane.wire.close_soon(handle)
-            return
-        # A second copy of a block must not be written behind the back of what comes next.
-        closing = lane.call(lane.wire.close(handle), "target", self.path)
-        if lane.users or lane is self.lanes.first:
-            await closing
-            return
-        try:
-            async with asyncio.timeout(max(COPY_S, COPY_ROUND_TRIPS * lane.round_trip_s)):
-                await closing
-        except TimeoutError:
-            self.lanes.drop(lane)  # what is left of the copy goes down with it
-
-    async def close(self) -> None:
-        await self._disk.close()
-
-
-class _DiskReader:
-    """Reads the source in large pieces off the loop and ahead, hashes them there, and hands out blocks.
-
-    `marks` are the places that what is handed out can be gone on from, oldest first.
-    """
-
-    def __init__(self, item: SendItem) -> None:
-        self._item = item
-        self._offset = item.offset
-        self._piece = memoryview(b"")
-        self._ahead: asyncio.Task[tuple[bytes, list[Mark]]] | None = None
-        self.marks: deque[Mark] = deque()
-
-    async def next_block(self, length: int) -> memoryview:
-        if not self._piece:
-            ahead = self._ahead or self._fetch()
-            piece, marks = await asyncio.shield(ahead)
-            self.marks.extend(marks)
-            self._piece = memoryview(piece)
-            self._ahead = self._fetch() if self._offset < self._item.source.size else None
-        block, self._piece = self._piece[:length], self._piece[length:]
-        return block
-
-    def _fetch(self) -> asyncio.Task[tuple[bytes, list[Mark]]]:
-        """Begin to read the next piece. One at a time, for the hash wants them in order."""
-        length = min(DISK_BLOCK, self._item.source.size - self._offset)
-        work = asyncio.to_thread(self._read, self._offset, length)
-        self._ahead = asyncio.create_task(work, name=f"read at {self._offset}")
-        self._offset += length
-        return self._ahead
-
-    def _read(self, offset: int, length: int) -> tuple[bytes, list[Mark]]:
-        piece = self._item.source.read(offset, length)
-        hashes, marks = self._item.hashes, []
-        for begin in range(0, length, MARK_EVERY):
-            hashes.feed(memoryview(piece)[begin : begin + MARK_EVERY])
-            marks.append(hashes.mark())
-        return piece, marks
-
-    async def close(self) -> None:
-        """Wait for a piece that is being read: the file is closed next."""
-        if self._ahead is not None:
-            await asyncio.gather(self._ahead, return_exceptions=True)
-
-
-class Receiving(_Move):
-    """`item.path` from `item.offset` to `item.size`, into the target."""
-
-    def __init__(self, lanes: Lanes, limiter: RateLimiter, item: ReceiveItem) -> None:
-        super().__init__(lanes, limiter, item.path, item.offset, item.size)
-        self._item = item
-        self._disk = _DiskWriter(item)
-        self._beyond: dict[int, Data] = {}  # came before what lies before them
-
-    async def take(self, length: int) -> _Block:
-        return _Block(self.next, length, b"")
-
-    def ask(self, lane: Lane, handle: bytes, block: _Block) -> asyncio.Future[Answer]:
-        return lane.wire.start_read(handle, block.offset, block.length)
-
-    async def finish(self, lane: Lane, handle: bytes, block: _Block, answer: Answer) -> None:
-        data = data_of(answer)
-        while len(data) < block.length:  # a server may answer with fewer and has to be asked again
-            rest = lane.wire.start_read(handle, block.offset + len(data), block.length - len(data))
-            more = data_of(await rest)
-            if not more:
-                raise changed(self._item)
-            data = b"".join((data, more))
-        if len(data) > block.length:
-            raise ContentError(f"The server sent more of {display(self.path)} than it was asked for.")
-        if self.pending.pop(block.offset, None) is None:
-            return  # another copy came while the rest of this one was asked for
-        self._beyond[block.offset] = data
-        while data := self._beyond.pop(self.certain, b""):
-            self.certain += len(data)
-            await self._disk.add(data)
-
-    async def open(self, lane: Lane) -> bytes:
-        return await lane.call(lane.wire.open_file(self.path, asyncssh.FXF_READ), "source", self.path)
-
-    async def check(self, lane: Lane, handle: bytes) -> None:
-        await unchanged(lane, handle, self._item)
-
-    async def close_handle(self, lane: Lane, handle: bytes, clean: bool) -> None:
-        lane.wire.close_soon(handle)  # its answer may stand behind data nobody waits for any more
-
-    def forget(self) -> None:
-        super().forget()
-        self._beyond.clear()
-
-    async def close(self) -> None:
-        """Write what has come; also when fetching broke off."""
-        await self._disk.close()
-
-
-async def unchanged(lane: Lane, handle: bytes, item: ReceiveItem) -> None:
-    """Raise SourceChanged when the open file is not the one the item is about."""
-    facts = facts_of(await lane.call(lane.wire.fstat(handle), "source", item.path))
-    if (facts.size, facts.mtime_ns) != (item.size, item.mtime_ns):
-        raise changed(item)
-
-
-def changed(item: ReceiveItem) -> SourceChanged:
-    return SourceChanged(f"{display(item.path)} changed on the server while it was read; start again.")
-
-
-class _DiskWriter:
-    """Collects blocks and writes and hashes them in large pieces off the loop, one piece at a time."""
-
-    def __init__(self, item: ReceiveItem) -> None:
-        self._item = item
-        self._flushed_at = time.monotonic()
-        self._blocks: list[Data] = []
-        self._amount = 0
-        self._offset = item.offset
-        self._writing: asyncio.Task[None] | None = None
-        self._turn = asyncio.Lock()
-
-    async def add(self, data: Data) -> None:
-        self._blocks.append(data)
-        self._amount += len(data)
-        late = time.monotonic() - self._flushed_at >= DISK_WAIT_S
-        busy = self._writing is not None and not self._writing.done()
-        if self._amount >= DISK_BLOCK * 4 or (not busy and (late or self._amount >= DISK_BLOCK)):
-            await self._flush()
-
-    async def _flush(self) -> None:
-        """Begin to write what there is, once the piece before is written."""
-        async with self._turn:
-            if self._writing is not None:
-                await asyncio.shield(self._writing)
-            if self._blocks:
-                blocks, amount = self._blocks, self._amount
-                self._blocks, self._amount = [], 0
-                self._writing = asyncio.create_task(self._write(blocks, amount), name="write")
-            self._flushed_at = time.monotonic()
-
-    async def _write(self, blocks: list[Data], amount: int) -> None:
-        self._item.done = await asyncio.to_thread(self._to_disk, self._offset, blocks)
-        self._offset += amount
-        self._item.sink(amount)
-
-    def _to_disk(self, offset: int, blocks: list[Data]) -> Mark:
-        self._item.target.write(offset, blocks)
-        for block in blocks:
-            self._item.hashes.feed(block)
-        return self._item.hashes.mark()
-
-    async def close(self) -> None:
-        await self._flush()
-        if self._writing is not None:
-            await self._writing

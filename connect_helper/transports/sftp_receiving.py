@@ -1,0 +1,79 @@
+"""Receives one file: its blocks in their order, of a file that stays what it was when it was listed."""
+
+from __future__ import annotations
+
+import asyncio
+
+import asyncssh
+
+from connect_helper.errors import ContentError, SourceChanged
+from connect_helper.spec.names import display
+from connect_helper.transports.base import RateLimiter, ReceiveItem
+from connect_helper.transports.disk_ends import DiskWriter
+from connect_helper.transports.lane import Lane
+from connect_helper.transports.lanes import Lanes
+from connect_helper.transports.sftp_move import Block, Move
+from connect_helper.transports.sftp_scan import facts_of
+from connect_helper.transports.sftp_wire import Answer, data_of
+from connect_helper.wire.writer import Data
+
+
+class Receiving(Move):
+    """`item.path` from `item.offset` to `item.size`, into the target."""
+
+    def __init__(self, lanes: Lanes, limiter: RateLimiter, item: ReceiveItem) -> None:
+        super().__init__(lanes, limiter, item.path, item.offset, item.size)
+        self._item = item
+        self._disk = DiskWriter(item)
+        self._beyond: dict[int, Data] = {}  # came before what lies before them
+
+    async def take(self, length: int) -> Block:
+        return Block(self.next, length, b"")
+
+    def ask(self, lane: Lane, handle: bytes, block: Block) -> asyncio.Future[Answer]:
+        return lane.wire.start_read(handle, block.offset, block.length)
+
+    async def finish(self, lane: Lane, handle: bytes, block: Block, answer: Answer) -> None:
+        data = data_of(answer)
+        while len(data) < block.length:  # a server may answer with fewer and has to be asked again
+            rest = lane.wire.start_read(handle, block.offset + len(data), block.length - len(data))
+            more = data_of(await rest)
+            if not more:
+                raise changed(self._item)
+            data = b"".join((data, more))
+        if len(data) > block.length:
+            raise ContentError(f"The server sent more of {display(self.path)} than it was asked for.")
+        if self.pending.pop(block.offset, None) is None:
+            return  # another copy came while the rest of this one was asked for
+        self._beyond[block.offset] = data
+        while data := self._beyond.pop(self.certain, b""):
+            self.certain += len(data)
+            await self._disk.add(data)
+
+    async def open(self, lane: Lane) -> bytes:
+        return await lane.call(lane.wire.open_file(self.path, asyncssh.FXF_READ), "source", self.path)
+
+    async def check(self, lane: Lane, handle: bytes) -> None:
+        await unchanged(lane, handle, self._item)
+
+    async def close_handle(self, lane: Lane, handle: bytes, clean: bool) -> None:
+        lane.wire.close_soon(handle)  # its answer may stand behind data nobody waits for any more
+
+    def forget(self) -> None:
+        super().forget()
+        self._beyond.clear()
+
+    async def close(self) -> None:
+        """Write what has come; also when fetching broke off."""
+        await self._disk.close()
+
+
+async def unchanged(lane: Lane, handle: bytes, item: ReceiveItem) -> None:
+    """Raise SourceChanged when the open file is not the one the item is about."""
+    facts = facts_of(await lane.call(lane.wire.fstat(handle), "source", item.path))
+    if (facts.size, facts.mtime_ns) != (item.size, item.mtime_ns):
+        raise changed(item)
+
+
+def changed(item: ReceiveItem) -> SourceChanged:
+    return SourceChanged(f"{display(item.path)} changed on the server while it was read; start again.")
