@@ -23,7 +23,8 @@ import aiohttp
 import asyncssh
 
 from benchmarks.far_servers import cpu_of
-from connect_helper.transports.sftp_wire import SftpWire, data_of, done
+from connect_helper.transports.sftp_answers import data_of, done
+from connect_helper.transports.sftp_wire import SftpWire
 from tests.support.http_far_end import STREAM, TUS, metadata
 
 BLOCK = 64 * 1024  # bytes of one request

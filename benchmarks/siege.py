@@ -29,7 +29,7 @@ import asyncssh
 from benchmarks.attackers import ATTACKS
 from benchmarks.crowd_client import logged_in
 from benchmarks.far_servers import OurServer
-from connect_helper.transports.sftp_wire import data_of
+from connect_helper.transports.sftp_answers import data_of
 
 PROMISED_S = 5.0  # of one turn of the good client, at most
 LIMIT_S = 60.0

@@ -11,7 +11,8 @@ from typing import Final, TypeVar
 import asyncssh
 
 from connect_helper.transports.error_map import Side
-from connect_helper.transports.sftp_wire import Answer, SftpWire
+from connect_helper.transports.sftp_answers import Answer
+from connect_helper.transports.sftp_wire import SftpWire
 from connect_helper.transports.ssh_errors import remote_error
 from connect_helper.transports.tcp_facts import TcpFacts, tcp_facts
 from connect_helper.transports.window import Window

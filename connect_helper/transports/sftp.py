@@ -48,12 +48,13 @@ from connect_helper.transports.host_keys import AskHostKey, KnownKeys
 from connect_helper.transports.kept import KeptConnections
 from connect_helper.transports.lane import LARGEST_BLOCK, Lane
 from connect_helper.transports.lanes import Lanes
+from connect_helper.transports.sftp_answers import Answer, Name, data_of, listed
 from connect_helper.transports.sftp_digest import program_digest
 from connect_helper.transports.sftp_folders import RemoteFolders
 from connect_helper.transports.sftp_receiving import Receiving, changed, unchanged
 from connect_helper.transports.sftp_scan import facts_of, scan
 from connect_helper.transports.sftp_sending import Sending
-from connect_helper.transports.sftp_wire import Answer, Name, SftpWire, data_of, listed
+from connect_helper.transports.sftp_wire import SftpWire
 from connect_helper.transports.ssh_connection import Credentials, Endpoint
 from connect_helper.transports.ssh_errors import remote_error
 from connect_helper.wire.writer import Data

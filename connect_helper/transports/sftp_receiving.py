@@ -12,9 +12,9 @@ from connect_helper.transports.base import RateLimiter, ReceiveItem
 from connect_helper.transports.disk_ends import DiskWriter
 from connect_helper.transports.lane import Lane
 from connect_helper.transports.lanes import Lanes
+from connect_helper.transports.sftp_answers import Answer, data_of
 from connect_helper.transports.sftp_move import Block, Move
 from connect_helper.transports.sftp_scan import facts_of
-from connect_helper.transports.sftp_wire import Answer, data_of
 from connect_helper.wire.writer import Data
 
 

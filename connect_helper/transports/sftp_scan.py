@@ -23,7 +23,7 @@ from connect_helper.errors import (
 from connect_helper.spec.names import display, safe_component
 from connect_helper.spec.words import Links
 from connect_helper.transports.base import Enters, Entry, Facts, Kind
-from connect_helper.transports.sftp_wire import Attrs, Name
+from connect_helper.transports.sftp_answers import Attrs, Name
 
 DEPTH_LIMIT: Final = 100
 ENTRY_LIMIT: Final = 10_000_000  # below one source; a server that makes them up never ends

@@ -13,8 +13,8 @@ from connect_helper.transports.base import RateLimiter, SendItem
 from connect_helper.transports.disk_ends import DiskReader
 from connect_helper.transports.lane import Lane
 from connect_helper.transports.lanes import Lanes
+from connect_helper.transports.sftp_answers import Answer, done, handle_of, looked
 from connect_helper.transports.sftp_move import Block, Move
-from connect_helper.transports.sftp_wire import Answer, done, handle_of, looked
 
 SAME_FILE_S: Final = 5  # between the times two connections tell of a file that is being written
 COPY_S: Final = 0.1  # how long copies nobody needs any more may take, or

@@ -3,7 +3,8 @@
 Protocol: draft-ietf-secsh-filexfer-02, and of OpenSSH's extensions limits, posix-rename, fsync and
 statvfs (its PROTOCOL file, section 4). Lean on purpose: a request is a few bytes and one future, the data of
 a write goes out from where it lies, the data of a read comes in as it was decrypted. Paths are bytes.
-Failures come as the SSH library's SFTP errors, which `error_map` knows.
+Failures come as the SSH library's SFTP errors, which `error_map` knows; how answers are read stands in
+`sftp_answers`.
 """
 
 from __future__ import annotations
@@ -21,21 +22,33 @@ from asyncssh.packet import PacketDecodeError, SSHPacket
 
 from connect_helper.transports.pipe import Pipe, open_pipe
 from connect_helper.transports.quick_login import reads_in_order
+from connect_helper.transports.sftp_answers import (
+    EXTENDED_REPLY,
+    HANDLE,
+    HAS_SIZE,
+    HAS_TIMES,
+    VERSION,
+    Answer,
+    Attrs,
+    Packets,
+    body_of,
+    data_of,
+    done,
+    handle_of,
+    looked,
+    names_of,
+)
 from connect_helper.wire.writer import Data
 
 _log = logging.getLogger(__name__)
 
-INIT, VERSION, OPEN, CLOSE, READ, WRITE, LSTAT, FSTAT, SETSTAT, FSETSTAT = 1, 2, 3, 4, 5, 6, 7, 8, 9, 10
+INIT, OPEN, CLOSE, READ, WRITE, LSTAT, FSTAT, SETSTAT, FSETSTAT = 1, 3, 4, 5, 6, 7, 8, 9, 10
 OPENDIR, READDIR, REMOVE, MKDIR, REALPATH, STAT, RENAME = 11, 12, 13, 14, 16, 17, 18
 READLINK, SYMLINK = 19, 20
 RMDIR: Final = 15
-STATUS, HANDLE, DATA, NAME, ATTRS = 101, 102, 103, 104, 105
-EXTENDED, EXTENDED_REPLY = 200, 201
-LARGEST_PACKET: Final = 4 * 1024 * 1024 + 1024  # bytes; no honest answer is larger
-LARGEST_HANDLE: Final = 256  # bytes (section 6.2)
+EXTENDED: Final = 200
 WINDOW: Final = 32 * 1024 * 1024  # bytes the server may send before we confirm
 PACKET: Final = 256 * 1024
-_SIZE, _IDS, _MODE, _TIMES, _MORE = 1, 2, 4, 8, 0x80000000
 
 _BY_THE_DRAFT: Final = ("AsyncSSH", "mod_sftp")  # servers that do not read SYMLINK as OpenSSH does
 
@@ -50,28 +63,6 @@ _I: Final = struct.Struct(">I")
 _GREETING: Final = _I.pack(5) + bytes((INIT,)) + _I.pack(3)
 _ASK_LIMITS: Final = _I.pack(18) + b"limits@openssh.com"
 _FIRST: Final = _HEAD.pack(5 + len(_ASK_LIMITS), EXTENDED, 1) + _ASK_LIMITS  # as request number 1
-
-
-Answer = tuple[int, Data]
-"""Kind and body of what the server says to a request."""
-
-
-@dataclass(frozen=True, slots=True)
-class Attrs:
-    """What a server says about a file; None where it says nothing. Times in whole seconds."""
-
-    size: int | None = None
-    permissions: int | None = None
-    mtime: int | None = None
-    atime: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Name:
-    """One entry of a folder."""
-
-    filename: bytes
-    attrs: Attrs
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +88,7 @@ class SftpWire:
         self._pending: dict[int, asyncio.Future[Answer]] = {}
         self._greeting: asyncio.Future[Data] = asyncio.get_running_loop().create_future()
         self._last = 0
-        self._input = _Packets(self._packet)
+        self._input = Packets(self._packet)
         self._lost: Exception | None = None
         self._extensions: dict[bytes, bytes] = {}
         self._swaps_links = True
@@ -160,7 +151,7 @@ class SftpWire:
 
     async def _limits(self, answer: asyncio.Future[Answer]) -> Limits:
         try:
-            packet = SSHPacket(bytes(_body(await answer, EXTENDED_REPLY)))
+            packet = SSHPacket(bytes(body_of(await answer, EXTENDED_REPLY)))
             packet.get_uint64()
             return Limits(packet.get_uint64(), packet.get_uint64())
         except (asyncssh.SFTPError, PacketDecodeError) as error:
@@ -248,21 +239,21 @@ class SftpWire:
 
     async def _extended(self, name: bytes, body: bytes) -> SSHPacket:
         answer = await self.ask(EXTENDED, _string(name), body)
-        return SSHPacket(bytes(_body(answer, EXTENDED_REPLY)))
+        return SSHPacket(bytes(body_of(answer, EXTENDED_REPLY)))
 
     def _offers(self, name: bytes) -> None:
         if name not in self._extensions:
             raise asyncssh.SFTPOpUnsupported(f"{name.decode()} is not supported")
 
     async def stat(self, path: bytes, *, follow: bool) -> Attrs:
-        return _attrs_of(_body(await self.ask(STAT if follow else LSTAT, _string(path)), ATTRS))
+        return looked(await self.ask(STAT if follow else LSTAT, _string(path)))
 
     def start_look_at(self, path: bytes) -> asyncio.Future[Answer]:
         """Ask what the server says about what is at a path; see `looked`."""
         return self.ask(LSTAT, _string(path))
 
     async def fstat(self, handle: bytes) -> Attrs:
-        return _attrs_of(_body(await self.ask(FSTAT, _string(handle)), ATTRS))
+        return looked(await self.ask(FSTAT, _string(handle)))
 
     async def open_file(self, path: bytes, flags: int) -> bytes:
         """The handle of a file. `flags` are asyncssh.FXF_*."""
@@ -322,7 +313,7 @@ class SftpWire:
             done(answer.result())
         if timing is not None:
             _told(timing)
-        return _attrs_of(_body(looking.result(), ATTRS))
+        return looked(looking.result())
 
     async def read_in(self, handle: bytes, length: int) -> tuple[Attrs, Data, Attrs]:
         """Read the first `length` bytes of a file and close it, all asked for at once.
@@ -338,7 +329,7 @@ class SftpWire:
         closing = self.ask(CLOSE, _string(handle))
         await asyncio.wait([before, reading, after, closing])
         done(closing.result())
-        first, last = (_attrs_of(_body(one.result(), ATTRS)) for one in (before, after))
+        first, last = (looked(one.result()) for one in (before, after))
         return first, data_of(reading.result()), last
 
     async def fsync(self, handle: bytes) -> None:
@@ -352,13 +343,13 @@ class SftpWire:
         closing = self.ask(CLOSE, _string(handle))
         await asyncio.wait([reading, looking, closing])
         done(closing.result())
-        return _attrs_of(_body(looking.result(), ATTRS)), data_of(reading.result())
+        return looked(looking.result()), data_of(reading.result())
 
     async def resize(self, handle: bytes, size: int) -> None:
-        await self._done(FSETSTAT, _string(handle), _I.pack(_SIZE), _Q.pack(size))
+        await self._done(FSETSTAT, _string(handle), _I.pack(HAS_SIZE), _Q.pack(size))
 
     async def truncate(self, path: bytes, size: int) -> None:
-        await self._done(SETSTAT, _string(path), _I.pack(_SIZE), _Q.pack(size))
+        await self._done(SETSTAT, _string(path), _I.pack(HAS_SIZE), _Q.pack(size))
 
     async def set_times(self, path: bytes, access_s: int, modification_s: int) -> None:
         await self._done(SETSTAT, _string(path), *_times(access_s, modification_s))
@@ -380,14 +371,14 @@ class SftpWire:
         await self._done(EXTENDED, _string(b"posix-rename@openssh.com"), _string(old), _string(new))
 
     async def real_path(self, path: bytes) -> bytes:
-        names = _names_of(_body(await self.ask(REALPATH, _string(path)), NAME))
+        names = names_of(await self.ask(REALPATH, _string(path)))
         if len(names) != 1:
             raise asyncssh.SFTPBadMessage("a path has one name")
         return names[0].filename
 
     async def read_link(self, path: bytes) -> bytes:
         """What a link says."""
-        names = _names_of(_body(await self.ask(READLINK, _string(path)), NAME))
+        names = names_of(await self.ask(READLINK, _string(path)))
         if len(names) != 1:
             raise asyncssh.SFTPBadMessage("a link says one thing")
         return names[0].filename
@@ -433,85 +424,6 @@ class SftpWire:
         return self.ask(READDIR, _string(handle))
 
 
-class _Packets:
-    """Cuts a byte stream into SFTP packets, joining only those that came in several pieces."""
-
-    def __init__(self, whole: Callable[[Data], None]) -> None:
-        self._whole = whole
-        self._head = b""
-        self._missing = 0
-        self._pieces: list[memoryview] = []
-
-    def feed(self, data: Data) -> None:
-        view = memoryview(data)
-        while view:
-            if not self._missing:
-                view = self._begin(view)
-                continue
-            piece = view[: self._missing]
-            view = view[len(piece) :]
-            self._missing -= len(piece)
-            if self._missing:
-                self._pieces.append(piece)
-            elif not self._pieces:
-                self._whole(piece)
-            else:
-                pieces, self._pieces = [*self._pieces, piece], []
-                self._whole(memoryview(b"".join(pieces)))
-
-    def _begin(self, view: memoryview) -> memoryview:
-        wanted = 4 - len(self._head)
-        self._head += view[:wanted]
-        if len(self._head) == 4:
-            self._missing = int.from_bytes(self._head, "big")
-            self._head = b""
-            if not 1 <= self._missing <= LARGEST_PACKET:
-                raise asyncssh.SFTPBadMessage(f"an answer of {self._missing} bytes")
-        return view[wanted:]
-
-
-def done(answer: Answer) -> None:
-    """Check that a request was done. Raises asyncssh.SFTPError."""
-    kind, body = answer
-    if kind != STATUS:
-        raise asyncssh.SFTPBadMessage(f"an answer of kind {kind}")
-    if body[:4] != b"\0\0\0\0":
-        raise _error_of(body)
-
-
-def looked(answer: Answer) -> Attrs:
-    """What a server says about a file. Raises asyncssh.SFTPError."""
-    return _attrs_of(_body(answer, ATTRS))
-
-
-def listed(answer: Answer) -> list[Name]:
-    """Entries of a folder; [] behind the last. Raises asyncssh.SFTPError."""
-    try:
-        return _names_of(_body(answer, NAME))
-    except asyncssh.SFTPEOFError:
-        return []
-
-
-def data_of(answer: Answer) -> Data:
-    """The bytes read; none at the end of the file. Raises asyncssh.SFTPError."""
-    try:
-        body = _body(answer, DATA)
-    except asyncssh.SFTPEOFError:
-        return b""
-    if int.from_bytes(body[:4], "big") != len(body) - 4:
-        raise asyncssh.SFTPBadMessage("data of another length than announced")
-    return body[4:]
-
-
-def handle_of(answer: Answer) -> bytes:
-    """The handle of a file or folder that was opened. Raises asyncssh.SFTPError."""
-    body = _body(answer, HANDLE)
-    handle = bytes(body[4:])
-    if len(handle) != int.from_bytes(body[:4], "big") or len(handle) > LARGEST_HANDLE:
-        raise asyncssh.SFTPBadMessage("a handle of another length than announced")
-    return handle
-
-
 def opening(path: bytes, flags: int) -> tuple[bytes, ...]:
     """The body of an OPEN request."""
     return _string(path), struct.pack(">II", flags, 0)
@@ -519,7 +431,8 @@ def opening(path: bytes, flags: int) -> tuple[bytes, ...]:
 
 def _times(access_s: int, modification_s: int) -> list[bytes]:
     """Attributes that hold nothing but times."""
-    return [_I.pack(_TIMES), *(_I.pack(min(max(one, 0), 0xFFFFFFFF)) for one in (access_s, modification_s))]
+    times = (access_s, modification_s)
+    return [_I.pack(HAS_TIMES), *(_I.pack(min(max(one, 0), 0xFFFFFFFF)) for one in times)]
 
 
 def _told(timing: asyncio.Future[Answer]) -> None:
@@ -533,56 +446,3 @@ def _told(timing: asyncio.Future[Answer]) -> None:
 
 def _string(data: bytes) -> bytes:
     return _I.pack(len(data)) + data
-
-
-def _body(answer: Answer, wanted: int) -> Data:
-    kind, body = answer
-    if kind == wanted:
-        return body
-    if kind == STATUS:
-        raise _error_of(body)
-    raise asyncssh.SFTPBadMessage(f"an answer of kind {kind}")
-
-
-def _error_of(body: Data) -> asyncssh.SFTPError:
-    try:
-        error = asyncssh.SFTPError.construct(SSHPacket(bytes(body)), "replace")
-    except PacketDecodeError as failure:
-        return asyncssh.SFTPBadMessage(str(failure))
-    return error or asyncssh.SFTPBadMessage("success where an answer was due")
-
-
-def _attrs_of(body: Data) -> Attrs:
-    try:
-        return _attrs(SSHPacket(bytes(body)))
-    except PacketDecodeError as error:
-        raise asyncssh.SFTPBadMessage(str(error)) from None
-
-
-def _attrs(packet: SSHPacket) -> Attrs:
-    flags = packet.get_uint32()
-    size = packet.get_uint64() if flags & _SIZE else None
-    if flags & _IDS:
-        packet.get_uint64()  # user and group
-    mode = packet.get_uint32() if flags & _MODE else None
-    mtime = atime = None
-    if flags & _TIMES:
-        atime = packet.get_uint32()
-        mtime = packet.get_uint32()
-    if flags & _MORE:
-        for _ in range(packet.get_uint32()):
-            packet.get_string()
-            packet.get_string()
-    return Attrs(size, mode, mtime, atime)
-
-
-def _names_of(body: Data) -> list[Name]:
-    packet, names = SSHPacket(bytes(body)), []
-    try:
-        for _ in range(packet.get_uint32()):
-            filename = packet.get_string()
-            packet.get_string()  # the line `ls -l` would show
-            names.append(Name(filename, _attrs(packet)))
-    except PacketDecodeError as error:
-        raise asyncssh.SFTPBadMessage(str(error)) from None
-    return names

@@ -19,7 +19,7 @@ from connect_helper.transports.base import BlockHashes, ReceiveItem
 from connect_helper.transports.lane import Lane
 from connect_helper.transports.lanes import Lanes
 from connect_helper.transports.sftp import SftpTransport
-from connect_helper.transports.sftp_wire import Answer
+from connect_helper.transports.sftp_answers import Answer
 from tests.support.sessions import Listener, noise, plan_for, upload
 from tests.support.sshd import SshServer, served_by
 from tests.support.transports import Memory, open_transport, sending

@@ -11,8 +11,8 @@ import pytest
 from connect_helper.errors import SourceError
 from connect_helper.transports import sftp_scan
 from connect_helper.transports.base import Entry, Facts, everywhere
+from connect_helper.transports.sftp_answers import Attrs, Name
 from connect_helper.transports.sftp_scan import scan
-from connect_helper.transports.sftp_wire import Attrs, Name
 
 
 class Endless:

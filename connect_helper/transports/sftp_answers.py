@@ -1,0 +1,173 @@
+"""What a server of SFTP version 3 says to a request: cut out of the byte stream, and read.
+
+Protocol: draft-ietf-secsh-filexfer-02. Failures come as the SSH library's SFTP errors, which `error_map`
+knows, whether the server reports one or its answer cannot be read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import asyncssh
+from asyncssh.packet import PacketDecodeError, SSHPacket
+
+from connect_helper.wire.writer import Data
+
+VERSION, STATUS, HANDLE, DATA, NAME, ATTRS, EXTENDED_REPLY = 2, 101, 102, 103, 104, 105, 201
+LARGEST_PACKET: Final = 4 * 1024 * 1024 + 1024  # bytes; no honest answer is larger
+LARGEST_HANDLE: Final = 256  # bytes (section 6.2)
+HAS_SIZE, HAS_IDS, HAS_MODE, HAS_TIMES, HAS_MORE = 1, 2, 4, 8, 0x80000000  # of attributes (section 5)
+
+Answer = tuple[int, Data]
+"""Kind and body of what the server says to a request."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attrs:
+    """What a server says about a file; None where it says nothing. Times in whole seconds."""
+
+    size: int | None = None
+    permissions: int | None = None
+    mtime: int | None = None
+    atime: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Name:
+    """One entry of a folder."""
+
+    filename: bytes
+    attrs: Attrs
+
+
+class Packets:
+    """Cuts a byte stream into SFTP packets, joining only those that came in several pieces."""
+
+    def __init__(self, whole: Callable[[Data], None]) -> None:
+        self._whole = whole
+        self._head = b""
+        self._missing = 0
+        self._pieces: list[memoryview] = []
+
+    def feed(self, data: Data) -> None:
+        view = memoryview(data)
+        while view:
+            if not self._missing:
+                view = self._begin(view)
+                continue
+            piece = view[: self._missing]
+            view = view[len(piece) :]
+            self._missing -= len(piece)
+            if self._missing:
+                self._pieces.append(piece)
+            elif not self._pieces:
+                self._whole(piece)
+            else:
+                pieces, self._pieces = [*self._pieces, piece], []
+                self._whole(memoryview(b"".join(pieces)))
+
+    def _begin(self, view: memoryview) -> memoryview:
+        wanted = 4 - len(self._head)
+        self._head += view[:wanted]
+        if len(self._head) == 4:
+            self._missing = int.from_bytes(self._head, "big")
+            self._head = b""
+            if not 1 <= self._missing <= LARGEST_PACKET:
+                raise asyncssh.SFTPBadMessage(f"an answer of {self._missing} bytes")
+        return view[wanted:]
+
+
+def done(answer: Answer) -> None:
+    """Check that a request was done. Raises asyncssh.SFTPError."""
+    kind, body = answer
+    if kind != STATUS:
+        raise asyncssh.SFTPBadMessage(f"an answer of kind {kind}")
+    if body[:4] != b"\0\0\0\0":
+        raise _error_of(body)
+
+
+def looked(answer: Answer) -> Attrs:
+    """What a server says about a file. Raises asyncssh.SFTPError."""
+    body = body_of(answer, ATTRS)
+    try:
+        return _attrs(SSHPacket(bytes(body)))
+    except PacketDecodeError as error:
+        raise asyncssh.SFTPBadMessage(str(error)) from None
+
+
+def listed(answer: Answer) -> list[Name]:
+    """Entries of a folder; [] behind the last. Raises asyncssh.SFTPError."""
+    try:
+        return names_of(answer)
+    except asyncssh.SFTPEOFError:
+        return []
+
+
+def data_of(answer: Answer) -> Data:
+    """The bytes read; none at the end of the file. Raises asyncssh.SFTPError."""
+    try:
+        body = body_of(answer, DATA)
+    except asyncssh.SFTPEOFError:
+        return b""
+    if int.from_bytes(body[:4], "big") != len(body) - 4:
+        raise asyncssh.SFTPBadMessage("data of another length than announced")
+    return body[4:]
+
+
+def handle_of(answer: Answer) -> bytes:
+    """The handle of a file or folder that was opened. Raises asyncssh.SFTPError."""
+    body = body_of(answer, HANDLE)
+    handle = bytes(body[4:])
+    if len(handle) != int.from_bytes(body[:4], "big") or len(handle) > LARGEST_HANDLE:
+        raise asyncssh.SFTPBadMessage("a handle of another length than announced")
+    return handle
+
+
+def names_of(answer: Answer) -> list[Name]:
+    """Names the server tells. Raises asyncssh.SFTPError."""
+    packet, names = SSHPacket(bytes(body_of(answer, NAME))), []
+    try:
+        for _ in range(packet.get_uint32()):
+            filename = packet.get_string()
+            packet.get_string()  # the line `ls -l` would show
+            names.append(Name(filename, _attrs(packet)))
+    except PacketDecodeError as error:
+        raise asyncssh.SFTPBadMessage(str(error)) from None
+    return names
+
+
+def body_of(answer: Answer, wanted: int) -> Data:
+    """What an answer of the `wanted` kind holds. Raises asyncssh.SFTPError."""
+    kind, body = answer
+    if kind == wanted:
+        return body
+    if kind == STATUS:
+        raise _error_of(body)
+    raise asyncssh.SFTPBadMessage(f"an answer of kind {kind}")
+
+
+def _error_of(body: Data) -> asyncssh.SFTPError:
+    try:
+        error = asyncssh.SFTPError.construct(SSHPacket(bytes(body)), "replace")
+    except PacketDecodeError as failure:
+        return asyncssh.SFTPBadMessage(str(failure))
+    return error or asyncssh.SFTPBadMessage("success where an answer was due")
+
+
+def _attrs(packet: SSHPacket) -> Attrs:
+    flags = packet.get_uint32()
+    size = packet.get_uint64() if flags & HAS_SIZE else None
+    if flags & HAS_IDS:
+        packet.get_uint64()  # user and group
+    mode = packet.get_uint32() if flags & HAS_MODE else None
+    mtime = atime = None
+    if flags & HAS_TIMES:
+        atime = packet.get_uint32()
+        mtime = packet.get_uint32()
+    if flags & HAS_MORE:
+        for _ in range(packet.get_uint32()):
+            packet.get_string()
+            packet.get_string()
+    return Attrs(size, mode, mtime, atime)
