@@ -12,12 +12,14 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import Final, TypeVar
 
 from connect_helper.errors import TransferError
 from connect_helper.spec.sessions import divides
+from connect_helper.transports.error_map import Side
 from connect_helper.transports.lane import UNKNOWN_S, Lane
 from connect_helper.transports.line import Line
+from connect_helper.transports.sftp_wire import SftpWire
 
 _log = logging.getLogger(__name__)
 
@@ -37,6 +39,8 @@ FILLED_S: Final = 5.0  # so long after the line was full, the connections there 
 LOOK_S: Final = 0.05
 
 SHARED_FROM: Final = 4 * 1024 * 1024  # bytes; a smaller file stays on one connection
+
+_T = TypeVar("_T")
 
 Opener = Callable[[Callable[[], None]], Awaitable[Lane]]
 """Makes a further connection; calls what it is given once it is logged in."""
@@ -118,6 +122,15 @@ class Lanes:
     def lightest(self) -> Lane:
         """The connection with the least to do."""
         return min(self.all, key=lambda lane: (lane.is_stalled, lane.users, lane.wire.owed))
+
+    def lane_for(self, size: int) -> Lane:
+        """The connection that a file of so many bytes begins on."""
+        return self.first if self.divides(size) else self.lightest()
+
+    async def call(self, ask: Callable[[SftpWire], Awaitable[_T]], side: Side, name: bytes) -> _T:
+        """One request over the connection with the least to do, its error translated."""
+        lane = self.lightest()
+        return await lane.call(ask(lane.wire), side, name)
 
     def has_room(self, lane: Lane) -> bool:
         """Tell whether another block may be on its way over `lane`; with nothing there it always may."""

@@ -1,4 +1,4 @@
-"""Sends one file: which blocks of it are confirmed, and whether all connections show the same file."""
+"""Sends one file: a small one at once, a large one in blocks over every connection there is."""
 
 from __future__ import annotations
 
@@ -8,17 +8,109 @@ from typing import Final
 
 import asyncssh
 
-from connect_helper.errors import TargetError
-from connect_helper.transports.base import RateLimiter, SendItem
+from connect_helper.errors import DiskFull, TargetError
+from connect_helper.spec.names import display
+from connect_helper.transports.base import Mark, RateLimiter, SendItem
 from connect_helper.transports.disk_ends import DiskReader
-from connect_helper.transports.lane import Lane
+from connect_helper.transports.lane import LARGEST_BLOCK, Lane
 from connect_helper.transports.lanes import Lanes
 from connect_helper.transports.sftp_answers import Answer, done, handle_of, looked
+from connect_helper.transports.sftp_files import SMALL, RemoteFile, open_file, open_handle
 from connect_helper.transports.sftp_move import Block, Move
+from connect_helper.transports.sftp_scan import facts_of
 
 SAME_FILE_S: Final = 5  # between the times two connections tell of a file that is being written
 COPY_S: Final = 0.1  # how long copies nobody needs any more may take, or
 COPY_ROUND_TRIPS: Final = 1.5
+
+_WRITE: Final = asyncssh.FXF_WRITE | asyncssh.FXF_CREAT
+_FRESH: Final = _WRITE | asyncssh.FXF_TRUNC | asyncssh.FXF_EXCL
+_SECOND: Final = 1_000_000_000  # ns
+
+
+async def send_file(lanes: Lanes, limiter: RateLimiter, item: SendItem) -> None:
+    """As `Transport.send`."""
+    lane = lanes.lightest()
+    if item.exclusive and not item.offset and item.source.size <= min(lane.largest_write, SMALL):
+        await _send_at_once(lanes, limiter, lane, item)
+        return
+    flags = _FRESH if item.exclusive else _WRITE
+    item.done = item.hashes.mark()
+    moving, lane = Sending(lanes, limiter, item), lanes.lane_for(item.source.size)
+    async with moving.opening(lane), open_file(lanes, lane, item.partial, flags, "target") as file:
+        if not item.exclusive:
+            await file.call(file.wire.resize(file.handle, item.offset))
+        try:
+            await moving.run(file.handle)
+            await _settle(file, item)
+        except TargetError as error:
+            raise await _full_or(lanes, error, item) from error
+        finally:
+            await moving.close()
+
+
+async def _send_at_once(lanes: Lanes, limiter: RateLimiter, lane: Lane, item: SendItem) -> None:
+    """A small file, with everything behind the opening on its way together."""
+    data = item.source.held
+    if data is None:
+        data = await asyncio.to_thread(_read_all, item)
+    else:
+        item.hashes.feed(data)  # small enough to be hashed here
+    lane.users += 1
+    try:
+        handle = await open_handle(lanes, lane, item.partial, _FRESH, "target")
+        await limiter.take(len(data))
+        try:
+            writing = lane.wire.write_out(handle, data, _seconds(item.times))
+            attrs = await lane.call(writing, "target", item.partial)
+        except TargetError as error:
+            raise await _full_or(lanes, error, item) from error
+    finally:
+        lane.users -= 1
+    lane.moved += len(data)
+    item.arrived, item.times = facts_of(attrs), None
+    item.done = item.hashes.mark()
+    item.sink(len(data))
+
+
+def _read_all(item: SendItem) -> bytes:
+    data = item.source.read(0, item.source.size)
+    item.hashes.feed(data)
+    return data
+
+
+async def _full_or(lanes: Lanes, error: TargetError, item: SendItem) -> TargetError:
+    """Servers of version 3 call a full disk "failure"; ask for the space to name it."""
+    if not isinstance(error.__cause__, asyncssh.SFTPFailure):
+        return error
+    folder = item.partial.rpartition(b"/")[0] or (b"/" if item.partial.startswith(b"/") else b".")
+    try:
+        space = await lanes.call(lambda wire: wire.space(folder), "target", folder)
+    except TargetError:
+        return error  # it cannot say
+    free = space.free
+    missing = item.source.size - item.done.offset
+    if free >= min(missing, LARGEST_BLOCK):
+        return error
+    return DiskFull(
+        f"The disk of the server is full: {display(folder)} has {free} bytes free, {missing} more are"
+        " needed. Ask for room there and start again.",
+        internal_message=error.internal_message,
+    )
+
+
+async def _settle(file: RemoteFile, item: SendItem) -> None:
+    """Everything is confirmed: set the times, make it durable, look at it and close it."""
+    try:
+        attrs = await file.last(file.wire.settle(file.handle, times=_seconds(item.times)))
+    except TargetError:
+        item.done = Mark()  # what the server shows from here on need not be on its disk (REL-11)
+        raise
+    item.arrived, item.times = facts_of(attrs), None
+
+
+def _seconds(times_ns: tuple[int, int] | None) -> tuple[int, int] | None:
+    return None if times_ns is None else (times_ns[0] // _SECOND, times_ns[1] // _SECOND)
 
 
 class _Prefix:
