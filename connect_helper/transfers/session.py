@@ -49,6 +49,7 @@ from connect_helper.transfers.scan import Scan
 from connect_helper.transfers.spool import Spool, show_all
 from connect_helper.transfers.upload import Upload
 from connect_helper.transports.base import Transport
+from connect_helper.transports.connections import Connections
 from connect_helper.transports.host_keys import KnownKeys
 from connect_helper.transports.kept import KeptConnections
 from connect_helper.transports.local_files import open_files
@@ -179,7 +180,7 @@ class Session:
             else None,
             is_token=login.password is None and login.token is not None,
         )
-        return SftpTransport(
+        connections = Connections(
             Endpoint(server.host, server.port, server.addresses),
             credentials,
             KnownKeys(keys.trusted, keys.revoked, keys.sshfp),
@@ -189,6 +190,7 @@ class Session:
             plan.divide_from,
             self._kept,
         )
+        return SftpTransport(connections)
 
     async def _ask(self, key: str, fingerprint: str) -> bool:
         server = self._plan.server

@@ -52,16 +52,19 @@ class Connections:
         known: KnownKeys,
         ask: AskHostKey,
         limiter: RateLimiter,
-        fixed: int | None,
-        divide_from: int | None,
-        kept: KeptConnections | None,
+        fixed: int | None = None,
+        divide_from: int | None = None,
+        kept: KeptConnections | None = None,
     ) -> None:
-        """`fixed`: so many connections and no other number; `divide_from`: bytes of a file for several."""
+        """`fixed`: so many connections and no other number; `divide_from`: bytes of a file for several.
+
+        `kept` has what earlier transfers left, and gets what this one leaves.
+        """
         self._endpoint = endpoint
         self._credentials = credentials
         self._known = known
         self._ask = ask
-        self._limiter = limiter
+        self.limiter = limiter
         self._fixed = fixed
         self._divide_from = divide_from
         self._kept = kept
@@ -180,7 +183,7 @@ class Connections:
 
     def _limit(self) -> float | None:
         """The rate limit in bytes/s."""
-        block = self._limiter.block_limit()
+        block = self.limiter.block_limit()
         return None if block >= UNLIMITED_BLOCK else block / SLICE_S
 
     async def close(self, *, well: bool) -> None:

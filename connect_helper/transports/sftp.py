@@ -33,14 +33,11 @@ from connect_helper.transports.base import (
     Entry,
     Facts,
     Publish,
-    RateLimiter,
     ReceiveItem,
     SendItem,
     everywhere,
 )
 from connect_helper.transports.connections import Connections
-from connect_helper.transports.host_keys import AskHostKey, KnownKeys
-from connect_helper.transports.kept import KeptConnections
 from connect_helper.transports.lanes import Lanes
 from connect_helper.transports.sftp_answers import Answer, Name, listed
 from connect_helper.transports.sftp_digest import program_digest
@@ -49,7 +46,6 @@ from connect_helper.transports.sftp_folders import RemoteFolders
 from connect_helper.transports.sftp_receiving import receive_file
 from connect_helper.transports.sftp_scan import facts_of, scan
 from connect_helper.transports.sftp_sending import send_file
-from connect_helper.transports.ssh_connection import Credentials, Endpoint
 from connect_helper.transports.ssh_errors import remote_error
 
 _log = logging.getLogger(__name__)
@@ -61,24 +57,12 @@ _SECOND: Final = 1_000_000_000  # ns
 
 
 class SftpTransport:
-    """See `Transport`. `ask` is awaited when the server's key is unknown; a no is HostKeyUnknown."""
+    """See `Transport`."""
 
-    def __init__(
-        self,
-        endpoint: Endpoint,
-        credentials: Credentials,
-        known: KnownKeys,
-        ask: AskHostKey,
-        limiter: RateLimiter,
-        connections: int | None = None,
-        divide_from: int | None = None,
-        kept: KeptConnections | None = None,
-    ) -> None:
-        """`kept` has what earlier transfers left, and gets what this one leaves."""
-        self._limiter = limiter
-        self._connections = Connections(
-            endpoint, credentials, known, ask, limiter, connections, divide_from, kept
-        )
+    def __init__(self, connections: Connections) -> None:
+        """`connections` are opened and closed with the transport."""
+        self._connections = connections
+        self._limiter = connections.limiter
         self._folders = RemoteFolders(self.facts, self._mkdir)
 
     async def __aenter__(self) -> SftpTransport:

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from connect_helper.transports.base import BlockHashes, SendItem
+from connect_helper.transports.connections import Connections
 from connect_helper.transports.host_keys import KnownKeys
 from connect_helper.transports.kept import KeptConnections
 from connect_helper.transports.rate import TokenBucket
@@ -31,8 +32,8 @@ async def open_transport(
     endpoint = Endpoint("h.example", server.port, ("127.0.0.1",))
     known = KnownKeys(trusted=(server.host_key_line,))
     limiter = TokenBucket(None)
-    transport = SftpTransport(endpoint, login, known, never, limiter, connections, divide_from, kept)
-    async with transport:
+    all_of_them = Connections(endpoint, login, known, never, limiter, connections, divide_from, kept)
+    async with SftpTransport(all_of_them) as transport:
         yield transport
 
 

@@ -12,6 +12,7 @@ import psutil
 import pytest
 
 from connect_helper.errors import TransferError
+from connect_helper.transports.connections import Connections
 from connect_helper.transports.host_keys import KnownKeys
 from connect_helper.transports.kept import KeptConnections, Owner
 from connect_helper.transports.lane import Lane
@@ -238,9 +239,8 @@ async def test_a_token_leaves_nothing(server: SshServer) -> None:
     async def never(_key: str, _fingerprint: str) -> bool:
         return False
 
-    async with SftpTransport(
-        endpoint, login, trusting(server), never, TokenBucket(None), 1, None, kept
-    ) as transport:
+    connections = Connections(endpoint, login, trusting(server), never, TokenBucket(None), fixed=1, kept=kept)
+    async with SftpTransport(connections) as transport:
         lanes = list(transport._all.all)
     assert len(kept) == 0
     await until(lanes[0].connection.is_closed)

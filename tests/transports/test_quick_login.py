@@ -11,7 +11,7 @@ import pytest
 
 from connect_helper.errors import AuthFailed, TransferError
 from connect_helper.transports import quick_login
-from connect_helper.transports.connections import OPEN_LIMIT_S
+from connect_helper.transports.connections import OPEN_LIMIT_S, Connections
 from connect_helper.transports.head_start import HeadStart
 from connect_helper.transports.host_keys import KnownKeys
 from connect_helper.transports.quick_login import Haste, Method, quicken
@@ -92,7 +92,7 @@ async def test_a_wrong_password_counts_once_however_many_connections_there_are_t
         login = Credentials(server.user, password=asked)
         known = KnownKeys(trusted=(server.host_key_line,))
         endpoint = Endpoint("h.example", server.port, ("127.0.0.1",))
-        transport = SftpTransport(endpoint, login, known, never, TokenBucket(None), 8)
+        transport = SftpTransport(Connections(endpoint, login, known, never, TokenBucket(None), 8))
         with pytest.raises(AuthFailed):
             await transport.__aenter__()
         assert server.passwords == [asked]
