@@ -19,6 +19,7 @@ from connect_helper.spec.sessions import divides
 from connect_helper.transports.error_map import Side
 from connect_helper.transports.lane import UNKNOWN_S, Lane
 from connect_helper.transports.line import Line
+from connect_helper.transports.sftp_answers import Answer
 from connect_helper.transports.sftp_wire import SftpWire
 
 _log = logging.getLogger(__name__)
@@ -71,6 +72,7 @@ class Lanes:
         self._stuck = 0  # bytes on stalled connections
         self._moved_before = 0  # bytes, by connections that are gone
         self._first: Lane | None = None
+        self._more: asyncio.Future[None] = asyncio.get_running_loop().create_future()  # the limit has grown
         self._news = asyncio.Event()  # a reason to look before it is time
         self._hint = 0  # bytes to move, guessed before anything was looked at
         self._expected = 0  # bytes to move, all told, as far as known
@@ -136,9 +138,16 @@ class Lanes:
         """Tell whether another block may be on its way over `lane`; with nothing there it always may."""
         if lane.on_way == 0:
             return True
-        if not lane.has_room or lane.is_stalled:
-            return False
-        return sum(one.on_way for one in self.all) - self._stuck < self.line.limit
+        return lane.has_room and not lane.is_stalled and not self._is_full
+
+    @property
+    def _is_full(self) -> bool:
+        return sum(one.on_way for one in self.all) - self._stuck >= self.line.limit
+
+    async def more_room(self, lane: Lane, answer: asyncio.Future[Answer]) -> None:
+        """Wait for an answer, or only until the line takes more if nothing else holds `lane` back."""
+        if lane.has_room and not answer.done() and self._is_full:
+            await asyncio.wait((answer, self._more), return_when=asyncio.FIRST_COMPLETED)
 
     def lost(self, lane: Lane) -> None:
         """A connection broke; the first one takes the session with it."""
@@ -230,7 +239,11 @@ class Lanes:
         # What the system says before anything has come back is of the login, or of an earlier transfer.
         facts = [one for lane in used if lane.moved and (one := lane.tcp_facts()) is not None]
         self._stuck = sum(lane.on_way for lane in used if lane.is_stalled)
+        before = self.line.limit
         self.line.look(self._moved, facts, now, used=sum(lane.on_way for lane in used) - self._stuck)
+        if self.line.limit > before:
+            more, self._more = self._more, asyncio.get_running_loop().create_future()
+            more.set_result(None)
 
     def _aim(self, now: float) -> None:
         rate = self._rate.of(self._moved, now)

@@ -73,6 +73,12 @@ class Line:
     def _was_full(self) -> bool:
         return self.full_at > -math.inf
 
+    @property
+    def _least(self) -> float:
+        """What a transfer begins with comes in bursts, and their queue says little of a line that is known."""
+        begins = self._points[-1][1] < self._known
+        return self._known / 2 if begins else 0.0
+
     def answered(self, after_s: float, now: float) -> None:
         """A request was answered after so many seconds."""
         _keep_least(self._answers, after_s, now)
@@ -136,7 +142,7 @@ class Line:
         if not known or self.limit == math.inf:
             return holds
         if self.is_full:
-            return max(holds, self.limit * FALL)
+            return max(holds, min(self.limit, max(self.limit * FALL, self._least)))
         if used < NEAR * self.limit:  # a limit that held nothing back says nothing
             return max(holds, self.limit)
         return max(holds, self.limit * PROBE, min(self.limit + self._known / STEPS, self._known))

@@ -314,6 +314,9 @@ class Move(ABC):
 
     async def _oldest(self, lane: Lane, handle: bytes, under_way: UnderWay) -> None:
         block, answer = under_way[0]
+        await self.lanes.more_room(lane, answer)
+        if not answer.done() and self._may_start(lane, under_way):
+            return
         try:
             data = await answer
             if block.offset in self.pending:

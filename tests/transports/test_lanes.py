@@ -377,6 +377,26 @@ def far(lanes: Lanes) -> None:
     lanes.line.round_trip_s = lanes.first.round_trip_s = 0.1
 
 
+@pytest.mark.parametrize("comes", ["room", "answer"])
+async def test_who_waits_for_an_answer_goes_on_when_the_line_takes_more(comes: str) -> None:
+    with SshServer() as server:
+        async with open_transport(server) as transport:
+            lanes = transport._all
+            lanes.line.limit = lanes.first.on_way = 1
+            answer: Future = asyncio.get_running_loop().create_future()
+            waiting = asyncio.create_task(lanes.more_room(lanes.first, answer))
+            await asyncio.sleep(0.1)
+            assert not waiting.done()
+            if comes == "room":
+                far(lanes)  # from here on the line is looked at, and found to take more
+            else:
+                answer.set_result((101, b""))
+            async with asyncio.timeout(LIMIT_S):
+                await waiting
+            assert answer.done() is (comes == "answer")
+            lanes.first.on_way = 0
+
+
 async def test_what_is_expected_opens_connections_before_anything_moves() -> None:
     with SshServer() as server:
         async with open_transport(server) as transport:

@@ -103,6 +103,23 @@ def test_the_next_transfer_knows_what_the_line_holds() -> None:
     assert wire.line.limit == pytest.approx(FALL * limit)
 
 
+def test_what_a_known_line_begins_with_may_queue_for_a_moment() -> None:
+    wire = Wire(25e6)
+    for _ in range(20):
+        wire.step(25e6, queued_s=0.04)
+    limit = wire.line.limit = 12e6
+    wire.line.begin_again()
+    wire.moved = 0
+    for _ in range(STEPS):
+        wire.step(0)
+    for _ in range(9):  # of 1.25 MB: less than the line is known to take
+        wire.step(25e6, queued_s=0.04)
+    assert wire.line.limit == limit / 2
+    for _ in range(20):
+        wire.step(25e6, queued_s=0.04)
+    assert wire.line.limit == pytest.approx(FULL_GAIN * 25e6 * RTT_S, rel=0.05)  # it holds less than it did
+
+
 def test_transfers_that_say_nothing_of_the_line_change_nothing() -> None:
     wire = Wire(25e6)
     for _ in range(20):
