@@ -46,6 +46,7 @@ from connect_helper.errors import (
 from connect_helper.spec.names import display
 from connect_helper.transports.certificates import certificate_refused, trust
 from connect_helper.transports.error_map import Side
+from connect_helper.transports.http_further import FurtherConnections
 
 CONNECT_LIMIT_S: Final = 30.0
 ANSWER_LIMIT_S: Final = 60.0  # without a byte from the server
@@ -105,9 +106,12 @@ class _Settled(AbstractResolver):
 class HttpConnection:
     """Requests to one server, each with the token."""
 
-    def __init__(self, endpoint: HttpEndpoint) -> None:
+    def __init__(self, endpoint: HttpEndpoint, question: str) -> None:
+        """`question` is a path that may be asked about (OPTIONS) at any time."""
         self._endpoint = endpoint
+        self._question = question
         self._session: aiohttp.ClientSession | None = None
+        self._further: FurtherConnections | None = None
         self._waiting = 0
         self._heard = 0.0
         self._quickest_s = float("inf")  # from question to answer
@@ -124,8 +128,10 @@ class HttpConnection:
             ssl=await asyncio.to_thread(trust, endpoint.ca_file, endpoint.pinned) if endpoint.tls else False,
             limit=CONNECTIONS,
         )
+        self._further = FurtherConnections(self._ask)
         self._session = aiohttp.ClientSession(
             connector=connector,
+            trace_configs=[self._further.trace()],
             trust_env=False,
             auto_decompress=False,
             read_bufsize=READ_BUFFER,
@@ -136,7 +142,18 @@ class HttpConnection:
             },
         )
 
+    async def _ask(self) -> None:
+        async with self.request("OPTIONS", self._question):
+            return
+
+    async def further(self) -> None:
+        """Wait until connections for requests beside the first are there, if any are being made."""
+        if self._further is not None:
+            await self._further.ready()
+
     async def close(self) -> None:
+        if self._further is not None:
+            await self._further.close()
         if self._session is not None:
             await self._session.close()
 

@@ -92,6 +92,7 @@ class RangeClient:
         return self._limiter.block_limit() * SECOND >= PART
 
     async def _fetch_beside(self, item: ReceiveItem, order: InOrder) -> None:
+        await self._http.further()
         if not self._further.locked():
             async with self._further:
                 await self._fetch_parts(item, order, further=True)

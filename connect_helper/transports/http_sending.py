@@ -80,6 +80,7 @@ class PartSender:
         return min(size, max(SMALLEST_PIECE, self._limiter.block_limit() * SECOND))
 
     async def _further_lane(self, sending: _Sending) -> None:
+        await self._http.further()
         if not self._further.locked():
             async with self._further:
                 await self._lane(sending)

@@ -44,7 +44,7 @@ from connect_helper.transports.http_notes import UploadNotes
 from connect_helper.transports.http_ranges import FILES, RangeClient
 from connect_helper.transports.http_sending import PartSender
 from connect_helper.transports.http_upload import Span, Upload, UploadPart
-from connect_helper.transports.tus_client import TusClient, UploadGone
+from connect_helper.transports.tus_client import UPLOADS, TusClient, UploadGone
 
 FOLDERS: Final = "/fallback/v1/folders"
 
@@ -65,7 +65,7 @@ class HttpTransport:
         self._limiter = limiter
         self._sends = sends
         self._root = _names(root)
-        self._http = HttpConnection(endpoint)
+        self._http = HttpConnection(endpoint, UPLOADS)
         self._tus = TusClient(self._http, limiter)
         self._files = RangeClient(self._http, limiter)
         self._notes = UploadNotes(resume_folder, f"{endpoint.scheme}://{endpoint}")
@@ -76,10 +76,7 @@ class HttpTransport:
     async def __aenter__(self) -> HttpTransport:
         try:
             await self._http.open()
-            offer = await self._tus.ask()
-            if self._sends and "creation" not in offer.extensions:
-                raise TargetError("The server's way of taking files over HTTP is not known here.")
-            await self._check_token()
+            await self._meet()
             await asyncio.to_thread(self._notes.sweep)
         except BaseException:
             await self._http.close()
@@ -90,6 +87,14 @@ class HttpTransport:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self._http.close()
+
+    async def _meet(self) -> None:
+        """Hear what the server offers and that the token is good, side by side: each takes a round trip."""
+        for answer in await asyncio.gather(self._tus.ask(), self._check_token(), return_exceptions=True):
+            if isinstance(answer, BaseException):
+                raise answer
+        if self._sends and "creation" not in self._tus.offer.extensions:
+            raise TargetError("The server's way of taking files over HTTP is not known here.")
 
     async def _check_token(self) -> None:
         """Hear at once, rather than for each file, that the token is no good. Raises AuthFailed."""

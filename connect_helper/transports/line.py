@@ -75,7 +75,7 @@ class Line:
 
     @property
     def _least(self) -> float:
-        """What a transfer begins with comes in bursts, and their queue says little of a line that is known."""
+        """What a transfer begins with comes in bursts: their queue says little of a line that is known."""
         begins = self._points[-1][1] < self._known
         return self._known / 2 if begins else 0.0
 

@@ -98,7 +98,7 @@ async def ask(port: int, *, ca_file: str = "", pinned: str = "", host: str = "fi
     endpoint = HttpEndpoint(
         host, port, ("127.0.0.1",), SecretStr("secret-token"), ca_file=ca_file, pinned=pinned
     )
-    connection = HttpConnection(endpoint)
+    connection = HttpConnection(endpoint, "/")
     await connection.open()
     try:
         async with connection.request("GET", "/") as answer:

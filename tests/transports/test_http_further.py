@@ -1,0 +1,79 @@
+"""HTTP connections made before they are needed: on long lines, and held up by none that hangs."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from connect_helper.errors import AuthFailed
+from connect_helper.transports.base import BlockHashes, SendItem
+from connect_helper.transports.http_further import FURTHER, LONG_S, FurtherConnections
+from connect_helper.transports.https import HttpTransport
+from tests.support.http_far_end import far_end
+from tests.support.http_transport import open_http
+from tests.support.proxy import FaultProxy
+from tests.support.sessions import noise
+from tests.support.tls import tls_pair
+from tests.support.transports import Memory
+
+SIZE = 40_000_001
+LIMIT_S = 30
+
+
+@asynccontextmanager
+async def line(
+    folder: Path, delay_s: float, token: str = ""
+) -> AsyncIterator[tuple[FaultProxy, HttpTransport]]:
+    """A line that holds each block up, and an open transport at its other end."""
+    async with far_end(folder / "server", tls=tls_pair(folder)[0]) as far:
+        port = urlsplit(far.url).port
+        assert port is not None
+        async with FaultProxy("127.0.0.1", port, delay_s=delay_s) as proxy:
+            token = token or far.token("send", "in")
+            ca_file = str(folder / "cert.pem")
+            async with open_http(
+                proxy.port, token, folder, sends=True, root=b"in", ca_file=ca_file
+            ) as transport:
+                yield proxy, transport
+
+
+async def test_a_large_file_on_a_long_line_finds_its_connections_made(tmp_path: Path) -> None:
+    async with line(tmp_path, LONG_S) as (proxy, transport):
+        await transport._http.further()
+        assert proxy.connections == 2 + FURTHER
+        source = Memory(noise(SIZE))
+        item = SendItem(
+            source, b"in/film.partial", 0, BlockHashes(chained=True), lambda _: None, exclusive=True
+        )
+        await transport.send(item)
+        assert proxy.connections == 2 + FURTHER
+
+
+async def test_a_short_line_gets_none_before_they_are_needed(tmp_path: Path) -> None:
+    async with line(tmp_path, 0) as (proxy, transport):
+        await transport._http.further()
+        assert proxy.connections <= 2
+
+
+async def test_a_refused_token_leaves_nothing_behind(tmp_path: Path) -> None:
+    with pytest.raises(AuthFailed):
+        async with line(tmp_path, LONG_S, token="another"):
+            pass
+    assert not [task for task in asyncio.all_tasks() if task.get_name() == "further connections"]
+
+
+async def test_one_that_hangs_holds_nothing_up() -> None:
+    answers = asyncio.Event()
+    further = FurtherConnections(answers.wait)
+    began = time.monotonic()
+    further._first.set_result(LONG_S)
+    async with asyncio.timeout(LIMIT_S):
+        await further.ready()
+    assert time.monotonic() - began >= LONG_S
+    await further.close()
