@@ -13,14 +13,14 @@ from connect_helper.errors import ConnectError, TransferError
 from connect_helper.spec.overwrite import Overwrite
 from connect_helper.spec.saving import Stamp
 from connect_helper.spec.times import Stamps
-from connect_helper.transfers.ledger import Ledger
+from connect_helper.transfers.ledger import Ledger, mark
 from connect_helper.transfers.plan import LocalRef, Policies, SessionPlan
 from connect_helper.transfers.report import Reporter
 from connect_helper.transfers.sealing import Vault
 from connect_helper.transfers.trips import Trips
 from connect_helper.transfers.unfinished import Checkpoints
 from connect_helper.transports.base import Facts, Transport
-from connect_helper.transports.local_files import Granted
+from connect_helper.transports.local_files import Granted, Identity
 from connect_helper.transports.resume import Record, RecordStore
 
 _HASHLIB_NAMES: Final = {
@@ -46,6 +46,23 @@ class UploadJob:
     place: tuple[str, ...] = ()  # names from the root of the transferred set
     linked: bool = False  # reached through a link
     again: bool = False  # another file of the transfer goes to the same target
+
+    @property
+    def folder(self) -> bytes:
+        """The target's folder; b"" where that is the one a session begins in, or the root."""
+        return self.target.rpartition(b"/")[0]
+
+    @property
+    def name(self) -> bytes:
+        return self.target.rpartition(b"/")[2]
+
+    def beside(self, name: bytes) -> bytes:
+        """The path of `name` in the target's folder."""
+        return self.target[: self.target.rfind(b"/") + 1] + name
+
+    def mark(self, source: Identity) -> bytes:
+        """What the ledger notes of it when it is finished."""
+        return mark(self.target, source.size, source.mtime_ns, source.inode)
 
     @property
     def real_path(self) -> bytes:
@@ -170,6 +187,10 @@ class Work:
     def record_key(self, target: bytes) -> str:
         server = self.plan.server
         return RecordStore.key(self.plan.direction, server.host, server.port, self.plan.login.user, target)
+
+    def is_new(self, job: UploadJob) -> bool:
+        """Tell whether nothing can be there: this session made the folder, and no other file goes there."""
+        return not job.again and self.transport.is_new(job.folder)
 
     def overwrite_for(self, record: Record) -> Overwrite:
         """The policy that decides about going on from a record.

@@ -1,0 +1,269 @@
+"""What sending one file does about what the server has: a file in its place, a partial file to go on from."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from connect_helper.errors import (
+    AlreadyExists,
+    CannotDecrypt,
+    SourceDenied,
+    TargetDenied,
+    TargetError,
+    TargetIsFolder,
+)
+from connect_helper.spec.names import display, numbered_name, partial_name
+from connect_helper.spec.overwrite import (
+    Decision,
+    FileFacts,
+    PartialDecision,
+    after_compare,
+    decide,
+    decide_partial,
+)
+from connect_helper.spec.sampling import sparse_ranges
+from connect_helper.transfers.job import TAIL, UploadJob, Work, digest_algorithm, ends_session
+from connect_helper.transfers.ledger import begun
+from connect_helper.transfers.sealing import SealedSource
+from connect_helper.transports.age import HEAD_LIMIT
+from connect_helper.transports.base import RECORD_BLOCK, BlockHashes, Facts, Proof, Transport
+from connect_helper.transports.local_files import SourceFile
+from connect_helper.transports.resume import Record, Slot, proven
+
+_log = logging.getLogger(__name__)
+
+PARTIALS: Final = 100  # other people's partial files of one name before giving up
+
+
+@dataclass(slots=True)
+class Begin:
+    """Where sending begins."""
+
+    partial: bytes
+    offset: int
+    hashes: BlockHashes
+    exclusive: bool
+
+
+class Existing:
+    """What is under the target's name, and whether it is to stay."""
+
+    def __init__(self, work: Work, job: UploadJob) -> None:
+        self._work = work
+        self._transport = work.transport
+        self._job = job
+        self.first_is_free = False  # nothing was there under the first name for a partial file
+
+    async def look(self) -> Facts | None:
+        """What is there, and on the way what else is asked next: a question alone costs a round trip."""
+        if self._work.is_new(self._job):
+            self.first_is_free = True
+            return None
+        first = self._job.beside(partial_name(self._job.name))
+        looks = [self._existing(), self._transport.facts(first)]
+        if self._job.folder:
+            looks.append(self._transport.facts(self._job.folder, follow=True))
+        found: list[Facts | None] = []
+        for one in await asyncio.gather(*looks, return_exceptions=True):
+            if isinstance(one, BaseException):
+                raise one
+            found.append(one)
+        self.first_is_free = found[1] is None
+        return found[0]
+
+    async def _existing(self) -> Facts | None:
+        there = await self._transport.facts(self._job.target)
+        if there is not None and there.kind == "folder":
+            raise TargetIsFolder(
+                f"{display(self._job.target)} cannot be written: a folder of that name is in the way."
+            )
+        if there is not None and there.kind == "special":
+            raise TargetError(f"{display(self._job.target)} is no regular file on the server.")
+        if there is not None and there.kind == "link":
+            behind = await self._transport.facts(self._job.target, follow=True)
+            # A link is compared by what it leads to, and replaced itself; it never equals a file by size.
+            return behind if behind is not None and behind.kind == "file" else Facts("link", -1, 0)
+        return there
+
+    def finished_before(self, source: SourceFile, there: Facts) -> bool:
+        """Tell whether an earlier session of this transfer put it there."""
+        return there.size == source.size and self._work.ledger.knows(self._job.mark(source.identity))
+
+    async def decide(self, source: SourceFile, there: Facts) -> Decision:
+        """WRITE or SKIP, after what comparing takes."""
+        if isinstance(source, SealedSource) and there.kind == "file":
+            source = await self._sealed_as_there(source)
+        policies = self._work.policies
+        decision = decide(
+            policies.overwrite, policies.resume, _facts(source), FileFacts(there.size, there.mtime_ns)
+        )
+        target = self._job.target
+        try:
+            if decision is Decision.COMPARE_SPARSE:
+                ranges = sparse_ranges(source.size)
+                return after_compare(same=await _same_samples(self._transport, source, target, ranges))
+            if decision is Decision.COMPARE_FULL:
+                ours = await asyncio.to_thread(_digest, source, source.size)
+                theirs = await self._transport.digest(target, "sha256", source.size, expected=ours)
+                return after_compare(same=ours == theirs)
+        except SourceDenied:  # who may only send may not read: what cannot be compared counts as different
+            return after_compare(same=False)
+        return decision
+
+    async def _sealed_as_there(self, source: SealedSource) -> SourceFile:
+        """The source as the encrypted file that is there would hold it, so that the two can be compared."""
+        vault = self._work.vault
+        assert vault is not None  # noqa: S101 - there is no sealed source without one
+        (head,) = await self._transport.read_ranges(self._job.target, ((0, HEAD_LIMIT),))
+        try:
+            seal = await asyncio.to_thread(vault.open, head)
+        except CannotDecrypt:
+            return source  # of another passphrase, or no such file: it differs by content
+        return SealedSource(source.plain, seal)
+
+
+class Beginning:
+    """Which partial file is written to, and from where on."""
+
+    def __init__(self, work: Work, job: UploadJob, slot: Slot, *, first_is_free: bool) -> None:
+        self._work = work
+        self._transport = work.transport
+        self._policies = work.policies
+        self._job = job
+        self._slot = slot
+        self._first_is_free = first_is_free
+
+    async def find(self, source: SourceFile, *, resume: bool) -> Begin:
+        """Where an earlier run left off, or a new partial file."""
+        record = await asyncio.to_thread(self._earlier)
+        if record is None or record.direction != "send":
+            return await self.new()
+        try:
+            begin = await self._go_on(source, record) if resume else None
+        except (SourceDenied, TargetDenied):  # another token made it: a new one may not go on there
+            return await self.new(taken=True)
+        if begin is None:
+            # The record says the partial file is ours. A new one takes its place, for what an earlier try has
+            # sent may still be on its way, and must not be written over what comes now.
+            partial = _bytes(record.partial)
+            return Begin(partial, 0, new_hashes(self._work), exclusive=await self._cleared(partial))
+        return begin
+
+    def _earlier(self) -> Record | None:
+        """What an earlier run left; its partial file is ours alone from here on. Blocks."""
+        key = self._slot.take()
+        return None if self._policies.resume == "none" else self._work.records.load(key)
+
+    async def _cleared(self, partial: bytes) -> bool:
+        """Remove a partial file of ours; False where this user may not remove anything."""
+        try:
+            await self._transport.remove(partial)
+        except TargetError as error:
+            if ends_session(error):
+                raise
+            _log.info("%s is written over: %s", display(partial), error.internal_message)
+            return False
+        return True
+
+    async def new(self, *, taken: bool = False) -> Begin:
+        """A name for a new partial file. One that exists belongs to somebody else and is left alone.
+
+        But for the one that an earlier session of this transfer made and was killed over, unless the server
+        is known not to let us have it (`taken`).
+        """
+        ledger, job = self._work.ledger, self._job
+        first = job.beside(partial_name(job.name))
+        if not taken and self._slot.alone and ledger.knows(begun(first)):
+            return Begin(first, 0, new_hashes(self._work), exclusive=False)
+        for number in range(PARTIALS):
+            partial = job.beside(partial_name(numbered_name(job.name, number) if number else job.name))
+            known = partial == first and self._first_is_free
+            if known or await self._transport.facts(partial) is None:
+                self._first_is_free = False  # should it be taken meanwhile, the next look tells
+                if partial == first:
+                    await asyncio.to_thread(ledger.add, begun(partial))
+                return Begin(partial, 0, new_hashes(self._work), exclusive=True)
+        raise too_many(job)
+
+    async def _go_on(self, source: SourceFile, record: Record) -> Begin | None:
+        """Where to go on from a record; None when anything is in doubt."""
+        partial = _bytes(record.partial)
+        there = await self._transport.facts(partial)
+        if there is None or there.kind != "file" or record.source.inode != source.identity.inode:
+            return None
+        begun_from = FileFacts(record.source.size, record.source.mtime_ns)
+        decision = decide_partial(
+            self._work.overwrite_for(record), self._policies.resume, _facts(source), begun_from, there.size
+        )
+        if decision is PartialDecision.START_OVER:
+            return None
+        hashes = new_hashes(self._work)
+        proof = _at_most(record.proof, there.size)
+        offset = await asyncio.to_thread(proven, source.read, proof, hashes)
+        if not offset or not await self._same_partial(source, partial, offset, decision):
+            return None
+        return Begin(partial, offset, hashes, exclusive=False)
+
+    async def _same_partial(
+        self, source: SourceFile, partial: bytes, offset: int, decision: PartialDecision
+    ) -> bool:
+        if decision is PartialDecision.COMPARE_FULL:
+            return await self._same_whole(source, partial, offset)
+        last = ((max(0, offset - TAIL), min(TAIL, offset)),)
+        ranges = sparse_ranges(offset) if decision is PartialDecision.COMPARE_SPARSE else last
+        try:
+            return await _same_samples(self._transport, source, partial, ranges)
+        except SourceDenied:  # who may only send may not read either: the server compares, if it can
+            return await self._same_whole(source, partial, offset)
+
+    async def _same_whole(self, source: SourceFile, partial: bytes, offset: int) -> bool:
+        await self._transport.truncate(partial, offset)
+        ours = await asyncio.to_thread(_digest, source, offset)
+        return ours == await self._transport.digest(partial, "sha256", offset, expected=ours)
+
+
+def new_hashes(work: Work) -> BlockHashes:
+    """The hashes of a file of which nothing was sent yet."""
+    return BlockHashes(digest_algorithm(work.policies), chained=work.transport.compares_whole)
+
+
+def too_many(job: UploadJob) -> AlreadyExists:
+    """The error for a place where no name for a partial file is free."""
+    return AlreadyExists(f"{display(job.target)}: too many unfinished files of that name there.")
+
+
+async def _same_samples(
+    transport: Transport, source: SourceFile, path: bytes, ranges: Sequence[tuple[int, int]]
+) -> bool:
+    theirs = await transport.read_ranges(path, ranges)
+    ours = await asyncio.to_thread(lambda: [source.read(*one) for one in ranges])
+    return ours == theirs
+
+
+def _facts(source: SourceFile) -> FileFacts:
+    return FileFacts(source.size, source.identity.mtime_ns)
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
+
+
+def _at_most(proof: Proof, size: int) -> Proof:
+    """The part of a proof that a file of `size` bytes can fulfil: the server may have lost its end."""
+    if proof.offset <= size:
+        return proof
+    blocks = proof.blocks[: size // RECORD_BLOCK]
+    return Proof(len(blocks) * RECORD_BLOCK, blocks, chained=proof.chained)
+
+
+def _digest(source: SourceFile, length: int) -> str:
+    """SHA-256 of the first `length` bytes. Blocks."""
+    whole = hashlib.sha256()
+    for offset in range(0, length, RECORD_BLOCK):
+        whole.update(source.read(offset, min(RECORD_BLOCK, length - offset)))
+    return whole.hexdigest()
