@@ -85,6 +85,14 @@ class DownloadJob:
     linked: bool = False  # reached through a link
 
     @property
+    def name(self) -> bytes:
+        return self.names[-1]
+
+    def mark(self, source: Facts) -> bytes:
+        """What the ledger notes of it when it is finished."""
+        return mark(os.fsencode(self.path), source.size, source.mtime_ns)
+
+    @property
     def real_path(self) -> bytes:
         return self.real or self.source
 
