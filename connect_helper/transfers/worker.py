@@ -44,6 +44,8 @@ _log = logging.getLogger(__name__)
 MORE_OBJECTS: Final = 50_000  # between two looks for garbage: they took a tenth of a session's time
 READ_SIZE: Final = 256 * 1024
 EVENTS_AHEAD: Final = 256  # events that may wait for a slow helper; all that wait go in one write
+MANY: Final = 8  # events in one write: after so many the next ones gather
+GATHER_S: Final = 0.02  # for so long, as a way to the thread and back costs more than an event does
 
 
 class _Questions:
@@ -171,7 +173,7 @@ class Worker:
             loop.call_soon_threadsafe(self._commands.put_nowait, command)
 
     async def _write(self) -> None:
-        """Pass on what has gathered: a way to the thread and back costs more than an event does."""
+        """Pass on what has gathered, and where much comes let it gather."""
         loop = asyncio.get_running_loop()
         # Not one of the threads that are for disk work: a write waits for the helper.
         with ThreadPoolExecutor(1, "events") as thread:
@@ -187,6 +189,8 @@ class Worker:
                 finally:
                     for _ in events:
                         self._events.task_done()
+                if len(events) >= MANY:
+                    await asyncio.sleep(GATHER_S)
 
 
 def _write_all(output: int, events: list[Event]) -> None:
