@@ -11,7 +11,9 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
 
-_Work = tuple[Callable[[], Any], asyncio.Future[Any]]
+from connect_helper.transfers.blocking import Owed
+
+_Work = tuple[Callable[[], Any], Owed[Any]]
 _Result = tuple[Any, BaseException | None]
 
 TOGETHER: Final = 16  # pieces of work in one trip: the first one waits for the last
@@ -26,10 +28,10 @@ class Trips:
         self._waiting: deque[_Work] = deque()
         self._called = False
 
-    def start(self, call: Callable[[], Any]) -> asyncio.Future[Any]:
-        """Do it soon; the future is the caller's to await, and cancelling that does not undo the work."""
+    def start(self, call: Callable[[], Any]) -> Owed[Any]:
+        """Do it soon; the result is the caller's to await, to its end (see `blocking`)."""
         loop = asyncio.get_running_loop()
-        done: asyncio.Future[Any] = loop.create_future()
+        done: Owed[Any] = Owed(loop=loop)
         self._waiting.append((call, done))
         if not self._called:
             self._called = True
@@ -49,8 +51,6 @@ class Trips:
     def _back(self, works: list[_Work], trip: asyncio.Future[list[_Result]]) -> None:
         self._under_way -= 1
         for (_, done), (result, error) in zip(works, trip.result(), strict=True):
-            if done.done():
-                continue
             if error is None:
                 done.set_result(result)
             else:

@@ -75,3 +75,21 @@ async def test_what_was_opened_for_a_cancelled_caller_is_closed() -> None:
     assert closed == ["file"]
     with pytest.raises(asyncio.CancelledError):
         opening.result()
+
+
+async def test_nothing_hurries_work_and_its_error_gives_way_to_a_cancellation() -> None:
+    trips, go = Trips(1), threading.Event()
+
+    def work() -> None:
+        go.wait(10)
+        fail()
+
+    async with asyncio.TaskGroup() as group:
+        waiting = group.create_task(finished(trips.start(work)), name="waiting")
+        for _ in range(3):
+            await asyncio.sleep(0.01)
+            waiting.cancel()
+        await asyncio.sleep(0.01)
+        assert not waiting.done()
+        go.set()
+    assert waiting.cancelled()
