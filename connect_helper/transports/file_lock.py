@@ -28,8 +28,8 @@ class FileLock:
     gets nothing.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: str | Path) -> None:
+        self._path = os.fspath(path)  # as text: a Path costs more than the calls it is for
         self._mutex = threading.Lock()
         self._handle = -1
         self._over = False
@@ -69,15 +69,15 @@ class FileLock:
             try:
                 # Before others can lock it: whoever opened this file sees that it has no name any more.
                 if self._is_named(handle):
-                    self._path.unlink(missing_ok=True)
-            except PermissionError:
+                    os.unlink(self._path)  # noqa: PTH108 - see `_path`
+            except (FileNotFoundError, PermissionError):
                 pass  # Windows removes no open file; the next one takes it as it is
             finally:
                 os.close(handle)
 
     def _is_named(self, handle: int) -> bool:
         try:
-            return os.path.samestat(os.fstat(handle), self._path.stat())
+            return os.path.samestat(os.fstat(handle), os.stat(self._path))  # noqa: PTH116 - see `_path`
         except FileNotFoundError:
             return False
 

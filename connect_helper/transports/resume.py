@@ -66,6 +66,7 @@ class RecordStore:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._within = os.path.join(folder, "")  # noqa: PTH118 - text, for what is done for each file
 
     @staticmethod
     def key(direction: str, host: str, port: int, user: str, target: bytes) -> str:
@@ -101,12 +102,13 @@ class RecordStore:
 
     def lock(self, key: str) -> FileLock:
         """The lock that whoever works on a record's partial file holds; raises OSError."""
-        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        return FileLock(self._folder / (key + file_lock.SUFFIX))
+        if not os.path.isdir(self._within):  # noqa: PTH112 - see `_within`
+            self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return FileLock(self._within + key + file_lock.SUFFIX)
 
     def has(self, key: str) -> bool:
         """Tell whether there is a record, readable or not."""
-        return self._path(key).exists()
+        return os.path.exists(self._within + key + SUFFIX)  # noqa: PTH110 - see `_within`
 
     def _path(self, key: str) -> Path:
         return self._folder / (key + SUFFIX)

@@ -97,6 +97,18 @@ def test_each_gets_a_record_of_its_own_and_goes_on_with_it(tmp_path: Path) -> No
     assert list((tmp_path / "resume").iterdir()) == []
 
 
+def test_a_folder_of_records_that_went_away_is_made_again(tmp_path: Path) -> None:
+    store = RecordStore(tmp_path / "resume")
+    first = store.slot("key")
+    first.take()
+    first.release()
+    (tmp_path / "resume").rmdir()
+    again = store.slot("key")
+    assert again.take() == "key"
+    assert again.alone
+    again.release()
+
+
 def test_where_no_lock_can_be_nothing_is_gone_on_from(tmp_path: Path) -> None:
     (tmp_path / "resume").write_text("a file is in the way")
     store = RecordStore(tmp_path / "resume")
