@@ -22,6 +22,7 @@ from connect_helper.transports.base import RateLimiter, ReceiveItem
 from connect_helper.transports.groups import first_error
 from connect_helper.transports.http_connection import HttpConnection, refusal, told_sha256
 from connect_helper.transports.http_order import InOrder, Part
+from connect_helper.wire.batches import Batches
 
 FILES: Final = "/fallback/v1/files/"
 BATCH: Final = 2 * 1024 * 1024  # bytes written at once
@@ -107,16 +108,21 @@ class RangeClient:
 
     async def _fetch(self, item: ReceiveItem, order: InOrder, part: Part) -> None:
         async with self._answer(item, part) as answer:
-            async for piece in answer.content.iter_any():
-                self._http.heard()
-                if part.arrived + len(piece) > part.length:
-                    raise LengthMismatch(f"{display(item.path)}: the server sent more than the file has.")
-                await self._limiter.take(len(piece))
-                self._http.heard()
-                await order.add(part, piece)
+            way = answer.connection and answer.connection.transport
+            with Batches(answer.content, way, part.length) as body:
+                await self._take(item, order, part, body)
         if part.arrived != part.length:
             await order.flush()  # what came is right, and may be gone on from
             raise LengthMismatch(f"{display(item.path)}: the server sent less than the file has.")
+
+    async def _take(self, item: ReceiveItem, order: InOrder, part: Part, body: Batches) -> None:
+        while piece := await body.readany():
+            self._http.heard()
+            if part.arrived + len(piece) > part.length:
+                raise LengthMismatch(f"{display(item.path)}: the server sent more than the file has.")
+            await self._limiter.take(len(piece))
+            self._http.heard()
+            await order.add(part, piece)
 
     @asynccontextmanager
     async def _answer(self, item: ReceiveItem, part: Part) -> AsyncIterator[aiohttp.ClientResponse]:

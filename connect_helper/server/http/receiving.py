@@ -20,6 +20,7 @@ from aiohttp import ClientError
 from connect_helper.server.http.digests import Hash
 from connect_helper.server.http.threads import until_done
 from connect_helper.storage.file_data import sync_data
+from connect_helper.wire.batches import Stream
 
 BATCH: Final = 512 * 1024  # bytes gathered for one write
 LARGEST_BATCH: Final = 4 * 1024 * 1024  # of a fast sender: a thread's turn is not free
@@ -39,14 +40,6 @@ class End(Enum):
     STALLED = "the client stopped sending"
     WANTED = "another request took over"
     LOST = "the line broke"
-
-
-class Body(Protocol):
-    """What is read from: the part of `aiohttp.StreamReader` that is used."""
-
-    async def readany(self) -> bytes:
-        """The next bytes there are; none at the end."""
-        ...
 
 
 class Progress(Protocol):
@@ -118,7 +111,7 @@ class Receiver:
     """Reads one body into one destination."""
 
     def __init__(
-        self, body: Body, destination: Destination, *, disk: Executor, pace: Pace, idle_s: float
+        self, body: Stream, destination: Destination, *, disk: Executor, pace: Pace, idle_s: float
     ) -> None:
         self._body = body
         self._destination = destination

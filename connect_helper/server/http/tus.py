@@ -29,6 +29,7 @@ from connect_helper.server.http.tus_headers import (
 )
 from connect_helper.server.http.upload_records import UploadRecord
 from connect_helper.server.http.uploads import Creation, Uploads
+from connect_helper.wire.batches import Batches
 
 UPLOADS_KEY: Final = web.AppKey("uploads", Uploads)
 _STREAM: Final = "application/offset+octet-stream"
@@ -144,15 +145,16 @@ async def _append(
         wanted = checksum(request.headers.get("Upload-Checksum"))
     except BadHeader as error:
         raise bad_request(str(error)) from None
-    return await request.app[UPLOADS_KEY].append(
-        caller,
-        upload_id,
-        offset=offset,
-        body=request.content,
-        body_length=request.content_length,
-        checksum=wanted,
-        length=length,
-    )
+    with Batches(request.content, request.transport, request.content_length) as body:
+        return await request.app[UPLOADS_KEY].append(
+            caller,
+            upload_id,
+            offset=offset,
+            body=body,
+            body_length=request.content_length,
+            checksum=wanted,
+            length=length,
+        )
 
 
 async def delete(request: web.Request) -> web.Response:

@@ -12,8 +12,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final
 
-from aiohttp import StreamReader
-
 from connect_helper.server.http.callers import Caller
 from connect_helper.server.http.digests import Hash
 from connect_helper.server.http.receiving import Destination, End, Receiver
@@ -25,6 +23,7 @@ from connect_helper.server.http.upload_locks import Hold
 from connect_helper.server.http.upload_records import UploadRecord
 from connect_helper.server.http.upload_refusals import broken_off, too_long, wrong_offset
 from connect_helper.server.http.upload_store import UploadStore
+from connect_helper.wire.batches import Stream
 
 NOTE_EVERY_S: Final = 1.0  # how often a running upload's offset is noted
 
@@ -33,7 +32,7 @@ NOTE_EVERY_S: Final = 1.0  # how often a running upload's offset is noted
 class Body:
     """What a request brings: at most `room` bytes, with the checksum of them all if the client said one."""
 
-    stream: StreamReader
+    stream: Stream
     room: int
     checksum: Checksum | None
 

@@ -16,8 +16,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Final
 
-from aiohttp import StreamReader
-
 from connect_helper.server.access import Operation
 from connect_helper.server.http.callers import Caller
 from connect_helper.server.http.problems import Problem, bad_request, no_such_upload
@@ -37,6 +35,7 @@ from connect_helper.server.http.upload_locks import Busy, Hold, UploadLocks
 from connect_helper.server.http.upload_records import Kind, UploadRecord, UploadRecords
 from connect_helper.server.http.upload_refusals import too_long, wrong_offset
 from connect_helper.server.http.upload_store import UploadStore
+from connect_helper.wire.batches import Stream
 
 DEFERRED_LIMIT: Final = 1 << 40  # bytes of an upload whose length was never said
 
@@ -147,7 +146,7 @@ class Uploads:
         upload_id: str,
         *,
         offset: int,
-        body: StreamReader,
+        body: Stream,
         body_length: int | None,
         checksum: Checksum | None = None,
         length: int | None = None,
