@@ -57,14 +57,22 @@ async def gate(request: web.Request, handler: Handler) -> web.StreamResponse:
         status = error.http_status if error.http_status != 500 else 400
         log.info("%s %s: %s", request.method, request.match_info.route.name, error.internal_message)
         return Problem(status, error.code, error.user_message).response()
-    except ConnectionError:
-        raise  # the client has gone; there is nobody to answer
+    except ConnectionError as error:
+        log.info("%s %s: nobody to answer: %s", request.method, request.match_info.route.name, error)
+        return _unheard(request)
     except OSError as error:
         if (known := problem_of(error)) is not None:
             return known.response()
         return _incident(request, error)
     except Exception as error:  # noqa: BLE001 - the outermost edge
         return _incident(request, error)
+
+
+def _unheard(request: web.Request) -> web.Response:
+    """What the HTTP library may try to send where the client has gone: raised errors it takes for faults."""
+    if request.transport is not None:
+        request.transport.abort()
+    return web.Response()
 
 
 @web.middleware

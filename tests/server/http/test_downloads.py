@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
+import logging
 import os
 from pathlib import Path
 from urllib.parse import quote
@@ -17,6 +18,11 @@ from tests.support.http_far_end import FarEnd, far_end
 from tests.support.tls import tls_pair
 
 FILES = "/fallback/v1/files"
+
+
+def faults(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
+    """What the server's operator is told to look at."""
+    return [record for record in caplog.records if record.levelno >= logging.ERROR]
 
 
 async def test_a_file_and_its_parts(server: FarEnd, receiver: aiohttp.ClientSession) -> None:
@@ -100,7 +106,7 @@ async def test_conditions(server: FarEnd, receiver: aiohttp.ClientSession) -> No
 @pytest.mark.parametrize("encrypted", [False, True])
 @pytest.mark.parametrize("change", ["rewritten", "shortened"])
 async def test_a_file_that_changes_on_the_way_is_cut_off(
-    tmp_path: Path, encrypted: bool, change: str
+    tmp_path: Path, encrypted: bool, change: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     server_tls, client_tls = tls_pair(tmp_path) if encrypted else (None, None)
     async with far_end(tmp_path, tls=server_tls) as server:
@@ -120,6 +126,7 @@ async def test_a_file_that_changes_on_the_way_is_cut_off(
                             writing.seek(23_000_000)
                             writing.write(b"other content")
                     await answer.read()
+    assert not faults(caplog)
 
 
 async def test_a_file_over_https(tmp_path: Path) -> None:
@@ -155,7 +162,9 @@ async def test_what_is_no_file(server: FarEnd, receiver: aiohttp.ClientSession) 
 
 
 @pytest.mark.parametrize("encrypted", [False, True])
-async def test_a_client_that_takes_nothing_is_let_go(tmp_path: Path, encrypted: bool) -> None:
+async def test_a_client_that_takes_nothing_is_let_go(
+    tmp_path: Path, encrypted: bool, caplog: pytest.LogCaptureFixture
+) -> None:
     server_tls, client_tls = tls_pair(tmp_path) if encrypted else (None, None)
     limits = UploadLimits(idle_s=0.2)
     async with far_end(tmp_path, tls=server_tls, limits=limits) as server:
@@ -171,3 +180,4 @@ async def test_a_client_that_takes_nothing_is_let_go(tmp_path: Path, encrypted: 
                 await asyncio.sleep(0.02)
         writer.transport.abort()
         assert scheme == ("https" if encrypted else "http")
+    assert not faults(caplog)
