@@ -117,7 +117,9 @@ class Desk:
 
     async def in_thread(self, run: Callable[[], _T], *, slow: bool = False) -> _T:
         """What has begun is not taken back when the session ends: a thread cannot be."""
-        return await asyncio.shield(self.start(run, slow=slow))
+        working = self.start(run, slow=slow)
+        working.add_done_callback(_noticed)  # nobody may be left to hear how it ended
+        return await asyncio.shield(working)
 
     def in_turn(
         self,
@@ -143,6 +145,11 @@ class Desk:
                 self.order.leave(turn)
 
         self.spawn(work(), "path")
+
+
+def _noticed(working: asyncio.Future[Any]) -> None:
+    if not working.cancelled():
+        working.exception()
 
 
 def done(number: int, act: Callable[[], object]) -> Callable[[], Answer]:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import logging
 import os
 import socket
+import threading
 from pathlib import Path
 
 import asyncssh
@@ -12,8 +15,12 @@ import pytest
 from asyncssh.constants import MSG_CHANNEL_OPEN
 from asyncssh.packet import String, UInt32
 
+from connect_helper.server.sftp import packets
 from connect_helper.server.ssh import MOST_CHANNELS
+from connect_helper.storage.docpath import DocPath
+from connect_helper.storage.docroot import Docroot
 from tests.support.command import finish, start
+from tests.support.sftp_raw import raw_client, text
 from tests.support.sftp_server import USER, FarEnd, far_end
 from tests.support.sshd import free_port
 
@@ -61,6 +68,34 @@ async def test_a_client_that_asks_nothing_is_let_go(tmp_path: Path) -> None:
         async with asyncio.timeout(20):
             while end.sessions.listing():  # noqa: ASYNC110 - the server's own clock
                 await asyncio.sleep(0.02)
+
+
+async def test_what_fails_after_its_client_has_gone_is_no_fault(
+    end: FarEnd, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    begun, may_end, ended = threading.Event(), threading.Event(), threading.Event()
+    unlink = Docroot.unlink
+
+    def slow(docroot: Docroot, path: DocPath) -> None:
+        begun.set()
+        may_end.wait(30)
+        try:
+            unlink(docroot, path)
+        finally:
+            ended.set()
+
+    monkeypatch.setattr(Docroot, "unlink", slow)
+    async with raw_client(end) as client:
+        client.ask(packets.REMOVE, text(b"/nothing"))
+        assert await asyncio.to_thread(begun.wait, 30)
+    async with asyncio.timeout(20):
+        while end.sessions.listing():  # noqa: ASYNC110 - the server's own clock
+            await asyncio.sleep(0.02)
+    may_end.set()
+    assert await asyncio.to_thread(ended.wait, 30)
+    await asyncio.sleep(0.1)  # the loop hears of it
+    gc.collect()
+    assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
 
 
 async def test_a_client_waits_for_its_turn_behind_half_open_connections(tmp_path: Path) -> None:
