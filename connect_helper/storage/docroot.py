@@ -14,6 +14,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -49,11 +50,14 @@ class Entry:
 
 
 class Docroot:
-    """An open docroot; a context manager. Safe to use from several threads until it is closed."""
+    """An open docroot; a context manager. Safe to use from several threads, also while it is closed."""
 
     def __init__(self, handle: int, *, follow_links: bool) -> None:
         self._handle = handle
         self._links = follow_links
+        self._lock = threading.Lock()
+        self._users = 0
+        self._closed = False
 
     @classmethod
     def open(cls, path: Path, *, follow_links: bool = True) -> Docroot:
@@ -69,9 +73,28 @@ class Docroot:
         self.close()
 
     def close(self) -> None:
-        if self._handle >= 0:
+        """Let nothing begin any more; what is under way ends first."""
+        with self._lock:
+            unused = not self._closed and not self._users
+            self._closed = True
+        if unused:
             os.close(self._handle)
-        self._handle = -1
+
+    @contextmanager
+    def _held(self) -> Iterator[int]:
+        """The descriptor, which stays open meanwhile: its number may soon be that of another's docroot."""
+        with self._lock:
+            if self._closed:
+                raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+            self._users += 1
+        try:
+            yield self._handle
+        finally:
+            with self._lock:
+                self._users -= 1
+                last = self._closed and not self._users
+            if last:
+                os.close(self._handle)
 
     # Looking ---------------------------------------------------------------------------------------
 
@@ -91,7 +114,8 @@ class Docroot:
     def lstat(self, path: DocPath) -> os.stat_result:
         """What is at `path`; a link is described itself."""
         if not path:
-            return os.fstat(self._handle)
+            with self._held() as handle:
+                return os.fstat(handle)
         with self._parent(path) as (folder, name):
             return os.stat(name, dir_fd=folder, follow_symlinks=False)
 
@@ -237,10 +261,9 @@ class Docroot:
         raise PermissionError(errno.EACCES, "this is a device, pipe or socket")
 
     def _open(self, path: DocPath, flags: int, mode: int = 0) -> int:
-        if self._handle < 0:
-            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
         try:
-            return open_beneath(self._handle, checked(path), flags, mode, links=self._links)
+            with self._held() as handle:
+                return open_beneath(handle, checked(path), flags, mode, links=self._links)
         except OSError as error:
             # Outside, a loop, a link where none is followed: for the other side there is nothing.
             if error.errno in (errno.EXDEV, errno.ELOOP):
@@ -254,7 +277,8 @@ class Docroot:
             raise PermissionError(errno.EACCES, "the shared folder itself cannot be changed")
         if len(path) == 1:
             checked(path)
-            yield self._handle, path[0]
+            with self._held() as handle:
+                yield handle, path[0]
             return
         folder = self._open(path[:-1], _LOOK | os.O_DIRECTORY)
         try:

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -318,3 +319,44 @@ def test_swapping_folders_and_links_opens_no_way_out(
         swapping.join()
     assert seen == {b"inside"}
     assert [path.name for path in (place / "hidden").iterdir()] == ["canary"]
+
+
+def test_what_is_under_way_when_a_docroot_is_closed_ends_in_it_and_in_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The system gives the number of a closed descriptor to whoever opens the next folder."""
+    for owner in ("mine", "theirs"):
+        (tmp_path / owner / "kept").mkdir(parents=True)
+        (tmp_path / owner / "letter").write_text(owner)
+    begun, may_go_on = threading.Event(), threading.Event()
+    open_beneath = kernel.open_beneath
+
+    def slow(*args: int, **words: bool) -> int:
+        begun.set()
+        assert may_go_on.wait(30)
+        return open_beneath(*args, **words)  # type: ignore[arg-type]
+
+    mine = Docroot.open(tmp_path / "mine")
+    monkeypatch.setattr("connect_helper.storage.docroot.open_beneath", slow)
+    move = partial(mine.rename, (b"letter",), (b"kept", b"letter"), replace=False)
+    moving = threading.Thread(target=move)
+    moving.start()
+    assert begun.wait(30)
+    mine.close()
+    with Docroot.open(tmp_path / "theirs"):
+        may_go_on.set()
+        moving.join(30)
+    assert (tmp_path / "theirs/letter").read_text() == "theirs"
+    assert (tmp_path / "mine/kept/letter").read_text() == "mine"
+    for call in (lambda: mine.lstat(()), lambda: mine.lstat((b"kept",)), lambda: mine.unlink((b"kept",))):
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            call()
+    before = descriptors()
+    with Docroot.open(tmp_path / "mine") as again:
+        again.lstat((b"kept",))
+    assert descriptors() == before
+
+
+def descriptors() -> int:
+    """How many this process has open."""
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())
