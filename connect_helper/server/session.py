@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import secrets
 import time
 from collections import deque
@@ -15,8 +16,10 @@ from typing import Protocol as Interface
 from connect_helper.errors import ConnectHelperError
 from connect_helper.server.access import Access
 from connect_helper.server.accounts import Account
+from connect_helper.server.fetch import Fetch
 from connect_helper.server.metrics import Metrics
 from connect_helper.server.rate import RateLimit
+from connect_helper.server.sent_files import SentFile, SentFiles
 from connect_helper.server.session_reports import FileReport, Protocol, SessionReport, Status, Way
 from connect_helper.server.set_rates import SetRates, transfer_of
 from connect_helper.spec.names import display
@@ -24,6 +27,8 @@ from connect_helper.storage.docpath import DocPath
 
 _log = logging.getLogger(__name__)
 _FILES: Final = 200  # finished files kept per session, also after its end; the transfer log has all
+_BROKEN: Final = 1000  # broken off, to be finished or not; beyond them the oldest have failed
+_BROKE_OFF: Final = "The connection ended before the whole file was sent."
 _SAMPLES: Final = 360  # an hour, one each ten seconds
 
 
@@ -46,6 +51,15 @@ class _UnderWay:
     times: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class _BrokenOff:
+    """A download that broke off, and what is known of the file over all sessions of the transfer."""
+
+    size: int  # bytes
+    started_at: float
+    sent: SentFile
+
+
 class House(Interface):
     """What a session needs of the whole."""
 
@@ -60,6 +74,11 @@ class House(Interface):
     @property
     def set_rates(self) -> SetRates:
         """The limits that were set for single transfers."""
+        ...
+
+    @property
+    def sent(self) -> SentFiles:
+        """How far transfers have fetched their files."""
         ...
 
     def log_file(self, session_id: str, report: FileReport) -> None: ...
@@ -92,6 +111,7 @@ class Session:
         self._files: dict[Way, int] = {"in": 0, "out": 0}
         self._files_failed = 0
         self._under_way: dict[tuple[Way, DocPath], _UnderWay] = {}
+        self._broken: dict[DocPath, _BrokenOff] = {}
         self._own: dict[Way, RateLimit] = {way: RateLimit(self.highest_rate(way)) for way in ("in", "out")}
         self._count = {way: house.metrics.mover(protocol, way) for way in ("in", "out")}
         self._on_cancel: list[Callable[[], None]] = []
@@ -139,6 +159,10 @@ class Session:
         self._moved[way] += amount
         self._count[way](amount)
 
+    def fetch(self, path: DocPath, facts: os.stat_result) -> Fetch:
+        """Begin to send the open file that `facts` tell of, or a part of it."""
+        return Fetch(self, self._house.sent, path, facts)
+
     def file_started(self, path: DocPath, way: Way, size: int | None = None) -> None:
         """Tell that a file is under way, as often as it is opened; `size` in bytes where it is known."""
         report = FileReport(path=path, way=way, started_at=time.time(), size=size)
@@ -148,13 +172,25 @@ class Session:
         self, path: DocPath, way: Way, size: int, digest: str | None = None, error: str | None = None
     ) -> None:
         """Tell how a file ended; `error` is a sentence, None when it is whole. `size` in bytes."""
-        now = time.time()
         begun = self._closed(path, way)
+        if way == "out":
+            self._broken.pop(path, None)
+        self._ended(path, way, size, begun.started_at if begun else time.time(), digest, error)
+
+    def _ended(
+        self,
+        path: DocPath,
+        way: Way,
+        size: int,
+        started_at: float,
+        digest: str | None = None,
+        error: str | None = None,
+    ) -> None:
         report = FileReport(
             path=path,
             way=way,
-            started_at=begun.started_at if begun else now,
-            ended_at=now,
+            started_at=started_at,
+            ended_at=time.time(),
             size=size,
             digest=digest,
             error=error,
@@ -178,6 +214,25 @@ class Session:
     def file_left(self, path: DocPath, way: Way) -> None:
         """Tell that a file is no longer under way, without a verdict: looked into, or left for a resume."""
         self._closed(path, way)
+
+    def file_broke_off(self, path: DocPath, size: int, sent: SentFile) -> None:
+        """Tell that not all was sent: the file has failed if it is not whole when the session ends."""
+        begun = self._closed(path, "out")
+        before = self._broken.pop(path, None)
+        known = before or begun
+        self._broken[path] = _BrokenOff(size, known.started_at if known else time.time(), sent)
+        if len(self._broken) > _BROKEN:
+            self._settle(next(iter(self._broken)))
+
+    def settle(self) -> None:
+        """Judge what broke off: nothing more will come."""
+        for path in tuple(self._broken):
+            self._settle(path)
+
+    def _settle(self, path: DocPath) -> None:
+        one = self._broken.pop(path)
+        if not one.sent.whole:
+            self._ended(path, "out", one.size, one.started_at, error=_BROKE_OFF)
 
     def _closed(self, path: DocPath, way: Way) -> FileReport | None:
         """What is known of the beginning of a file that was closed once."""

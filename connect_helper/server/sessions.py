@@ -21,6 +21,7 @@ from connect_helper.server.access import Access
 from connect_helper.server.accounts import Account
 from connect_helper.server.metrics import Metrics
 from connect_helper.server.rate import RateLimit
+from connect_helper.server.sent_files import SentFiles
 from connect_helper.server.session import Session, SessionCancelled
 from connect_helper.server.session_reports import FileReport, Protocol, SessionReport, Way
 from connect_helper.server.set_rates import SetRates
@@ -94,6 +95,7 @@ class Sessions:
         self._withdraw = withdraw
         self.whole: dict[Way, RateLimit] = {"in": RateLimit(), "out": RateLimit()}
         self.set_rates = SetRates()
+        self.sent = SentFiles()
         self.limit = limit
         self.limit_per_account = limit_per_account
         self._log = log
@@ -249,6 +251,7 @@ class Sessions:
         return session
 
     def _end(self, session: Session, error: str | None) -> None:
+        session.settle()
         del self._open[session.id]
         self._per_account[session.account.name] -= 1
         if not self._per_account[session.account.name]:

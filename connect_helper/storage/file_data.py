@@ -1,4 +1,6 @@
-"""Calls about the bytes of open files that not every system has, each with a second way. They block."""
+"""The bytes of open files: which version they are, and calls that not every system has, each with a second
+way. Those block.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +8,14 @@ import errno
 import os
 from typing import Final
 
+Version = tuple[int, ...]
 _CHUNK: Final = 4 * 1024 * 1024
 _CANNOT: Final = (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
+
+
+def version_of(facts: os.stat_result) -> Version:
+    """Which version of which file this is. Its change time does not follow the wishes of programs."""
+    return (facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns)
 
 
 def copy_range(source: int, start: int, wanted: int, target: int, at: int) -> int:

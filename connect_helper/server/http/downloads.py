@@ -35,7 +35,6 @@ from connect_helper.server.http.ranges import (
     requested_range,
 )
 from connect_helper.server.http.sending import Sender
-from connect_helper.server.http.sent_files import SentFiles
 from connect_helper.server.http.threads import in_thread
 from connect_helper.storage.docpath import DocPath, parse
 
@@ -68,7 +67,6 @@ class Downloads:
         self._disk = disk
         self._idle_s = idle_s
         self._digests = Digests(disk)
-        self._sent = SentFiles()
 
     def routes(self) -> list[web.RouteDef]:
         """GET and HEAD of one file."""
@@ -133,19 +131,17 @@ class Downloads:
         response: web.StreamResponse,
     ) -> None:
         sender = Sender(request, response, self._disk, pace=caller.pace_out, idle_s=self._idle_s)
-        which = caller.session.transfer, file.path, etag_of(file.facts)
-        sent = self._sent.of(*which, file.size)
-        with caller.file(file.path, "out", file.size) as note:
-            sent.asked(part.start)
+        fetch = caller.session.fetch(file.path, file.facts)
+        fetch.handed(part.start, part.start)
+        try:
             await response.prepare(request)
-            try:
-                await sender.send(file.handle, part.start, part.length, file.unchanged)
-            except BaseException:
-                sent.broke_off(part.start, part.start + sender.handed)
-                raise
-            if sent.arrived(part.start, part.end):
-                self._sent.forget(*which)
-                note.finished(file.size)
+            await sender.send(file.handle, part.start, part.length, file.unchanged)
+        except BaseException:
+            fetch.handed(part.start, part.start + sender.handed)
+            fetch.broke_off()
+            raise
+        fetch.handed(part.start, part.end)
+        fetch.finished()
 
 
 async def _preflight(request: web.Request) -> web.Response:

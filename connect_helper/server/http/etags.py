@@ -11,14 +11,15 @@ import hashlib
 import os
 from typing import Final
 
+from connect_helper.storage.file_data import version_of
+
 # The coarsest clock tick of a Linux kernel (CONFIG_HZ=100), doubled.
 SETTLING_NS: Final = 20_000_000
 
 
 def etag_of(facts: os.stat_result) -> str:
     """The strong tag of a file, with its quotes; device and inode numbers cannot be read from it."""
-    parts = (facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns)
-    return f'"{hashlib.blake2b(repr(parts).encode(), digest_size=15).hexdigest()}"'
+    return f'"{hashlib.blake2b(repr(version_of(facts)).encode(), digest_size=15).hexdigest()}"'
 
 
 def settles_in_ns(facts: os.stat_result, now_ns: int) -> int:
@@ -32,4 +33,4 @@ def settles_in_ns(facts: os.stat_result, now_ns: int) -> int:
 
 def same_content(before: os.stat_result, after: os.stat_result) -> bool:
     """Whether a file read between the two looks at it was one version all along."""
-    return etag_of(before) == etag_of(after)
+    return version_of(before) == version_of(after)

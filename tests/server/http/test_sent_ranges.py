@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 import aiohttp
 import pytest
 
+from connect_helper.server.access import Access
 from connect_helper.server.session_reports import FileReport
 from tests.support.http_far_end import FarEnd
 
@@ -144,3 +145,48 @@ async def test_each_whole_fetch_counts(server: FarEnd, film: aiohttp.ClientSessi
     async with film.get(FILE.replace("film", "empty")) as answer:
         assert await answer.read() == b""
     await until(lambda: len(done(server)) == 3)
+
+
+async def ends(server: FarEnd) -> list[tuple[str, int, int]]:
+    """How the sessions ended, with their files out and failed, once all have."""
+    await until(lambda: not server.sessions.listing())
+    return [(one.status, one.files_out, one.files_failed) for one in server.sessions.history()]
+
+
+async def test_a_session_whose_only_download_broke_off_has_failed(
+    server: FarEnd, film: aiohttp.ClientSession
+) -> None:
+    await broken(film, server, 0, SIZE, 100_000)
+    assert await ends(server) == [("failed", 0, 1)]
+    ((_, (file,)),) = server.sessions.with_files()
+    assert (file.path, file.way, file.size) == ((b"out", b"film"), "out", SIZE)
+    assert file.error == "The connection ended before the whole file was sent."
+
+
+async def test_a_download_that_broke_off_and_was_finished_later_is_done(
+    server: FarEnd, film: aiohttp.ClientSession
+) -> None:
+    with server.sessions.join(access(server, film), "http", "127.0.0.1"):  # it goes on meanwhile
+        await broken(film, server, 0, SIZE, 100_000)
+        await part(film, 50_000, SIZE)
+        await until(lambda: bool(done(server)))
+    assert await ends(server) == [("completed", 1, 0)]
+
+
+async def test_a_download_that_another_session_of_its_token_finished_has_not_failed(
+    server: FarEnd, film: aiohttp.ClientSession
+) -> None:
+    with server.sessions.join(access(server, film), "https", "192.0.2.7") as elsewhere:
+        fetch = elsewhere.fetch((b"out", b"film"), (server.docroot / "out/film").stat())
+        fetch.handed(0, 1_000_000)
+        fetch.broke_off()
+        await part(film, 50_000, SIZE)
+        await until(lambda: bool(done(server)))
+    assert sorted(await ends(server)) == [("completed", 0, 0), ("completed", 1, 0)]
+
+
+def access(server: FarEnd, client: aiohttp.ClientSession) -> Access:
+    """What the client's token gives."""
+    account = server.accounts.get("ann")
+    assert account is not None
+    return Access(account, server.admission.keyring.open(client.headers["Authorization"].split()[1]))
