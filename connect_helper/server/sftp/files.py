@@ -43,7 +43,7 @@ class OpenFile:
     readable: bool
     writable: bool
     appending: bool
-    bytes_read: int = 0
+    facts: os.stat_result | None = None  # when it was opened, for reading only
     bytes_written: int = 0
     unchecked: int = 0  # bytes written since the free space was looked at
     error: str = ""
@@ -115,7 +115,8 @@ class Files:
         if reading:
             self._need(Operation.READ, path)
         if not writing:
-            return OpenFile(path, self._docroot.open_read(path), True, False, False)
+            handle = self._docroot.open_read(path)
+            return OpenFile(path, handle, True, False, False, facts=os.fstat(handle))
         handle = self._open_for_writing(path, flags, 0o666 if mode is None else mode)
         appending = bool(flags & packets.FLAG_APPEND)
         return OpenFile(path, handle, reading, True, appending, close_handle=self._makers.close)

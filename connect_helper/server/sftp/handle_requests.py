@@ -54,8 +54,8 @@ class HandleRequests:
     def has_files(self) -> bool:
         return any(isinstance(one, Lane) for one in self._handles.values())
 
-    async def close_all(self) -> None:
-        """Close what is open, after the threads that use it are done."""
+    async def close_all(self, *, lost: bool) -> None:
+        """Close what is open, after the threads that use it are done; `lost`: the connection was cut."""
         self._over = True
         handles, self._handles = list(self._handles.values()), {}
         for one in handles:
@@ -67,7 +67,7 @@ class HandleRequests:
                 await self._desk.in_thread(one.file.close)
             except OSError as error:
                 one.file.error = one.file.error or str(error.strerror)
-            self._report(one.file, "The connection ended before the file was closed.")
+            self._report(one, "The connection ended before the file was closed.", lost=lost)
 
     # Opening and closing ---------------------------------------------------------------------------
 
@@ -122,8 +122,12 @@ class HandleRequests:
         if isinstance(opened, OpenFolder):
             self._handles[handle] = opened
         else:
-            self._handles[handle] = Lane(opened, keep_free=self._desk.keep_free)
-            self._desk.session.file_started(opened.path, "in" if opened.writable else "out")
+            session, fetch = self._desk.session, None
+            if opened.facts is None:
+                session.file_started(opened.path, "in")
+            else:
+                fetch = session.fetch(opened.path, opened.facts)
+            self._handles[handle] = Lane(opened, fetch, keep_free=self._desk.keep_free)
         return handle
 
     def _close(self, number: int, fields: Fields) -> None:
@@ -141,19 +145,24 @@ class HandleRequests:
         def after() -> None:
             self._handles.pop(handle, None)
             self._desk.order.leave(turn)
-            self._report(lane.file, "")
+            self._report(lane, None)
 
         self.put(lane, Other(number, done(number, lane.file.close), after=after))
 
-    def _report(self, file: OpenFile, ended: str) -> None:
+    def _report(self, lane: Lane, ended: str | None, *, lost: bool = False) -> None:
         """Tell the session how a file ended; one that was only looked at is not worth a line."""
-        session = self._desk.session
-        if not (file.bytes_written or file.bytes_read or file.error):
-            session.file_left(file.path, "in" if file.writable else "out")
-        elif file.writable:
-            session.file_finished(file.path, "in", file.bytes_written, error=file.error or ended or None)
+        session, file, fetch = self._desk.session, lane.file, lane.fetch
+        if fetch is None:
+            if file.bytes_written or file.error:
+                session.file_finished(file.path, "in", file.bytes_written, error=file.error or ended)
+            else:
+                session.file_left(file.path, "in")
+        elif file.error:
+            fetch.failed(file.error)
+        elif lost:
+            fetch.broke_off()
         else:  # a reader may stop wherever it likes
-            session.file_finished(file.path, "out", file.bytes_read, error=file.error or None)
+            fetch.finished()
 
     # Open files ------------------------------------------------------------------------------------
 
@@ -225,7 +234,7 @@ class HandleRequests:
                 slow = any(isinstance(job, Other) and job.slow for job in batch)
                 coming = sum(job.size for job in batch if isinstance(job, Write))
                 if last is not None and (coming or (desk.outlet.waiting > desk.room.answers and not slow)):
-                    await self._deliver(*last)  # what may have to wait lets nobody wait for an answer
+                    await self._deliver(lane, *last)  # what may have to wait lets nobody wait for an answer
                     last = None
                 if any(isinstance(job, Read) for job in batch):
                     await desk.outlet.room(desk.room.answers)
@@ -233,10 +242,10 @@ class HandleRequests:
                     await desk.session.pace(coming, "in")
                 trip = desk.start(partial(lane.run, batch), slow=slow)
                 if last is not None:
-                    await self._deliver(*last)
+                    await self._deliver(lane, *last)
                 last = batch, await asyncio.shield(trip)
             if last is not None:
-                await self._deliver(*last)
+                await self._deliver(lane, *last)
         finally:
             lane.busy = False
         if lane.jobs and not self._over:  # came while the last answers waited for their turn
@@ -247,13 +256,15 @@ class HandleRequests:
         rates = [rate for way in WAYS if (rate := self._desk.session.rate(way)) is not None]
         return max(SMALLEST_TRIP, min(BATCH_BYTES, min(rates) * 1000 // 80)) if rates else BATCH_BYTES
 
-    async def _deliver(self, batch: list[Job], answers: list[Answer]) -> None:
+    async def _deliver(self, lane: Lane, batch: list[Job], answers: list[Answer]) -> None:
         going = sum(len(answer[1]) for answer in answers if len(answer) > 1)
         if going:
             await self._desk.session.pace(going, "out")
         for job, answer in zip(batch, answers, strict=True):
             if isinstance(job, Other) and job.after is not None:
                 job.after()
+            elif isinstance(job, Read) and lane.fetch is not None:
+                lane.fetch.handed(job.offset, job.offset + sum(map(len, answer[1:])))
             self._desk.answer(answer, job.size if isinstance(job, Write) else 0)
 
     # Open folders ----------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from connect_helper.server.fetch import Fetch
 from connect_helper.server.sftp import packets
 from connect_helper.server.sftp.failures import failure
 from connect_helper.server.sftp.files import OpenFile, errno_error
@@ -66,8 +67,9 @@ Job = Write | Read | Other
 class Lane:
     """One open file and what is asked of it. `keep_free` is the part of the disk that stays free, 0 to 1."""
 
-    def __init__(self, file: OpenFile, *, keep_free: float) -> None:
+    def __init__(self, file: OpenFile, fetch: Fetch | None, *, keep_free: float) -> None:
         self.file = file
+        self.fetch = fetch  # of a file that is open for reading only
         self.jobs: deque[Job] = deque()
         self.busy = False
         self.closing = False  # a CLOSE has come; nothing more is taken
@@ -127,7 +129,6 @@ class Lane:
         content = os.pread(self.file.handle, min(job.size, packets.LARGEST_DATA), job.offset)
         if not content and job.size:
             return packets.status(job.number, Status.EOF)
-        self.file.bytes_read += len(content)
         return packets.data(job.number, content)
 
     def _joined(self, batch: list[Job], at: int) -> list[Write]:

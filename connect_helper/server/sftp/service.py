@@ -77,7 +77,7 @@ class SftpService:
                 raise self._broken from None
         finally:
             desk.stop.set()
-            await self._handles.close_all()
+            await self._handles.close_all(lost=self._lost)
 
     def received(self, data: Data) -> None:
         """Take bytes of the client."""
