@@ -3,7 +3,9 @@
 A hundred clients behind one address that come in the same moment all get in, a few at a time. Half-open
 connections use up their own address's places and time, and nobody else's: when all places are taken, whoever
 comes from an address that has none gets that of the oldest login of the address that has most. A login is
-over in a moment; what has been under way for longest is the least likely to come to anything.
+over in a moment; what has been under way for longest is the least likely to come to anything. Addresses that
+wait take turns. Coming and leaving take the same time however many wait: a crowd that leaves at once must
+not stop the server.
 """
 
 from __future__ import annotations
@@ -38,9 +40,10 @@ class LoginQueue:
         self._most = most
         self._most_per_address = most_per_address
         self._under_way: dict[Login, None] = {}  # the oldest first
-        self._waiting: dict[Login, None] = {}
         self._by_address: Counter[str] = Counter()
-        self._waiting_by_address: Counter[str] = Counter()
+        self._waiting: dict[str, dict[Login, None]] = {}  # of each address, the oldest first
+        self._number_waiting = 0
+        self._next: dict[str, None] = {}  # addresses that have waiting ones and may have more under way
 
     def enter(self, login: Login) -> Place:
         """Tell whether the login begins now, waits, or cannot even wait."""
@@ -52,24 +55,27 @@ class LoginQueue:
             self._begin(login)
             other.end()
             return "begin"
-        full = len(self._waiting) >= WAITING or self._waiting_by_address[login.address] >= WAITING_PER_ADDRESS
-        if full:
+        mine = self._waiting.get(login.address, {})
+        if self._number_waiting >= WAITING or len(mine) >= WAITING_PER_ADDRESS:
             return "refused"
-        self._waiting[login] = None
-        self._waiting_by_address[login.address] += 1
+        self._waiting.setdefault(login.address, {})[login] = None
+        self._number_waiting += 1
+        self._see_whether_next(login.address)
         return "wait"
 
     def leave(self, login: Login) -> None:
-        """The login succeeded, failed or was given up; those that may begin now do."""
+        """The login succeeded, failed or was given up; one that may begin now does."""
         if login in self._under_way:
             self._no_longer_under_way(login)
-        elif login in self._waiting:
+        elif login in self._waiting.get(login.address, {}):
             self._no_longer_waiting(login)
-        for other in [one for one in self._waiting if self._may_begin(one)]:
-            if self._may_begin(other):
-                self._no_longer_waiting(other)
-                self._begin(other)
-                other.begin()
+        while self._next and len(self._under_way) < self._most:
+            address = next(iter(self._next))
+            del self._next[address]  # the others have their turn before it comes again
+            other = next(iter(self._waiting[address]))
+            self._no_longer_waiting(other)
+            self._begin(other)
+            other.begin()
 
     def _may_begin(self, login: Login) -> bool:
         few = self._by_address[login.address] < self._most_per_address
@@ -78,6 +84,7 @@ class LoginQueue:
     def _begin(self, login: Login) -> None:
         self._under_way[login] = None
         self._by_address[login.address] += 1
+        self._see_whether_next(login.address)
 
     def _least_promising(self) -> Login | None:
         """The oldest login of the address that has most under way."""
@@ -88,14 +95,21 @@ class LoginQueue:
 
     def _no_longer_under_way(self, login: Login) -> None:
         del self._under_way[login]
-        _less(self._by_address, login.address)
+        self._by_address[login.address] -= 1
+        if not self._by_address[login.address]:
+            del self._by_address[login.address]
+        self._see_whether_next(login.address)
 
     def _no_longer_waiting(self, login: Login) -> None:
-        del self._waiting[login]
-        _less(self._waiting_by_address, login.address)
+        mine = self._waiting[login.address]
+        del mine[login]
+        self._number_waiting -= 1
+        if not mine:
+            del self._waiting[login.address]
+        self._see_whether_next(login.address)
 
-
-def _less(counter: Counter[str], address: str) -> None:
-    counter[address] -= 1
-    if not counter[address]:
-        del counter[address]
+    def _see_whether_next(self, address: str) -> None:
+        if address in self._waiting and self._by_address[address] < self._most_per_address:
+            self._next.setdefault(address)
+        else:
+            self._next.pop(address, None)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from connect_helper.server.login_queue import WAITING_PER_ADDRESS, Login, LoginQueue
 
 
@@ -31,13 +33,36 @@ def test_one_address_has_its_places_and_the_rest_of_its_logins_wait() -> None:
     assert begun == [mine[2]]
 
 
-def test_all_together_have_a_limit_too_and_the_first_to_wait_is_the_first_to_begin() -> None:
+def test_all_together_have_a_limit_too_and_addresses_take_turns() -> None:
     queue, begun = LoginQueue(3, 2), list[Login]()
     some, more = logins("a", 3, begun), logins("b", 3, begun)
     assert [queue.enter(one) for one in (*some, *more)] == ["begin", "begin", "wait", "begin", "wait", "wait"]
     queue.leave(some[0])
     queue.leave(more[0])
-    assert begun == [some[2], more[1]]
+    assert begun == [more[1], some[2]]
+
+
+def test_who_has_few_waiting_does_not_wait_for_those_who_have_many() -> None:
+    queue, begun = LoginQueue(4, 3), list[Login]()
+    crowd, mine = logins("crowd", 100, begun), logins("mine", 3, begun)
+    for one in crowd:
+        queue.enter(one)
+    assert [queue.enter(one) for one in mine] == ["begin", "wait", "wait"]
+    for one in crowd[:4]:
+        queue.leave(one)
+    assert [one.address for one in begun] == ["mine", "crowd", "mine", "crowd"]
+
+
+def test_a_crowd_that_leaves_at_once_does_not_take_the_processor_for_itself() -> None:
+    queue, begun = LoginQueue(400, 100), list[Login]()
+    crowd = [one for number in range(8) for one in logins(f"{number}", 300, begun)]
+    for one in crowd:
+        assert queue.enter(one) != "refused"
+    began = time.process_time()
+    for one in crowd:
+        queue.leave(one)
+    assert time.process_time() - began < 0.1  # seconds, for 2400 of them
+    assert len(begun) > 1000
 
 
 def test_a_flood_is_refused() -> None:
