@@ -8,19 +8,17 @@ only that holds (REL-5, REL-8).
 from __future__ import annotations
 
 import secrets
-import sqlite3
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Final, Literal
 
-from connect_helper.errors import Unavailable
+from connect_helper.storage.database import Schema, open_database
 
 Kind = Literal["whole", "partial", "final"]
-SCHEMA_VERSION: Final = 2
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
-_CREATE: Final = """
+_TABLES: Final = """
 CREATE TABLE uploads (
     id TEXT PRIMARY KEY,
     account TEXT NOT NULL,
@@ -45,6 +43,7 @@ CREATE INDEX uploads_by_account ON uploads (account, done);
 CREATE INDEX uploads_by_expiry ON uploads (expires_at);
 """
 _FROM_1: Final = "ALTER TABLE uploads ADD COLUMN inode INTEGER;"
+_SCHEMA: Final = Schema(2, _TABLES, {1: _FROM_1})
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,26 +88,8 @@ class UploadRecords:
     def __init__(self, file: Path) -> None:
         """Open or make `file`; raises Unavailable when it cannot be used."""
         self._boot = _boot_id()
-        try:
-            self._database = sqlite3.connect(file, check_same_thread=False, isolation_level=None)
-            self._prepare()
-        except sqlite3.Error as error:
-            raise Unavailable(
-                f"The list of uploads {file} cannot be used ({error}); move it away or repair it."
-            ) from error
-
-    def _prepare(self) -> None:
-        self._database.execute("PRAGMA journal_mode = WAL")
-        # A crash of the program loses nothing; one of the machine the last rows at most, whose uploads
-        # then start again.
-        self._database.execute("PRAGMA synchronous = NORMAL")
-        (version,) = self._database.execute("PRAGMA user_version").fetchone()
-        if version == 0:
-            self._database.executescript(f"BEGIN; {_CREATE} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
-        elif version == 1:
-            self._database.executescript(f"BEGIN; {_FROM_1} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
-        elif version != SCHEMA_VERSION:
-            raise sqlite3.DatabaseError(f"it was written by another version of this program, {version}")
+        # Where a crash of the machine loses the last rows, their uploads start again.
+        self._database = open_database(file, _SCHEMA, what="The list of uploads")
 
     def close(self) -> None:
         """Let go of the file."""

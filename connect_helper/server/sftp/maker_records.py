@@ -15,15 +15,16 @@ from pathlib import Path
 from typing import Final
 
 from connect_helper.errors import Unavailable
+from connect_helper.storage.database import Schema, open_database
 
 KEPT_S: Final = 30 * 86_400.0  # after the last close; the file itself stays
-SCHEMA_VERSION: Final = 1
-_CREATE: Final = """
+_TABLES: Final = """
 CREATE TABLE makers (
     device INTEGER NOT NULL, inode INTEGER NOT NULL, changed_ns INTEGER NOT NULL, size INTEGER NOT NULL,
     mark BLOB NOT NULL, noted_at REAL NOT NULL, PRIMARY KEY (device, inode)
 ) STRICT, WITHOUT ROWID;
 """
+_SCHEMA: Final = Schema(1, _TABLES)
 
 
 class MakerRecords:
@@ -31,27 +32,15 @@ class MakerRecords:
 
     def __init__(self, file: Path | None) -> None:
         """Open or make `file`, 0600; None keeps all in memory. Raises Unavailable."""
+        # What a crash of the machine loses here is an upload that begins anew.
+        self._database = open_database(file, _SCHEMA, what="The list of unfinished files")
         try:
-            if file is not None and not file.exists():
-                file.touch(mode=0o600)
-            self._database = sqlite3.connect(
-                file or ":memory:", check_same_thread=False, isolation_level=None
-            )
             self._prepare()
-        except (sqlite3.Error, OSError) as error:
-            raise Unavailable(
-                f"The list of unfinished files {file} cannot be used ({error}); move it away or repair it."
-            ) from error
+        except sqlite3.Error as error:
+            self._database.close()
+            raise Unavailable(f"The list of unfinished files {file} cannot be used ({error}).") from error
 
     def _prepare(self) -> None:
-        self._database.execute("PRAGMA journal_mode = WAL")
-        # What a crash of the machine loses here is an upload that begins anew.
-        self._database.execute("PRAGMA synchronous = NORMAL")
-        (version,) = self._database.execute("PRAGMA user_version").fetchone()
-        if version == 0:
-            self._database.executescript(f"BEGIN; {_CREATE} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
-        elif version != SCHEMA_VERSION:
-            raise sqlite3.DatabaseError(f"it was written by another version of this program, {version}")
         self._database.execute("DELETE FROM makers WHERE noted_at < ?", (time.time() - KEPT_S,))
         (count,) = self._database.execute("SELECT count(*) FROM makers").fetchone()
         self.empty = not count  # as it stays where all disks have attributes: nothing is looked up then
