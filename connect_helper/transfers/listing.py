@@ -14,7 +14,6 @@ import logging
 from collections import Counter, OrderedDict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
-from itertools import takewhile
 from typing import Any, Final
 
 from connect_helper.errors import NotFound, Unavailable
@@ -104,7 +103,9 @@ class TransferList:
         return entry
 
     async def _read_files(self, records: Sequence[Record], budget: int) -> None:
-        """Give transfers from the journal the files they show."""
+        """Give transfers from the journal the files they show. Of none it asks nothing: the disk is busy."""
+        if not records:
+            return
         by_position = {record.position: record.transfer for record in records}
         try:
             found = await self._reports.newest(list(by_position), each=FILES_KEPT, budget=budget)
@@ -263,13 +264,21 @@ class TransferList:
         await self._read_files(late, ANSWER_REPORTS)
         full = len(late) == TOLD_AT_ONCE
         upto = late[-1].transfer.iteration_token if full else self._token
-        gone = self._entries.keys() | self._removed.keys()
-        found = [record.transfer for record in late if record.transfer.id not in gone]
+        found = self._still_shelved(late)
         for changed in (self._removed, self._news):
-            later = takewhile(lambda one: one.iteration_token > token, reversed(changed.values()))
-            some = [one for one in later if one.iteration_token <= upto and one.owner == owner]
+            some: list[Transfer] = []
+            for one in reversed(changed.values()):
+                if one.iteration_token <= token:
+                    break
+                if one.iteration_token <= upto and (one.owner is owner or one.owner == owner):
+                    some.append(one)
             found += reversed(some)
         return upto, found
+
+    def _still_shelved(self, records: Sequence[Record]) -> list[Transfer]:
+        """The transfers of records that nobody took back or removed while they were read."""
+        ids = ((record.transfer.id, record.transfer) for record in records)
+        return [one for name, one in ids if name not in self._entries and name not in self._removed]
 
     async def _listed(self, owner: Owner) -> tuple[int, list[Transfer]]:
         over = sum(self._entries[one].transfer.owner == owner for one in self._ended)
@@ -279,9 +288,7 @@ class TransferList:
             older.reverse()
             await self._read_files(older, ANSWER_REPORTS)
         here = [entry.transfer for entry in self._entries.values() if entry.transfer.owner == owner]
-        gone = self._entries.keys() | self._removed.keys()
-        found = [record.transfer for record in older if record.transfer.id not in gone]
-        return self._token, [*found, *here]
+        return self._token, [*self._still_shelved(older), *here]
 
     # Changing --------------------------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from typing import Any
 
 import pytest
@@ -51,6 +52,21 @@ async def pages(transfers: TransferManager, statuses: list[Status], limit: int =
         listed, more = await transfers.page(statuses, before=found[-1] if found else "", limit=limit)
         found += [one.transfer.id for one in listed]
     return found
+
+
+async def test_a_poll_waits_for_no_disk_when_memory_has_the_answer(folders: Folders) -> None:
+    async with manager(folders) as transfers:
+        running = await transfers.submit(request(HOLDS))
+        await reaches(running, Status.RUNNING)
+        slow = threading.Event()
+        try:
+            writing = transfers._reports._disk.post(lambda _: slow.wait())
+            async with asyncio.timeout(5):
+                token, listed = await transfers.changes(OWNER, 0)
+                assert (listed, await transfers.changes(OWNER, token - 1)) == ([running], (token, [running]))
+        finally:
+            slow.set()
+        await writing
 
 
 async def test_memory_holds_what_runs_and_the_newest_of_the_rest(folders: Folders) -> None:
