@@ -325,7 +325,7 @@ class TimedTexts(InfoTexts):
         super().__init__()
         self.cpu_ms: list[float] = []
 
-    async def activity(self, token: int, transfers: Iterable[Transfer]) -> str:
+    async def activity(self, token: int, transfers: Iterable[Transfer]) -> bytes:
         text, cpu_s = await _timed(super().activity(token, transfers))
         if len(text) > 100_000:
             self.cpu_ms.append(cpu_s * 1_000)
@@ -333,7 +333,7 @@ class TimedTexts(InfoTexts):
 
 
 @types.coroutine
-def _timed(work: Coroutine[Any, Any, str]) -> Generator[Any, Any, tuple[str, float]]:
+def _timed(work: Coroutine[Any, Any, bytes]) -> Generator[Any, Any, tuple[bytes, float]]:
     """Await `work`; its result and the processor time of its own steps, without those between them."""
     cpu_s = 0.0
     while True:

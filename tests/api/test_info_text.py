@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 from typing import Any
 
 import pytest
 
+from connect_helper.api.beside import beside
 from connect_helper.api.connect import info_text
 from connect_helper.api.connect.info_text import InfoTexts
 from connect_helper.transfers.messages import FileReport
@@ -188,7 +190,83 @@ def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert list(texts._known) == ["t7", "t8", "t9"]
     large = transfer(1, files={index: report(index, 1) for index in range(100)})
     assert len(info(texts, large)["files"]) == 100  # though it is more than is kept
-    assert sum(len(known.whole) for known in texts._known.values()) == texts._characters <= 6_000
+    kept = sum(len(known.asked) + len(known.whole) for known in texts._known.values())
+    assert kept == texts._characters <= 6_000
+
+
+async def test_memory_is_bounded_where_nobody_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(info_text, "TEXTS_KEPT", 50)
+    monkeypatch.setattr(info_text, "CHARACTERS_KEPT", 6_000)
+    monkeypatch.setattr(info_text, "AHEAD_S", 0.0)
+    subscribers, texts = Subscribers(), InfoTexts()
+    with subscribers.subscribe() as changes:
+        async with beside(texts.keep_ready(changes), "texts"):
+            for number in range(100):
+                subscribers.publish(transfer(number, spec={"paths": ["x" * 1_000]}))
+                await asyncio.sleep(0.001)
+    kept = sum(len(known.asked) + len(known.whole) for known in texts._known.values())
+    assert 0 < kept == texts._characters <= 6_000
+
+
+async def test_what_stays_is_made_before_anybody_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(info_text, "AHEAD_S", 0.0)
+    made: list[str] = []
+    asked = info_text._asked
+    monkeypatch.setattr(info_text, "_asked", lambda one: made.append(one.id) or asked(one))
+    subscribers, texts, many = Subscribers(), InfoTexts(), [transfer(number) for number in range(20)]
+    with subscribers.subscribe() as changes:
+        async with beside(texts.keep_ready(changes), "texts"):
+            for one in many:
+                subscribers.publish(one)
+            await asyncio.sleep(0.05)
+            assert made == [one.id for one in many]
+            many[3].spec, many[3].iteration_token = {"direction": "send", "cookie": "another"}, 2
+            subscribers.publish(many[3])
+            await asyncio.sleep(0.05)
+    assert made[20:] == ["t3"]
+    answer = json.loads(await texts.activity(2, many))
+    assert answer["transfers"][3]["transfer_spec"]["cookie"] == "another"
+    assert len(made) == 21
+
+
+async def test_no_answer_is_older_than_its_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever changes, in whatever order, answers are those of somebody who remembers nothing."""
+    monkeypatch.setattr(info_text, "AHEAD_S", 0.0)
+    monkeypatch.setattr(info_text, "TEXTS_KEPT", 12)
+    monkeypatch.setattr(info_text, "TURN_S", 0.0)
+    chance, token = random.Random(7), 1
+    subscribers, texts, many = Subscribers(), InfoTexts(), [transfer(number) for number in range(16)]
+    with subscribers.subscribe() as changes:
+        async with beside(texts.keep_ready(changes), "texts"):
+            for _ in range(400):
+                for one in chance.sample(many, 3):
+                    _change(one, chance)
+                    token += 1
+                    one.iteration_token = token
+                    subscribers.publish(one)
+                if chance.random() < 0.5:
+                    await asyncio.sleep(0)
+                told = await texts.activity(token, some := chance.sample(many, 8))
+                assert told == await InfoTexts().activity(token, some)
+
+
+def _change(one: Transfer, chance: random.Random) -> None:
+    match chance.randrange(8):
+        case 0:
+            one.status = chance.choice([Status.RUNNING, Status.WILL_RETRY, Status.COMPLETED, Status.QUEUED])
+        case 1:
+            one.spec = {**one.spec, "cookie": chance.random()}
+        case 2:
+            one.settings = {**one.settings, "return_files": chance.random() < 0.5}
+        case 3:
+            one.title = one.error_desc = f"{chance.random()}"
+        case 4:
+            one.files.pop(chance.randrange(4), None)
+        case _:
+            one.bytes_written = chance.randrange(10**6)
+            one.modify_time = float(chance.randrange(10**9))
+            index = chance.randrange(4)
+            one.files[index] = report(index, one.bytes_written, chance.choice(["running", "done", "failed"]))
 
 
 async def test_texts_are_made_ahead_while_pages_ask(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,8 @@
 
 Pages ask every second or two, in every tab, and what they ask for must be ready. A text is good until the
 transfer's iteration token changes, and its parts are kept for longer: what the page asked for, what stays
-the same while a transfer runs, and each file. While pages ask, new texts are made ahead, a few at a time.
+the same while a transfer runs, and each file. What never changes is made when a transfer is first heard of;
+the rest while pages ask. Both are made ahead, a few transfers at a time.
 """
 
 from __future__ import annotations
@@ -27,10 +28,12 @@ from connect_helper.transfers.subscriptions import Subscription
 from connect_helper.transfers.transfer import Transfer
 
 TEXTS_KEPT: Final = 4_000  # transfers whose text is remembered
-CHARACTERS_KEPT: Final = 32 * 1024 * 1024  # of all texts together
-ASKED_S: Final = 6.0  # texts are made ahead when somebody asked so lately; page libraries ask every 2 s
-TURN_S: Final = 0.002  # of making texts, before other requests have a turn; one takes 0.03 to 2 ms
-AHEAD_S: Final = 0.04  # between two looks at what changed
+CHARACTERS_KEPT: Final = 32 * 1024 * 1024  # of all texts together, and of what their makers asked for
+# Texts are made ahead when somebody asked so lately: page libraries ask every 2 s, and from a tab in the
+# background once a minute. It takes a hundredth of a core when a thousand transfers run.
+ASKED_S: Final = 90.0
+TURN_S: Final = 0.001  # of making texts, before other requests have a turn; one takes 0.01 to 2 ms
+AHEAD_S: Final = 0.02  # between two looks at what changed
 
 _encoded: Final = json.JSONEncoder(separators=(",", ":")).encode
 
@@ -47,7 +50,11 @@ class _Known:
     steady: str = ""
     files: dict[int, tuple[FileReport, str]] = field(default_factory=dict)
     token: int = -1
-    whole: str = ""
+    whole: bytes = b""  # empty: nobody has asked yet
+
+    @property
+    def size(self) -> int:
+        return len(self.asked) + len(self.whole)
 
 
 class _Turn:
@@ -71,7 +78,7 @@ class InfoTexts:
         self._characters = 0
         self._asked_at = -ASKED_S
 
-    async def activity(self, token: int, transfers: Iterable[Transfer]) -> str:
+    async def activity(self, token: int, transfers: Iterable[Transfer]) -> bytes:
         """The answer of `activity` (section 7). What has to be made for it leaves turns to other requests.
 
         A transfer that changes meanwhile may be told as it was or as it is: its next change comes after
@@ -80,56 +87,88 @@ class InfoTexts:
         self._asked_at = time.monotonic()
         infos, turn = [], _Turn()
         for transfer in transfers:
-            infos.append(self.info(transfer))
-            await turn.over()
-        head = f'{{"iteration_token":{token},"result_count":{len(infos)},"transfers":['
-        return "".join((head, ",".join(infos), "]}"))
+            ready = self._ready(transfer)
+            infos.append(ready or self.info(transfer))
+            if ready is None:
+                await turn.over()
+        head = b'{"iteration_token":%d,"result_count":%d,"transfers":[' % (token, len(infos))
+        if not infos:
+            return head + b"]}"
+        # An answer of a megabyte is put together once.
+        infos[0] = head + infos[0]
+        infos[-1] += b"]}"
+        return b",".join(infos)
 
     async def keep_ready(self, changes: Subscription) -> None:
-        """While pages ask, make the texts of what changes before they do. Runs until cancelled."""
+        """Make texts of what changes before pages ask. Runs until cancelled.
+
+        What a page has asked about is made whole for as long as pages ask. Of the others only what stays is:
+        that is most of the work, and is done once, so that the first answer has little left to do.
+        """
         async for batch in changes:
-            if time.monotonic() - self._asked_at < ASKED_S:
-                turn = _Turn()
-                for transfer in batch:
-                    if transfer.id in self._known:
-                        self.info(transfer)
-                        await turn.over()
+            asked, turn = time.monotonic() - self._asked_at < ASKED_S, _Turn()
+            for transfer in batch:
+                known = self._known.get(transfer.id)
+                if known is None or not _fits(known, transfer):
+                    self._remember(transfer)
+                    self._make_room()
+                    await turn.over()
+                elif asked and known.whole:
+                    self.info(transfer)
+                    await turn.over()
             await asyncio.sleep(AHEAD_S)
 
-    def info(self, transfer: Transfer) -> str:
+    def info(self, transfer: Transfer) -> bytes:
         """One complete TransferInfo. Leaves out `files` and `paths` when the start call asked for that."""
         known = self._known.get(transfer.id)
-        if known is None or known.spec is not transfer.spec or known.settings is not transfer.settings:
+        if known is None or not _fits(known, transfer):
             known = self._remember(transfer)
         if known.token != transfer.iteration_token:
             before = len(known.whole)
             known.token, known.whole = transfer.iteration_token, _whole(known, transfer)
             self._characters += len(known.whole) - before
-            while self._characters > CHARACTERS_KEPT or len(self._known) > TEXTS_KEPT:
-                self._forget(next(iter(self._known)))
+            self._make_room()
+        return known.whole
+
+    def _ready(self, transfer: Transfer) -> bytes | None:
+        """The text of a transfer as it is now, if there is one."""
+        known = self._known.get(transfer.id)
+        if known is None or known.token != transfer.iteration_token or not _fits(known, transfer):
+            return None
         return known.whole
 
     def _remember(self, transfer: Transfer) -> _Known:
+        """Make what stays the same for as long as nobody changes the spec."""
         self._forget(transfer.id)
         shows_files = as_bool(transfer.settings.get("return_files"), "return_files") is not False
         asked = _encoded(_asked(transfer))[:-1]
         known = _Known(transfer.spec, transfer.settings, asked, shows_files)
         self._known[transfer.id] = known
+        self._characters += known.size
         return known
+
+    def _make_room(self) -> None:
+        while self._characters > CHARACTERS_KEPT or len(self._known) > TEXTS_KEPT:
+            self._forget(next(iter(self._known)))
 
     def _forget(self, transfer_id: str) -> None:
         known = self._known.pop(transfer_id, None)
-        self._characters -= len(known.whole) if known is not None else 0
+        self._characters -= known.size if known is not None else 0
 
 
-def _whole(known: _Known, transfer: Transfer) -> str:
+def _fits(known: _Known, transfer: Transfer) -> bool:
+    """Tell whether what is remembered was made of what the transfer was asked to do now."""
+    return known.spec is transfer.spec and known.settings is transfer.settings
+
+
+def _whole(known: _Known, transfer: Transfer) -> bytes:
     facts = _facts(transfer)
     if known.facts != facts:
         known.facts, known.steady = facts, _steady(transfer)
     parts = [known.asked, known.steady, _figures(transfer)]
     if known.shows_files:
         parts.append(_files(transfer, known))
-    return ",".join(parts) + "}"
+    return (",".join(parts) + "}").encode("ascii")
 
 
 def _asked(transfer: Transfer) -> dict[str, Any]:

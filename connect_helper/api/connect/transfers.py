@@ -72,8 +72,11 @@ async def activity(request: web.Request) -> web.Response:
     token = _token(body.get("iteration_token"))
     owner = Owner(caller.origin, settings.app_id)
     newest, changed = await request.app[PARTS].manager.changes(owner, token)
-    text = await request.app[INFO_TEXTS].activity(newest, changed)
-    return web.Response(text=text, content_type="application/json")
+    return _json(await request.app[INFO_TEXTS].activity(newest, changed))
+
+
+def _json(body: bytes) -> web.Response:
+    return web.Response(body=body, content_type="application/json", charset="utf-8")
 
 
 def _token(value: Any) -> int:
@@ -87,8 +90,7 @@ def _token(value: Any) -> int:
 async def info(request: web.Request) -> web.Response:
     owner, _ = await _owner(request)
     found = await request.app[PARTS].manager.look(request.match_info["id"], owner=owner)
-    text = request.app[INFO_TEXTS].info(found.transfer)
-    return web.Response(text=f'{{"transfer_info":{text}}}', content_type="application/json")
+    return _json(b'{"transfer_info":%b}' % request.app[INFO_TEXTS].info(found.transfer))
 
 
 async def modify(request: web.Request) -> web.Response:
