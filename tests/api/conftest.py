@@ -7,9 +7,11 @@ import contextlib
 import io
 import json
 import os
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import aiohttp
@@ -174,6 +176,13 @@ def folders(tmp_path: Path) -> Folders:
 async def face(folders: Folders) -> AsyncIterator[Face]:
     async with running_face(folders) as served:
         yield served
+
+
+@pytest.fixture
+def calls_at_one_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The gate sees all calls come at once, however long the machine takes over them."""
+    now = time.monotonic()
+    monkeypatch.setattr("connect_helper.api.gate.time", SimpleNamespace(monotonic=lambda: now))
 
 
 @pytest.fixture
