@@ -31,17 +31,18 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 OWN_SCRIPT = web_folder() / "sdk" / "connect.js"
 TAKE_DROPS = """() => {
   window.drops = [];
-  window.over = 0;
+  window.felt = null;
   const target = document.querySelector("#target");
-  target.addEventListener("dragover", () => window.over++);
+  target.addEventListener("dragover", ({ screenX, screenY }) => (window.felt = [screenX, screenY]));
   target.addEventListener("drop", (event) => {
     window.told = Array.from(event.dataTransfer.files, (file) => file.name);
   });
   client.connect.setDragDropTargets("#target", { drop: true }, (result) => window.drops.push(result));
 }"""
 TAKE_DROPS_BY_RPC = """() => {
-  window.over = 0;
-  document.querySelector("#target").addEventListener("dragover", () => window.over++);
+  window.felt = null;
+  const target = document.querySelector("#target");
+  target.addEventListener("dragover", ({ screenX, screenY }) => (window.felt = [screenX, screenY]));
   client.watchDrops();
 }"""
 MIDDLE = """() => {
@@ -102,7 +103,7 @@ async def drag(desktop: Desktop, page: OfficialPage, folder: Path, *, everything
     async with FileManager.showing(desktop, folder, home) as manager:
         if everything:
             await manager.select_all()
-        await desktop.drag(manager.first_icon, await middle(page.page), lambda: is_over(page.page))
+        await drop(desktop, manager.first_icon, page.page)
         await page.until("window.drops.length > 0")
 
 
@@ -111,15 +112,23 @@ async def middle(page: Page) -> Spot:
     return Spot(round(x), round(y))
 
 
-async def is_over(page: Page) -> bool:
-    return bool(await page.evaluate("window.over"))
+async def drop(desktop: Desktop, start: Spot, page: Page) -> None:
+    """Drag what is at `start` onto the page, which has to note where it feels it."""
+
+    async def is_over() -> bool:
+        return bool(await page.evaluate("window.felt"))
+
+    async def feels(at: Spot) -> None:
+        await page.wait_for_function("at => String(window.felt) === String(at)", arg=list(at))
+
+    await desktop.drag(start, await middle(page), is_over, felt=feels)
 
 
 async def drag_to_rpc(desktop: Desktop, rpc: RpcBrowserPage, folder: Path) -> list[dict[str, Any]]:
     """Drag the first thing in `folder` onto a page of the desktop protocol; what it is given."""
-    await rpc.page.evaluate("window.over = 0; window.dropped = null")
+    await rpc.page.evaluate("window.felt = null; window.dropped = null")
     async with FileManager.showing(desktop, folder, folder.with_name("file manager")) as manager:
-        await desktop.drag(manager.first_icon, await middle(rpc.page), lambda: is_over(rpc.page))
+        await drop(desktop, manager.first_icon, rpc.page)
         await rpc.page.wait_for_function("window.dropped")
     answer = await rpc.page.evaluate("window.dropped")
     files: list[dict[str, Any]] = answer["value"]["dataTransfer"]["files"]
@@ -197,8 +206,8 @@ async def test_two_drags_one_after_the_other_are_both_given(
     (folder / "twice.txt").write_text("twice")
     async with FileManager.showing(desktop, folder, folder.with_name("file manager")) as manager:
         for count in (1, 2):
-            await page.page.evaluate("window.over = 0")
-            await desktop.drag(manager.first_icon, await middle(page.page), lambda: is_over(page.page))
+            await page.page.evaluate("window.felt = null")
+            await drop(desktop, manager.first_icon, page.page)
             await page.until("count => window.drops.length === count", count)
             assert [file["name"] for file in await dropped(page)] == [str(folder / "twice.txt")]
 
@@ -262,9 +271,12 @@ KEEP_QUIET = """() => {
   const target = document.querySelector("#target");
   const clean = target.cloneNode(true); // without the listeners that would tell of the drop
   target.replaceWith(clean);
-  window.over = 0;
+  window.felt = null;
   window.fell = false;
-  clean.addEventListener("dragover", (event) => { event.preventDefault(); window.over++; });
+  clean.addEventListener("dragover", (event) => {
+    event.preventDefault();
+    window.felt = [event.screenX, event.screenY];
+  });
   clean.addEventListener("drop", (event) => { event.preventDefault(); window.fell = true; });
 }"""
 TELL = """(files) => new Promise((success, error) =>
@@ -275,7 +287,7 @@ async def drag_untold(desktop: Desktop, page: OfficialPage, folder: Path) -> Non
     """Drag a file onto a page that keeps the drop to itself."""
     await page.page.evaluate(KEEP_QUIET)
     async with FileManager.showing(desktop, folder, folder.with_name("file manager")) as manager:
-        await desktop.drag(manager.first_icon, await middle(page.page), lambda: is_over(page.page))
+        await drop(desktop, manager.first_icon, page.page)
         await page.until("window.fell")
 
 
@@ -370,7 +382,7 @@ async def test_sec_12_a_page_cannot_fill_a_drag_of_its_own_with_paths(
         secret.as_uri(),
     )
     target = await middle(page.page)
-    await desktop.drag(Spot(target.x, target.y + 200), target, lambda: is_over(page.page))
+    await drop(desktop, Spot(target.x, target.y + 200), page.page)
     await page.until("window.fell")
     assert await asked_about(desktop, page, tell(page, secret.name, 6)) == []
 

@@ -141,15 +141,28 @@ class Desktop:
         """Move a window's upper left corner."""
         await self._xdotool("windowmove", "--sync", window, str(to.x), str(to.y))
 
-    async def drag(self, start: Spot, end: Spot, arrived: Callable[[], Awaitable[bool]]) -> None:
+    async def drag(
+        self,
+        start: Spot,
+        end: Spot,
+        arrived: Callable[[], Awaitable[bool]],
+        *,
+        felt: Callable[[Spot], Awaitable[None]] | None = None,
+    ) -> None:
         """Drag with the left button from `start` to `end`, and let go there once it has `arrived`.
 
-        Where the program below takes no notice, the drag is made again, a few times.
+        Where the program below takes no notice, the drag is made again, a few times. A browser answers each
+        motion with what the page said to the one before, so its first answer is no, and a drag let go on
+        that is none. There it is moved once more, until the page has `felt` it at that very place.
         """
         for _ in range(DRAGS):
             await self.pick_up(start)
             await self._move(start, end)
             if await self._until_noticed(end, arrived):
+                if felt is not None:
+                    last = Spot(end.x, end.y + 1)  # nowhere the pointer was before
+                    await self._point(last)
+                    await felt(last)
                 await self.let_go()
                 return
             await self.key("Escape")
@@ -158,28 +171,31 @@ class Desktop:
 
     async def pick_up(self, start: Spot) -> None:
         """Press the left button, a hand's way: not on the very pixel where the pointer appears."""
-        await self._xdotool("mousemove", str(start.x - 4), str(start.y - 4))
-        await self._xdotool("mousemove", str(start.x), str(start.y))
+        await self._point(Spot(start.x - 4, start.y - 4))
+        await self._point(start)
         await self._xdotool("mousedown", "1")
 
     async def let_go(self) -> None:
         """Let go of the left button."""
         await self._xdotool("mouseup", "1")
 
+    async def _point(self, at: Spot) -> None:
+        await self._xdotool("mousemove", str(at.x), str(at.y))
+
     async def _move(self, start: Spot, end: Spot) -> None:
         for nudge in (5, 10, 15):  # a program takes it for a drag before it leaves the icon
-            await self._xdotool("mousemove", str(start.x + nudge), str(start.y + nudge))
+            await self._point(Spot(start.x + nudge, start.y + nudge))
         for step in range(1, DRAG_STEPS + 1):
             x = start.x + (end.x - start.x) * step // DRAG_STEPS
             y = start.y + (end.y - start.y) * step // DRAG_STEPS
-            await self._xdotool("mousemove", str(x), str(y))
+            await self._point(Spot(x, y))
 
     async def _until_noticed(self, spot: Spot, noticed: Callable[[], Awaitable[bool]]) -> bool:
         """Stay near `spot`, moving a little: a pointer that keeps still tells programs nothing."""
         deadline = time.monotonic() + DRAG_S
         while time.monotonic() < deadline:
             for x in (spot.x + 1, spot.x):
-                await self._xdotool("mousemove", str(x), str(spot.y))
+                await self._point(Spot(x, spot.y))
                 if await noticed():
                     return True
             await asyncio.sleep(LOOK_AGAIN_S)
