@@ -108,6 +108,24 @@ async def test_the_application_id_is_kept_for_the_next_page_and_a_given_one_wins
     assert (await page.evaluate("connect.initSession()"))["error"]["code"] == -1
 
 
+async def test_an_event_the_session_is_started_by_is_no_application_id(page: Page) -> None:
+    made = """new Promise((done) => {
+      const { initSession } = new AW4.Connect();
+      addEventListener("made-up", (event) => done(initSession(event).app_id));
+      dispatchEvent(new Event("made-up"));
+    })"""
+    app_id = await page.evaluate(made)
+    assert await page.evaluate("id => AW4.Utils.atou(id).length", app_id) == 36
+    assert await page.evaluate("localStorage.getItem('connect-app-id')") == app_id
+
+
+async def test_a_version_given_as_a_number_is_one(page: Page) -> None:
+    helper = ScriptedHelper(version="4.1.3")
+    async with helper.on() as port:
+        await connect(page, [port], minVersion=4.2)
+        await page.wait_for_function("connect.getStatus() === 'OUTDATED'", timeout=WAIT_MS)
+
+
 async def test_a_helper_started_late_is_found_and_gets_what_waited(page: Page) -> None:
     port = free_port()
     await connect(page, [port], connectLaunchWaitTimeoutMs=1500)
@@ -274,6 +292,23 @@ async def test_removed_listeners_hear_nothing_and_nobody_asks_any_more(page: Pag
         assert await page.evaluate("connect.removeEventListener()") is False
 
 
+@pytest.mark.parametrize("given", ["'transfer', undefined", "'transfer', null", "'transfer'", "'all'"])
+async def test_a_kind_alone_removes_all_its_listeners(page: Page, given: str) -> None:
+    await connect(page, [free_port()])
+    await page.evaluate("connect.addEventListener('transfer', () => {})")
+    assert await page.evaluate(f"connect.removeEventListener({given})") is True
+    assert await page.evaluate("connect.removeEventListener('transfer')") is False
+
+
+async def test_a_kind_that_is_none_removes_nothing(page: Page) -> None:
+    await connect(page, [free_port()])
+    await page.evaluate("connect.addEventListener('all', console.log)")
+    assert await page.evaluate("connect.removeEventListener('progress')") is False
+    assert await page.evaluate("connect.removeEventListener('progress', console.log)") is False
+    assert await page.evaluate("connect.removeEventListener('transfer', console.log)") is True
+    assert await page.evaluate("connect.removeEventListener('status', console.log)") is True
+
+
 @pytest.mark.parametrize(
     ("answer", "error"),
     [
@@ -304,6 +339,8 @@ async def test_a_failure_reaches_the_error_callback_in_one_shape(
     [
         "connect.startTransferPromise(null)",
         "connect.startTransfers({ transfer_specs: [] })",
+        "connect.startTransferPromise({ paths: [], tags: { page: window } })",
+        "connect.startTransferPromise({ paths: [], target_rate_kbps: 5n })",
         "connect.stopTransfer('')",
         "connect.readAsArrayBuffer({})",
         "connect.readChunkAsArrayBuffer({ path: '/a', chunkSize: 5 })",

@@ -241,6 +241,8 @@
     return answered.length ? Math.min(...answered) : 0;
   }
 
+  // -- Requests, and what becomes of them when the helper goes away ---------------------------------
+
   /**
    * @typedef {object} Waiting a request on its way
    * @property {"GET" | "POST"} method
@@ -266,6 +268,8 @@
   const TOO_LARGE =
     "This is more than the helper takes in one request (1 MiB, about 10,000 paths). " +
     "Choose a folder instead of the files in it, or start several transfers.";
+
+  const NOT_JSON = "This cannot be sent: it holds itself, or a value that JSON does not have.";
 
   /** No character takes more than three bytes, so most texts need not be encoded. @param {string} text */
   const tooLarge = (text) =>
@@ -326,7 +330,12 @@
         if (this.#life.signal.aborted) {
           return reject(failure("There is no session with the helper: call initSession or start first."));
         }
-        const text = body === undefined ? undefined : JSON.stringify(body);
+        let text;
+        try {
+          text = JSON.stringify(body); // undefined stays that
+        } catch {
+          return reject(failure(NOT_JSON));
+        }
         if (text !== undefined && tooLarge(text)) return reject(failure(TOO_LARGE));
         this.#deliver({ method, path, body: text, resolve, reject });
       });
@@ -582,7 +591,7 @@
     }
   }
 
-  // -- What pages use -------------------------------------------------------------------------------
+  // -- What pages call: the methods of AW4.Connect ---------------------------------------------------
 
   /** @type {WeakMap<Element, AbortController>} */
   const dropTargets = new WeakMap();
@@ -607,7 +616,7 @@
     /** @param {AW4.Options} [options] */
     constructor(options) {
       const given = options ?? {};
-      const wished = remembered(MIN_VERSION_KEY) || given.minVersion || OLDEST_VERSION;
+      const wished = String(remembered(MIN_VERSION_KEY) || given.minVersion || OLDEST_VERSION); // 4.2, too
       this.#authorizationKey = given.authorizationKey || "";
       this.#dragDropEnabled = given.dragDropEnabled === true;
       this.#line = new Line(
@@ -632,7 +641,8 @@
     /** @param {string} [applicationId] */
     initSession(applicationId) {
       if (this.#appId) return failure("The session was started before.");
-      this.#appId = applicationId || remembered(APP_ID_KEY) || utoa(generateUuid());
+      const given = typeof applicationId === "object" ? "" : applicationId; // an event: onload = initSession
+      this.#appId = String(given || remembered(APP_ID_KEY) || utoa(generateUuid()));
       remember(APP_ID_KEY, this.#appId);
       this.start();
       return { app_id: this.#appId };
@@ -676,10 +686,12 @@
     removeEventListener(type, listener) {
       if (typeof type === "function") return this.removeEventListener(EVENT.ALL, type);
       const kind = type ?? EVENT.ALL;
-      const hadTransfer = kind !== EVENT.STATUS && this.#watch.remove(listener);
+      if (!Object.values(EVENT).includes(kind)) return false;
+      const which = typeof listener === "function" ? listener : undefined; // without one: all
+      const hadTransfer = kind !== EVENT.STATUS && this.#watch.remove(which);
       if (kind === EVENT.TRANSFER) return hadTransfer;
       const before = this.#statusListeners.length;
-      this.#statusListeners = this.#statusListeners.filter((one) => listener && one !== listener);
+      this.#statusListeners = this.#statusListeners.filter((one) => which && one !== which);
       return hadTransfer || before > this.#statusListeners.length;
     }
 
