@@ -180,9 +180,10 @@ async def face(folders: Folders) -> AsyncIterator[Face]:
 
 @pytest.fixture
 def calls_at_one_moment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The gate sees all calls come at once, however long the machine takes over them."""
+    """For the limits of gate and ladder all calls come at once, however long the machine takes over them."""
     now = time.monotonic()
-    monkeypatch.setattr("connect_helper.api.gate.time", SimpleNamespace(monotonic=lambda: now))
+    for module in ("gate", "ladder"):
+        monkeypatch.setattr(f"connect_helper.api.{module}.time", SimpleNamespace(monotonic=lambda: now))
 
 
 @pytest.fixture
