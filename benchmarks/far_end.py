@@ -1,9 +1,11 @@
 """How quickly our transfer server moves one large file, beside a stock sshd in the same run.
 
-    python -m benchmarks.far_end [--rows sftp helper https https-long] [--runs 3] [--size-mib 2048]
+    python -m benchmarks.far_end [--rows sftp helper https https-long https-running] [--runs 3]
+                                 [--size-mib 2048]
 
 Each run moves the file with one client to and from one server, in turn; figures are medians, time goes from
-the start of the client's process to its end. The copy is compared each time. Processor seconds per GB are
+the start of the client's process to its end, or in a helper that runs already (`running`) from being told to
+its answer. The copy is compared each time. Processor seconds per GB are
 those of server and client: on a machine with neighbours they say more than the time. Exit code 1: a promise
 is not kept.
 """
@@ -25,10 +27,12 @@ from benchmarks import movers
 from benchmarks.far_servers import FarServer, OurServer, Sshd
 from benchmarks.links import Conditions
 from benchmarks.movers import Command, Direction, Job
-from benchmarks.speed import LIMIT_S, MIB, Row, link_for, machine, make_source, remove, run_once, same
+from benchmarks.running import RunningHelper
+from benchmarks.speed import LIMIT_S, MIB, Row, Run, link_for, machine, make_source, remove, run_once, same
 
 Client = Callable[[Job, FarServer], Command]
 LONG = Conditions(100, 200, 0)
+LONG_MB_S = (170 / 8, 170 / 8)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +40,13 @@ class Work:
     """One row: a client, the servers it meets, and what is promised.
 
     `ratio`: speed with our server over speed with sshd, at least; `mb_s`: MB/s with ours, at least.
+    `running`: in a worker of a helper that was at the server before.
     """
 
     row: Row
     client: Client
     peer: bool
+    running: bool = False
     ratio: float = 0.0
     mb_s: tuple[float, float] = (0.0, 0.0)  # up, down
 
@@ -91,7 +97,10 @@ def works(size: int) -> tuple[Work, ...]:
         Work(Row("sftp", 1, size, None, ""), by_sftp, peer=True, ratio=0.7),
         Work(Row("helper", 1, size, None, ""), by_helper, peer=True, ratio=1.2),
         Work(Row("https", 1, size, None, ""), by_https, peer=False, mb_s=(250, 400)),
-        Work(Row("https-long", 1, size // 8, LONG, ""), by_https, peer=False, mb_s=(170 / 8, 170 / 8)),
+        Work(Row("https-long", 1, size // 8, LONG, ""), by_https, peer=False, mb_s=LONG_MB_S),
+        Work(
+            Row("https-running", 1, size // 8, LONG, ""), by_https, peer=False, running=True, mb_s=LONG_MB_S
+        ),
     )
 
 
@@ -134,11 +143,20 @@ class Bench:
             login.host_key, scratch,
         )  # fmt: skip
         before = server.cpu_s()
-        run = run_once(self._work.client(job, server), self._link, LIMIT_S)
+        run = self._run(job, server)
         used = server.cpu_s() - before
         if not same(self._source, target):
             raise RuntimeError("the copy differs")
         return run.seconds, used, run.cpu_s
+
+    def _run(self, job: Job, server: FarServer) -> Run:
+        if not self._work.running:
+            return run_once(self._work.client(job, server), self._link, LIMIT_S)
+        helper = RunningHelper(self._link, lambda one: Path(self._work.client(one, server).words[-1]))
+        try:
+            return Run(*helper.run(job, LIMIT_S))
+        finally:
+            helper.close()
 
     def _figure(self, direction: Direction, name: str, runs: list[tuple[float, float, float]]) -> Figure:
         seconds, ours, theirs = (statistics.median(column) for column in zip(*runs, strict=True))

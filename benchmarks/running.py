@@ -12,6 +12,7 @@ import selectors
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,9 +24,10 @@ WARM_SIZE = 16 * 1024 * 1024
 
 
 class RunningHelper:
-    """One process at the client's end of a line."""
+    """One process at the client's end of a line. `plan` makes the file with the `SessionPlan` of a job."""
 
-    def __init__(self, link: Link) -> None:
+    def __init__(self, link: Link, plan: Callable[[Job], Path] = plan_of) -> None:
+        self._plan = plan
         self._process = subprocess.Popen(
             link.client([sys.executable, "-m", "benchmarks.running_mover"]),
             stdin=subprocess.PIPE,
@@ -36,8 +38,9 @@ class RunningHelper:
     def run(self, job: Job, limit_s: float) -> tuple[float, float]:
         """Move something; return seconds and processor seconds. Raises RuntimeError, TimeoutExpired."""
         self._warm_up(job, limit_s)
+        plan = self._plan(job)
         began = time.perf_counter()
-        answer = self._ask(plan_of(job), limit_s)
+        answer = self._ask(plan, limit_s)
         return time.perf_counter() - began, answer["cpu_s"]
 
     def _warm_up(self, job: Job, limit_s: float) -> None:
@@ -46,7 +49,7 @@ class RunningHelper:
         source, target = folder / "source", job.scratch / "arrived"
         source.write_bytes(os.urandom(WARM_SIZE))
         before = replace(job, source=source, target=target, many=False, scratch=folder)
-        self._ask(plan_of(before), limit_s)
+        self._ask(self._plan(before), limit_s)
 
     def _ask(self, plan: Path, limit_s: float) -> dict[str, Any]:
         stdin, stdout = self._process.stdin, self._process.stdout
