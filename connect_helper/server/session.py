@@ -53,11 +53,13 @@ class _UnderWay:
 
 @dataclass(frozen=True, slots=True)
 class _BrokenOff:
-    """A download that broke off, and what is known of the file over all sessions of the transfer."""
+    """A file that broke off. `is_whole`: it was finished by other sessions of the transfer."""
 
+    path: DocPath
+    way: Way
     size: int  # bytes
     started_at: float
-    sent: SentFile
+    is_whole: Callable[[], bool]
 
 
 class House(Interface):
@@ -111,7 +113,7 @@ class Session:
         self._files: dict[Way, int] = {"in": 0, "out": 0}
         self._files_failed = 0
         self._under_way: dict[tuple[Way, DocPath], _UnderWay] = {}
-        self._broken: dict[DocPath, _BrokenOff] = {}
+        self._broken: dict[DocPath | str, _BrokenOff] = {}  # downloads by path, uploads by id
         self._own: dict[Way, RateLimit] = {way: RateLimit(self.highest_rate(way)) for way in ("in", "out")}
         self._count = {way: house.metrics.mover(protocol, way) for way in ("in", "out")}
         self._on_cancel: list[Callable[[], None]] = []
@@ -217,22 +219,36 @@ class Session:
 
     def file_broke_off(self, path: DocPath, size: int, sent: SentFile) -> None:
         """Tell that not all was sent: the file has failed if it is not whole when the session ends."""
-        begun = self._closed(path, "out")
-        before = self._broken.pop(path, None)
+        self._broke_off(path, path, "out", size, lambda: sent.whole)
+
+    def upload_broke_off(self, upload_id: str, path: DocPath, size: int) -> None:
+        """Tell that not all came: it has failed if it does not go on, or is given up, in this session."""
+        self._broke_off(upload_id, path, "in", size, lambda: False)
+
+    def upload_went_on(self, upload_id: str) -> None:
+        """Tell that an upload is whole, or was given up by its client."""
+        self._broken.pop(upload_id, None)
+
+    def _broke_off(
+        self, key: DocPath | str, path: DocPath, way: Way, size: int, is_whole: Callable[[], bool]
+    ) -> None:
+        begun = self._closed(path, way)
+        before = self._broken.pop(key, None)
         known = before or begun
-        self._broken[path] = _BrokenOff(size, known.started_at if known else time.time(), sent)
+        started_at = known.started_at if known else time.time()
+        self._broken[key] = _BrokenOff(path, way, size, started_at, is_whole)
         if len(self._broken) > _BROKEN:
             self._settle(next(iter(self._broken)))
 
     def settle(self) -> None:
         """Judge what broke off: nothing more will come."""
-        for path in tuple(self._broken):
-            self._settle(path)
+        for key in tuple(self._broken):
+            self._settle(key)
 
-    def _settle(self, path: DocPath) -> None:
-        one = self._broken.pop(path)
-        if not one.sent.whole:
-            self._ended(path, "out", one.size, one.started_at, error=_BROKE_OFF)
+    def _settle(self, key: DocPath | str) -> None:
+        one = self._broken.pop(key)
+        if not one.is_whole():
+            self._ended(one.path, one.way, one.size, one.started_at, error=_BROKE_OFF)
 
     def _closed(self, path: DocPath, way: Way) -> FileReport | None:
         """What is known of the beginning of a file that was closed once."""

@@ -169,12 +169,21 @@ class Uploads:
                 raise too_long(record)
             record = await self._finish_if_whole(caller, record)  # its file may have its name already
             if not record.done:
-                caller.session.file_started(split(record.path), "in", record.length)
-                try:
-                    record = await self._bodies.take(caller, record, hold, Body(body, room, checksum))
-                finally:
-                    caller.session.file_left(split(record.path), "in")
+                record = await self._take(caller, record, hold, Body(body, room, checksum))
             return await self._finish_if_whole(caller, record)
+
+    async def _take(self, caller: Caller, record: UploadRecord, hold: Hold, body: Body) -> UploadRecord:
+        session, path = caller.session, split(record.path)
+        session.file_started(path, "in", record.length)
+        try:
+            record = await self._bodies.take(caller, record, hold, body)
+        except BaseException:
+            session.upload_broke_off(record.id, path, record.length or 0)
+            raise
+        session.file_left(path, "in")
+        if record.complete:
+            session.upload_went_on(record.id)
+        return record
 
     async def _finish_if_whole(self, caller: Caller, record: UploadRecord) -> UploadRecord:
         if record.complete and not record.done and record.kind == "whole":
@@ -191,3 +200,4 @@ class Uploads:
         """Give an upload up; a finished file stays. Raises Problem."""
         async with self.held(caller, upload_id) as (record, _):
             await self.endings.forget(caller, record)
+            caller.session.upload_went_on(record.id)

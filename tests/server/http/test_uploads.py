@@ -13,6 +13,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from connect_helper.server.access import Access
 from connect_helper.server.http.upload_limits import UploadLimits
 from tests.support.http_far_end import (
     STREAM,
@@ -167,6 +168,46 @@ async def test_a_line_that_breaks_leaves_what_came(server: FarEnd, sender: aioht
     assert 0 < came <= 2_500_000
     assert (await send(sender, upload, came, content[came:])).status == 204
     assert (server.docroot / "in/x").read_bytes() == content
+
+
+@pytest.mark.parametrize(
+    ("then", "expected"),
+    [
+        ("nothing", ("failed", 0, 1)),
+        ("sends the rest", ("completed", 1, 0)),
+        ("drops it", ("completed", 0, 0)),
+    ],
+)
+async def test_a_session_is_judged_by_what_became_of_the_upload_that_broke_off(
+    server: FarEnd, sender: aiohttp.ClientSession, then: str, expected: tuple[str, int, int]
+) -> None:
+    account = server.accounts.get("ann")
+    assert account is not None
+    token = server.admission.keyring.open(sender.headers["Authorization"].split()[1])
+    with server.sessions.join(Access(account, token), "http", "127.0.0.1"):  # it goes on meanwhile
+        upload = await begin(sender, "x", 1_000_000)
+
+        async def breaking() -> AsyncIterator[bytes]:
+            yield bytes(300_000)
+            await until_received(server, 300_000)
+            raise ConnectionResetError
+
+        with pytest.raises((aiohttp.ClientError, ConnectionError)):
+            await sender.patch(upload, data=breaking(), headers={**STREAM, "Upload-Offset": "0"})
+        if then == "sends the rest":
+            offset = await offset_of(sender, upload)
+            assert (await send(sender, upload, offset, bytes(1_000_000 - offset))).status == 204
+        elif then == "drops it":
+            await offset_of(sender, upload)  # waits for the request before
+            async with sender.delete(upload, headers=TUS) as answer:
+                assert answer.status == 204
+        else:
+            await offset_of(sender, upload)
+    async with asyncio.timeout(10):
+        while server.sessions.listing():  # noqa: ASYNC110 - the sessions tell nobody
+            await asyncio.sleep(0.01)
+    (ended,) = server.sessions.history()
+    assert (ended.status, ended.files_in, ended.files_failed) == expected
 
 
 async def test_a_new_request_takes_over_from_a_stuck_one(
