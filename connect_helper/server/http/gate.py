@@ -57,15 +57,20 @@ async def gate(request: web.Request, handler: Handler) -> web.StreamResponse:
         status = error.http_status if error.http_status != 500 else 400
         log.info("%s %s: %s", request.method, request.match_info.route.name, error.internal_message)
         return Problem(status, error.code, error.user_message).response()
-    except ConnectionError as error:
-        log.info("%s %s: nobody to answer: %s", request.method, request.match_info.route.name, error)
-        return _unheard(request)
     except OSError as error:
+        if isinstance(error, ConnectionError) and _has_gone(request):
+            log.info("%s %s: nobody to answer: %s", request.method, request.match_info.route.name, error)
+            return _unheard(request)
         if (known := problem_of(error)) is not None:
             return known.response()
         return _incident(request, error)
     except Exception as error:  # noqa: BLE001 - the outermost edge
         return _incident(request, error)
+
+
+def _has_gone(request: web.Request) -> bool:
+    """Tell whether the client is no longer there: a disk of the network reports broken connections too."""
+    return request.transport is None or request.transport.is_closing()
 
 
 def _unheard(request: web.Request) -> web.Response:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import errno
 import hashlib
 import logging
 import os
@@ -14,6 +15,8 @@ import aiohttp
 import pytest
 
 from connect_helper.server.http.upload_limits import UploadLimits
+from connect_helper.storage.docpath import DocPath
+from connect_helper.storage.docroot import Docroot
 from tests.support.http_far_end import FarEnd, far_end
 from tests.support.tls import tls_pair
 
@@ -181,3 +184,20 @@ async def test_a_client_that_takes_nothing_is_let_go(
         writer.transport.abort()
         assert scheme == ("https" if encrypted else "http")
     assert not faults(caplog)
+
+
+@pytest.mark.parametrize("number", [errno.ECONNABORTED, errno.ECONNRESET, errno.EPIPE])
+async def test_a_disk_whose_own_connection_broke_is_told_to_the_client_and_logged(
+    server: FarEnd,
+    receiver: aiohttp.ClientSession,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    number: int,
+) -> None:
+    def broken(_docroot: Docroot, _path: DocPath) -> int:
+        raise OSError(number, os.strerror(number))  # as FUSE does when its program dies
+
+    monkeypatch.setattr(Docroot, "open_read", broken)
+    async with receiver.get("/fallback/v1/files/out/x") as answer:
+        assert answer.status == 500
+    assert [record.getMessage().split()[0] for record in faults(caplog)] == ["incident"]
