@@ -36,9 +36,9 @@ class SentFile:
 
     def asked(self, start: int) -> None:
         """The client asks for what begins at `start`."""
-        for piece in self._broken:
-            if piece[0] < start <= piece[1]:
-                self._add((piece[0], start))
+        begins = [piece[0] for piece in self._broken if piece[0] < start <= piece[1]]
+        if begins:
+            self._add((min(begins), start))
 
     def broke_off(self, start: int, end: int) -> None:
         """An answer from `start` broke off; what lies behind `end` was never handed to the system."""
