@@ -31,6 +31,7 @@ class FurtherConnections:
     def __init__(self, ask: Callable[[], Awaitable[object]]) -> None:
         self._ask = ask
         self._first: asyncio.Future[float] = asyncio.get_running_loop().create_future()  # seconds it took
+        self._hang = False  # they took longer than anybody waits
         self._making = asyncio.create_task(self._make(), name="further connections")
 
     def trace(self) -> aiohttp.TraceConfig:
@@ -56,9 +57,10 @@ class FurtherConnections:
                     _log.info("no further connection: %s", failure.internal_message)
 
     async def ready(self) -> None:
-        """Wait for those under way, unless one of them hangs: to make others beside them takes longer."""
-        if self._first.done():
+        """Wait for those under way: making others beside them takes longer. Not again when one hangs."""
+        if self._first.done() and not self._hang:
             await asyncio.wait([self._making], timeout=PATIENCE * self._first.result())
+            self._hang = not self._making.done()
 
     async def close(self) -> None:
         """Make no more."""
