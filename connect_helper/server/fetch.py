@@ -1,7 +1,9 @@
 """One answer over HTTP, or one open handle over SFTP, through which a client fetches a file or a part of it.
 
 Whichever brings the last bytes that were missing has finished the file (`sent_files`): once, however many
-connections carried parts of it. Belongs to the event loop's thread.
+connections carried parts of it. Where one breaks off, the last of those side by side tells whether the file
+failed: clients drop connections they need no more, and fetch over others what one has lost. Belongs to the
+event loop's thread.
 """
 
 from __future__ import annotations
@@ -44,6 +46,7 @@ class Fetch:
         self._size = facts.st_size
         self._run: tuple[int, int] | None = None  # handed last, without a gap
         self._begun: SentFile | None = None  # as it was when that began
+        self._mine: SentFile | None = None  # as it was at first
         self._whole = False
         figures.file_started(path, "out", self._size)
 
@@ -57,30 +60,48 @@ class Fetch:
         self._run = start, end
         self._begun = self._sent.of(*self._which)
         self._begun.asked(start)
+        if self._mine is None:
+            self._mine = self._begun
+            self._mine.fetches += 1
 
     def finished(self) -> None:
         """The client has what it asked for."""
         self._arrived()
         self._tell()
 
-    def _tell(self) -> None:
-        if self._whole:
-            self._figures.file_finished(self._path, "out", self._size)
-        else:
-            self._figures.file_left(self._path, "out")
-
     def broke_off(self) -> None:
         """The connection ended before: nobody knows what arrived of the last bytes."""
         if self._run is None or self._begun is None or self._whole or self._begun.whole:
             self._tell()  # nothing was asked, or others brought what is missing here
             return
-        sent = self._sent.of(*self._which)
-        sent.broke_off(*self._run)
-        self._figures.file_broke_off(self._path, self._size, sent)
+        self._sent.of(*self._which).broke_off(*self._run)
+        self._tell(lost=True)
 
     def failed(self, sentence: str) -> None:
         """The file could not be read."""
+        self._is_last()
         self._figures.file_finished(self._path, "out", self._size, error=sentence)
+
+    def _tell(self, *, lost: bool = False) -> None:
+        failed = self._is_last(lost=lost)
+        if self._whole:
+            self._figures.file_finished(self._path, "out", self._size)
+        elif failed:
+            self._figures.file_broke_off(self._path, self._size, self._sent.of(*self._which))
+        else:
+            self._figures.file_left(self._path, "out")
+
+    def _is_last(self, *, lost: bool = False) -> bool:
+        """Tell whether one that broke off left the verdict to this, the last of those side by side."""
+        mine = self._mine
+        if mine is None:
+            return False
+        mine.fetches -= 1
+        mine.lost = mine.lost or lost
+        if mine.fetches:
+            return False
+        failed, mine.lost = mine.lost and not mine.whole, False
+        return failed
 
     def _arrived(self) -> None:
         if self._run is None:

@@ -28,6 +28,8 @@ class SentFile:
     def __init__(self, size: int, grew: Callable[[int], None]) -> None:
         """`grew` is told by how many the pieces become more or less."""
         self.whole = False  # the client was sent all of it, once; the next time is counted by another
+        self.fetches = 0  # under way side by side
+        self.lost = False  # one of them broke off
         self._size = size  # bytes
         self._grew = grew
         self._sent: list[_Piece] = []  # in order, not touching

@@ -130,6 +130,27 @@ async def test_a_client_that_goes_on_after_a_loss_has_the_whole_file(end: FarEnd
     assert await ends(end) == [("completed", 1, 0), ("failed", 0, 1)]
 
 
+@pytest.mark.parametrize(
+    ("read_to", "found"),
+    [
+        pytest.param(SIZE, [("completed", 0, 0), ("completed", 1, 0)], id="another connection brought it"),
+        pytest.param(HALF, [("completed", 0, 0), ("failed", 0, 1)], id="nobody brought it"),
+    ],
+)
+async def test_a_connection_lost_beside_others_is_judged_by_what_they_bring(
+    end: FarEnd, film: Path, read_to: int, found: list[tuple[str, int, int]]
+) -> None:
+    token = end.token("receive", "out")
+    async with end.client(token) as first, first.open("out/film", "rb") as one:
+        assert len(await one.read(read_to, 0)) == read_to
+        async with raw_client(end, token=token) as second:
+            handle = await second.handle(second.open(b"out/film", FLAG_READ))
+            assert len(await second.data(second.read(handle, HALF, PIECE))) == PIECE
+            second.writer.get_extra_info("connection").abort()
+        await until(lambda: len(end.sessions.listing()) == 1)
+    assert await ends(end) == found
+
+
 async def test_a_client_that_reads_with_many_gaps_takes_no_more_memory_than_it_may(
     end: FarEnd, film: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
