@@ -45,7 +45,15 @@ class Trips:
             share = min(TOGETHER, -(-len(self._waiting) // free))
             works = [self._waiting.popleft() for _ in range(share)]
             self._under_way += 1
-            trip = asyncio.get_running_loop().run_in_executor(None, _do, [call for call, _ in works])
+            calls = [call for call, _ in works]
+            try:
+                trip = asyncio.get_running_loop().run_in_executor(None, _do, calls)
+            except RuntimeError as error:  # the system gives no more threads; nobody can wait for it for ever
+                calls.clear()  # they stay with the executor
+                self._under_way -= 1
+                for _, done in works:
+                    done.set_exception(error)
+                continue
             trip.add_done_callback(lambda ended, works=works: self._back(works, ended))  # type: ignore[misc] # mypy cannot infer the default
 
     def _back(self, works: list[_Work], trip: asyncio.Future[list[_Result]]) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NoReturn
 
 import pytest
 
@@ -93,3 +95,20 @@ async def test_nothing_hurries_work_and_its_error_gives_way_to_a_cancellation() 
         assert not waiting.done()
         go.set()
     assert waiting.cancelled()
+
+
+class Refusing(ThreadPoolExecutor):
+    """As where the system gives no more threads."""
+
+    def submit(self, *_: Any, **__: Any) -> NoReturn:
+        raise RuntimeError("can't start new thread")
+
+
+async def test_work_that_no_thread_can_be_had_for_fails_and_hangs_nobody() -> None:
+    trips, loop = Trips(1), asyncio.get_running_loop()
+    loop.set_default_executor(Refusing())
+    works = [trips.start(fail) for _ in range(3)]
+    ended, _ = await asyncio.wait(works, timeout=10)
+    assert [type(one.exception()) for one in ended] == [RuntimeError] * 3
+    loop.set_default_executor(ThreadPoolExecutor(1))
+    assert await trips.start(lambda: 1) == 1
