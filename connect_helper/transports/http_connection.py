@@ -143,7 +143,7 @@ class HttpConnection:
         )
 
     async def _ask(self) -> None:
-        async with self.request("OPTIONS", self._question):
+        async with self.request("OPTIONS", self._question, awaited=False):
             return
 
     async def further(self) -> None:
@@ -152,10 +152,12 @@ class HttpConnection:
             await self._further.ready()
 
     async def close(self) -> None:
-        if self._further is not None:
-            await self._further.close()
-        if self._session is not None:
-            await self._session.close()
+        try:
+            if self._further is not None:
+                await self._further.close()
+        finally:
+            if self._session is not None:
+                await self._session.close()
 
     @property
     def silent_s(self) -> float:
@@ -196,9 +198,11 @@ class HttpConnection:
         headers: Mapping[str, str] | None = None,
         data: Any = None,
         long: bool = False,
+        awaited: bool = True,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """Send one request; the answer's status is the caller's to judge. `path` is percent-encoded.
 
+        Where the answer may take long, or is not awaited, its delay is no silence of the server.
         Raises ConnectError, CertificateRefused, also when reading the answer breaks off.
         """
         if self._session is None:
@@ -207,7 +211,8 @@ class HttpConnection:
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_LIMIT_S, sock_read=limit_s)
         self.heard()
         asked = time.monotonic()
-        self._waiting += not long
+        owed = awaited and not long
+        self._waiting += owed
         try:
             async with self._session.request(
                 method,
@@ -227,7 +232,7 @@ class HttpConnection:
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise self._translated(error) from error
         finally:
-            self._waiting -= not long
+            self._waiting -= owed
             self.heard()
 
     def _translated(self, error: Exception) -> TransferError:

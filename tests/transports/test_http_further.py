@@ -10,9 +10,11 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from pydantic import SecretStr
 
 from connect_helper.errors import AuthFailed
 from connect_helper.transports.base import BlockHashes, SendItem
+from connect_helper.transports.http_connection import HttpConnection, HttpEndpoint
 from connect_helper.transports.http_further import FURTHER, LONG_S, FurtherConnections
 from connect_helper.transports.https import HttpTransport
 from tests.support.http_far_end import far_end
@@ -80,3 +82,24 @@ async def test_one_that_hangs_holds_nothing_up() -> None:
         await further.ready()
     assert time.monotonic() - began < 50 * LONG_S
     await further.close()
+
+
+async def test_one_that_hangs_is_no_silence_of_the_server() -> None:
+    asked = asyncio.Event()
+
+    async def hang(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.set()
+        await asyncio.Event().wait()
+
+    async with await asyncio.start_server(hang, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        endpoint = HttpEndpoint("localhost", port, ("127.0.0.1",), SecretStr("token"), tls=False)
+        connection = HttpConnection(endpoint, "/")
+        await connection.open()
+        making = asyncio.create_task(connection._ask(), name="further connection")
+        await asked.wait()
+        await asyncio.sleep(0.05)
+        assert connection.silent_s == 0
+        making.cancel()
+        await asyncio.gather(making, return_exceptions=True)
+        await connection.close()
