@@ -229,6 +229,23 @@ async def test_what_stays_is_made_before_anybody_asks(monkeypatch: pytest.Monkey
     assert len(made) == 21
 
 
+async def test_more_than_fits_is_made_ahead_once_and_not_in_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(info_text, "AHEAD_S", 0.0)
+    monkeypatch.setattr(info_text, "TEXTS_KEPT", 3)
+    made: list[str] = []
+    asked = info_text._asked
+    monkeypatch.setattr(info_text, "_asked", lambda one: made.append(one.id) or asked(one))
+    subscribers, texts, all_of_them = Subscribers(), InfoTexts(), [transfer(number) for number in range(5)]
+    with subscribers.subscribe() as changes:
+        async with beside(texts.keep_ready(changes), "texts"):
+            for _ in range(3):
+                for one in all_of_them:
+                    one.iteration_token += 1
+                    subscribers.publish(one)
+                await asyncio.sleep(0.02)
+    assert sorted(made) == ["t0", "t1", "t2", "t3", "t4"]
+
+
 async def test_no_answer_is_older_than_its_token(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever changes, in whatever order, answers are those of somebody who remembers nothing."""
     monkeypatch.setattr(info_text, "AHEAD_S", 0.0)

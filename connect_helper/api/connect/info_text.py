@@ -28,6 +28,7 @@ from connect_helper.transfers.subscriptions import Subscription
 from connect_helper.transfers.transfer import Transfer
 
 TEXTS_KEPT: Final = 4_000  # transfers whose text is remembered
+HEARD_KEPT: Final = 40_000  # transfers of which is remembered that something was made ahead
 CHARACTERS_KEPT: Final = 32 * 1024 * 1024  # of all texts together, and of what their makers asked for
 # Texts are made ahead when somebody asked so lately: page libraries ask every 2 s, and from a tab in the
 # background once a minute. It takes a hundredth of a core when a thousand transfers run.
@@ -76,6 +77,7 @@ class InfoTexts:
     def __init__(self) -> None:
         self._known: OrderedDict[str, _Known] = OrderedDict()
         self._characters = 0
+        self._heard: dict[str, None] = {}  # ids, the oldest first
         self._asked_at = -ASKED_S
 
     async def activity(self, token: int, transfers: Iterable[Transfer]) -> bytes:
@@ -103,20 +105,30 @@ class InfoTexts:
         """Make texts of what changes before pages ask. Runs until cancelled.
 
         What a page has asked about is made whole for as long as pages ask. Of the others only what stays is:
-        that is most of the work, and is done once, so that the first answer has little left to do.
+        that is most of the work, and is done once, so that the first answer has little left to do. Not again
+        for what had to make room since: where more is running than fits, that would never end.
         """
         async for batch in changes:
             asked, turn = time.monotonic() - self._asked_at < ASKED_S, _Turn()
             for transfer in batch:
                 known = self._known.get(transfer.id)
-                if known is None or not _fits(known, transfer):
+                if self._is_new(transfer.id) if known is None else not _fits(known, transfer):
                     self._remember(transfer)
                     self._make_room()
                     await turn.over()
-                elif asked and known.whole:
+                elif asked and known is not None and known.whole:
                     self.info(transfer)
                     await turn.over()
             await asyncio.sleep(AHEAD_S)
+
+    def _is_new(self, transfer_id: str) -> bool:
+        """Tell whether nothing was heard of it, and note that now something was."""
+        if transfer_id in self._heard:
+            return False
+        self._heard[transfer_id] = None
+        if len(self._heard) > HEARD_KEPT:
+            del self._heard[next(iter(self._heard))]
+        return True
 
     def info(self, transfer: Transfer) -> bytes:
         """One complete TransferInfo. Leaves out `files` and `paths` when the start call asked for that."""
