@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from pathlib import Path
@@ -47,6 +48,8 @@ from connect_helper.transports.http_upload import Span, Upload, UploadPart
 from connect_helper.transports.tus_client import UPLOADS, TusClient, UploadGone
 
 FOLDERS: Final = "/fallback/v1/folders"
+PATIENCE: Final = 4  # times as long as one answer took, the other one may take
+LEAST_PATIENCE_S: Final = 2.0
 
 
 class HttpTransport:
@@ -89,10 +92,23 @@ class HttpTransport:
         await self._http.close()
 
     async def _meet(self) -> None:
-        """Hear what the server offers and that the token is good, side by side: each takes a round trip."""
-        for answer in await asyncio.gather(self._tus.ask(), self._check_token(), return_exceptions=True):
-            if isinstance(answer, BaseException):
-                raise answer
+        """Hear what the server offers and that the token is good, side by side: each takes a round trip.
+
+        A server that serves one connection at a time answers one of them, and the other over the same one.
+        """
+        began = time.monotonic()
+        asking = asyncio.create_task(self._tus.ask(), name="offer")
+        checking = asyncio.create_task(self._check_token(), name="token")
+        both = asking, checking
+        try:
+            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(both, timeout=max(LEAST_PATIENCE_S, PATIENCE * (time.monotonic() - began)))
+        finally:
+            for task in both:
+                task.cancel()
+            await asyncio.gather(*both, return_exceptions=True)
+        await (self._tus.ask() if asking.cancelled() else asking)
+        await (self._check_token() if checking.cancelled() else checking)
         if self._sends and "creation" not in self._tus.offer.extensions:
             raise TargetError("The server's way of taking files over HTTP is not known here.")
 

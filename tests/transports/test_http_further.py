@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -13,6 +13,7 @@ import pytest
 from pydantic import SecretStr
 
 from connect_helper.errors import AuthFailed
+from connect_helper.transports import https
 from connect_helper.transports.base import BlockHashes, SendItem
 from connect_helper.transports.http_connection import HttpConnection, HttpEndpoint
 from connect_helper.transports.http_further import FURTHER, LONG_S, FurtherConnections
@@ -84,15 +85,39 @@ async def test_one_that_hangs_holds_nothing_up() -> None:
     await further.close()
 
 
+Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+@asynccontextmanager
+async def served(serve: Serve) -> AsyncIterator[int]:
+    """A server that does as `serve` with each connection; its port."""
+    ended: list[asyncio.Event] = []
+
+    async def one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        ended.append(over := asyncio.Event())
+        try:
+            await serve(reader, writer)
+        finally:
+            writer.close()
+            with suppress(ConnectionError):
+                await writer.wait_closed()
+            over.set()
+
+    async with await asyncio.start_server(one, "127.0.0.1", 0) as server:
+        yield int(server.sockets[0].getsockname()[1])
+        async with asyncio.timeout(LIMIT_S):
+            for over in ended:
+                await over.wait()
+
+
 async def test_one_that_hangs_is_no_silence_of_the_server() -> None:
     asked = asyncio.Event()
 
-    async def hang(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def hang(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
         asked.set()
-        await asyncio.Event().wait()
+        await reader.read()
 
-    async with await asyncio.start_server(hang, "127.0.0.1", 0) as server:
-        port = server.sockets[0].getsockname()[1]
+    async with served(hang) as port:
         endpoint = HttpEndpoint("localhost", port, ("127.0.0.1",), SecretStr("token"), tls=False)
         connection = HttpConnection(endpoint, "/")
         await connection.open()
@@ -103,3 +128,27 @@ async def test_one_that_hangs_is_no_silence_of_the_server() -> None:
         making.cancel()
         await asyncio.gather(making, return_exceptions=True)
         await connection.close()
+
+
+async def test_a_server_that_serves_one_connection_at_a_time_is_met_over_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(https, "LEAST_PATIENCE_S", 0.2)
+    turn, asked = asyncio.Lock(), list[tuple[str, int]]()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        async with turn:
+            with suppress(asyncio.IncompleteReadError, ConnectionError):
+                while head := await reader.readuntil(b"\r\n\r\n"):
+                    method = head.split()[0].decode()
+                    asked.append((method, writer.get_extra_info("peername")[1]))
+                    facts = "Tus-Version: 1.0.0\r\nTus-Extension: creation\r\nContent-Length: 0\r\n\r\n"
+                    writer.write(f"HTTP/1.1 200 OK\r\n{facts}".encode())
+
+    async with (
+        served(serve) as port,
+        asyncio.timeout(LIMIT_S / 2),
+        open_http(port, "token", tmp_path, sends=True),
+    ):
+        assert sorted(method for method, _ in asked) == ["HEAD", "OPTIONS"]
+        assert len({came_from for _, came_from in asked}) == 1
