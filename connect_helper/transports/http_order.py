@@ -61,6 +61,11 @@ class InOrder:
         """Bytes not handed out."""
         return self._item.size - self._next
 
+    @property
+    def missing(self) -> int:
+        """Bytes that have not arrived."""
+        return self.left + sum(part.length - part.arrived for part in self._parts)
+
     async def add(self, part: Part, piece: bytes) -> None:
         """Take the next bytes of a part; they must not be more than it has."""
         part.pieces.append(piece)

@@ -22,8 +22,9 @@ from connect_helper.errors import ConnectionLost
 from connect_helper.transports.base import Mark, RateLimiter, SendItem
 from connect_helper.transports.groups import first_error
 from connect_helper.transports.http_connection import HttpConnection
-from connect_helper.transports.http_upload import PART, Span, Upload, UploadPart, cut
+from connect_helper.transports.http_upload import PART, Cutter, Span, Upload, UploadPart
 from connect_helper.transports.read_ahead import BLOCK, ReadAhead
+from connect_helper.transports.shares import Shares
 from connect_helper.transports.tus_client import TusClient
 
 PIECE: Final = 4 * 1024 * 1024  # bytes of one request
@@ -34,6 +35,8 @@ SLOW_S: Final = 8.0
 SECOND: Final = 10  # slices of the rate limiter
 STALLS: Final = 5  # pieces in a row of which nothing arrived
 LANES: Final = 8  # requests for one file side by side
+FIRST_SHARE: Final = 4 * 1024 * 1024  # bytes of a part, while nobody knows how quick a connection is
+SHARE_S: Final = 2.0  # how long a part takes
 FURTHER: Final = 9  # requests of all files together, beside the first of each
 
 Begin = Callable[[Span, bool], Awaitable[UploadPart]]
@@ -55,8 +58,8 @@ class PartSender:
         Raises ConnectionLost, also when the server lost what it had confirmed; SourceChanged.
         """
         divides = self._divides(upload)
-        spans = deque(cut(upload) if divides else upload.gaps())
-        sending = _Sending(item, upload, begin, spans, in_order=not divides and upload.is_one_stream)
+        cutter = Cutter(upload, divided=divides)
+        sending = _Sending(item, upload, begin, cutter, in_order=not divides and upload.is_one_stream)
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(sending.follow(), name="hash")
@@ -87,8 +90,17 @@ class PartSender:
 
     async def _lane(self, sending: _Sending) -> None:
         await sending.ready.wait()
-        while (part := await sending.next()) is not None:
-            await self._send(sending, part)
+        loop, lane, shares = asyncio.get_running_loop(), object(), sending.shares
+        try:
+            began = loop.time()
+            while (part := await sending.next(lane)) is not None:
+                before = part.sent
+                await self._send(sending, part)
+                now = loop.time()
+                shares.moved(lane, part.length - before, now - began)
+                began = now
+        finally:
+            shares.gone(lane)
 
     async def _send(self, sending: _Sending, part: UploadPart) -> None:
         loop, stalled, size = asyncio.get_running_loop(), 0, PIECE
@@ -150,14 +162,15 @@ class _Sending:
     """
 
     def __init__(
-        self, item: SendItem, upload: Upload, begin: Begin, spans: deque[Span], *, in_order: bool
+        self, item: SendItem, upload: Upload, begin: Begin, cutter: Cutter, *, in_order: bool
     ) -> None:
         self.item = item
         self.ready = asyncio.Event()  # for the lanes
         self._in_order = in_order
         self._upload = upload
         self._begin = begin
-        self._spans = spans
+        self._cutter = cutter
+        self.shares = Shares(FIRST_SHARE, SHARE_S)
         self._begun = deque(part for part in upload.parts if part.sent < part.length)
         self._news = asyncio.Event()
         self._own = None if item.hashes.chained else hashlib.sha256()  # of the whole file
@@ -170,13 +183,15 @@ class _Sending:
         """Of all of the file, once it is sent; in hex."""
         return self.item.hashes.sha256 if self._own is None else self._own.hexdigest()
 
-    async def next(self) -> UploadPart | None:
-        """The next part to send: those begun by an earlier session come first."""
+    async def next(self, lane: object) -> UploadPart | None:
+        """The next part to send: those begun by an earlier session come first. None: no more for `lane`."""
         if self._begun:
             return self._begun.popleft()
-        if not self._spans:
+        size = self._cutter.size(self.shares.wanted(lane))
+        left = self._upload.size - self._upload.confirmed
+        if size is None or self.shares.would_be_last(lane, size, left):
             return None
-        span = self._spans.popleft()
+        span = self._cutter.take(size)
         return await self._begin(span, span == (0, self._upload.size))
 
     def arrived(self, part: UploadPart, sent: int) -> None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
 PART: Final = 16 * 1024 * 1024  # bytes, where a file is cut for several connections
-CUTS: Final = 64  # parts of the largest size a file is cut into at most; the smaller ones come to 80
-FINEST: Final = 8  # times smaller the last parts are
+LARGE_CUTS: Final = 64  # parts of the largest size that a huge file has
+SMALL_CUTS: Final = 128  # parts of the smallest, but for those near its end
+FINEST: Final = 8  # times smaller the smallest parts are
 SHARES: Final = 16  # of what is left, one of which a part has at most
+CUTS: Final = 192  # parts of a file, with those of earlier sessions
 PARTS_LIMIT: Final = 256  # that servers join
 Span = tuple[int, int]  # where it begins in the file, and how long it is
 
@@ -76,17 +79,33 @@ class Upload:
             yield at, self.size - at
 
 
-def cut(upload: Upload) -> list[Span]:
-    """The gaps of `upload` in pieces that several connections share, smaller towards the end of the file.
+class Cutter:
+    """Hands out the gaps of an upload as parts: whole, or `divided` for several connections.
 
-    A slow connection that has the last piece would hold up everything, and a large one for long.
+    Divided they get smaller towards the end of the file, and there are no more of them than servers join.
     """
-    largest = max(PART, -(-upload.size // CUTS))
-    pieces: list[Span] = []
-    for start, length in upload.gaps():
-        at, end = start, start + length
-        while at < end or at == start:
-            size = min(largest, max(largest // FINEST, (upload.size - at) // SHARES), end - at)
-            pieces.append((at, size))
-            at += max(size, 1)
-    return pieces
+
+    def __init__(self, upload: Upload, *, divided: bool) -> None:
+        self._divided = divided
+        self._gaps = deque(upload.gaps())
+        self._left = sum(length for _, length in self._gaps)
+        self._room = CUTS - len(upload.parts)  # for further parts
+        self._largest = max(PART, -(-upload.size // LARGE_CUTS))
+        self._least = upload.size // SMALL_CUTS
+
+    def size(self, wanted: int) -> int | None:
+        """The length of the part that is next, if one of `wanted` bytes is best; None: there is none."""
+        if not self._gaps or not self._divided:
+            return self._gaps[0][1] if self._gaps else None
+        few = -(-self._left // max(1, self._room - len(self._gaps)))
+        share = min(max(wanted, self._least), self._largest, self._left // SHARES)
+        return min(self._gaps[0][1], max(self._largest // FINEST, few, share))
+
+    def take(self, size: int) -> Span:
+        """The next part; `size` is what it was told to be."""
+        start, length = self._gaps.popleft()
+        if size < length:
+            self._gaps.appendleft((start + size, length - size))
+        self._left -= size
+        self._room -= 1
+        return start, size

@@ -7,7 +7,7 @@ import hashlib
 import itertools
 import os
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -16,7 +16,9 @@ import pytest
 from connect_helper.errors import ConnectError, ConnectionLost, SourceChanged
 from connect_helper.transports import http_connection, http_ranges, http_sending, http_upload
 from connect_helper.transports.base import BlockHashes, SendItem
+from connect_helper.transports.http_upload import Span
 from connect_helper.transports.rate import TokenBucket
+from connect_helper.transports.shares import Shares
 from tests.support.http_far_end import FarEnd, far_end
 from tests.support.http_transport import fetching, open_http
 from tests.support.proxy import FaultProxy
@@ -279,24 +281,57 @@ async def test_a_lost_answer_about_joined_parts_is_asked_for_again(
     assert far.names() == ["in/", "in/film"]
 
 
+def cut(upload: http_upload.Upload, wanted: Callable[[int], int], *, divided: bool = True) -> list[Span]:
+    """All parts, when a connection wants `wanted(left)` bytes each time."""
+    cutter, pieces, left = http_upload.Cutter(upload, divided=divided), list[Span](), upload.size
+    while (size := cutter.size(wanted(left))) is not None:
+        pieces.append(cutter.take(size))
+        left -= size
+    return pieces
+
+
 @pytest.mark.parametrize("size", [0, 1, 5 * MIB, 256 * MIB, 100 * 1024 * MIB + 1, 8 * 1024**2 * MIB])
-def test_a_file_is_cut_smaller_towards_its_end(size: int) -> None:
-    pieces = http_upload.cut(http_upload.Upload(size))
+@pytest.mark.parametrize("wanted", [1, 3 * MIB, 1024 * MIB])
+def test_a_file_is_cut_as_connections_want_it_and_smaller_towards_its_end(size: int, wanted: int) -> None:
+    pieces = cut(http_upload.Upload(size), lambda _: wanted)
     at = 0
     for start, length in pieces:
         assert start == at
         at += length
     assert at == size
     assert len(pieces) <= http_upload.PARTS_LIMIT * 3 // 4
-    lengths = [length for _, length in pieces]
-    assert lengths == sorted(lengths, reverse=True)
-    assert lengths[-1] <= max(http_upload.PART, size // http_upload.CUTS + 1) // http_upload.FINEST + 1
+    largest = max(http_upload.PART, size // http_upload.LARGE_CUTS + 1)
+    assert max(length for _, length in pieces) <= max(largest, largest // http_upload.FINEST + 1)
+    assert pieces[-1][1] <= largest // http_upload.FINEST + 1
+    if 256 * MIB <= size < 1024 * MIB:
+        assert pieces[0][1] == min(max(wanted, largest // http_upload.FINEST), largest)
 
 
 def test_what_is_missing_in_the_middle_is_cut_too() -> None:
     upload = http_upload.Upload(256 * MIB, [http_upload.UploadPart("/u", 64 * MIB, 32 * MIB)])
-    pieces = http_upload.cut(upload)
+    pieces = cut(upload, lambda _: 8 * MIB)
     covered = sorted([*pieces, (64 * MIB, 32 * MIB)])
     assert covered[0][0] == 0
     assert all(a + b == c for (a, b), (c, _) in itertools.pairwise(covered))
     assert sum(length for _, length in covered) == 256 * MIB
+
+
+def test_for_one_connection_nothing_is_cut() -> None:
+    upload = http_upload.Upload(256 * MIB, [http_upload.UploadPart("/u", 64 * MIB, 32 * MIB)])
+    assert cut(upload, lambda _: MIB, divided=False) == [(0, 64 * MIB), (96 * MIB, 160 * MIB)]
+    assert cut(http_upload.Upload(0), lambda _: MIB, divided=False) == [(0, 0)]
+
+
+def test_a_slow_connection_takes_little_and_nothing_at_the_end() -> None:
+    shares = Shares(4 * MIB, 2.0)
+    assert shares.wanted("slow") == 4 * MIB
+    assert not shares.would_be_last("slow", MIB, 10 * MIB)  # nobody knows yet
+    shares.moved("slow", MIB, 1.0)
+    assert not shares.would_be_last("slow", MIB, 10 * MIB)  # it is the only one
+    shares.moved("quick", 20 * MIB, 1.0)
+    assert (shares.wanted("slow"), shares.wanted("quick")) == (2 * MIB, 40 * MIB)
+    assert not shares.would_be_last("slow", 2 * MIB, 100 * MIB)
+    assert shares.would_be_last("slow", 2 * MIB, 10 * MIB)
+    assert not shares.would_be_last("quick", 2 * MIB, 2 * MIB)
+    shares.gone("quick")
+    assert not shares.would_be_last("slow", 2 * MIB, 10 * MIB)
