@@ -47,6 +47,7 @@ from connect_helper.spec.names import display
 from connect_helper.transports.certificates import certificate_refused, trust
 from connect_helper.transports.error_map import Side
 from connect_helper.transports.http_further import FurtherConnections
+from connect_helper.transports.pacing import PacedSockets
 
 CONNECT_LIMIT_S: Final = 30.0
 ANSWER_LIMIT_S: Final = 60.0  # without a byte from the server
@@ -111,6 +112,7 @@ class HttpConnection:
         self._endpoint = endpoint
         self._question = question
         self._session: aiohttp.ClientSession | None = None
+        self._sockets = PacedSockets()
         self._further: FurtherConnections | None = None
         self._waiting = 0
         self._heard = 0.0
@@ -127,8 +129,9 @@ class HttpConnection:
             resolver=_Settled(endpoint.addresses),
             ssl=await asyncio.to_thread(trust, endpoint.ca_file, endpoint.pinned) if endpoint.tls else False,
             limit=CONNECTIONS,
+            socket_factory=self._sockets.make,
         )
-        self._further = FurtherConnections(self._ask)
+        self._further = FurtherConnections(self._ask, self._sockets.line_is_long)
         self._session = aiohttp.ClientSession(
             connector=connector,
             trace_configs=[self._further.trace()],

@@ -26,10 +26,14 @@ PATIENCE: Final = 2  # times as long as the first one took is waited for them
 
 
 class FurtherConnections:
-    """Those of one session; `ask` sends a question that costs the server nothing."""
+    """Those of one session; `ask` sends a question that costs the server nothing.
 
-    def __init__(self, ask: Callable[[], Awaitable[object]]) -> None:
+    `is_long` is called once the first connection took long to make.
+    """
+
+    def __init__(self, ask: Callable[[], Awaitable[object]], is_long: Callable[[], None]) -> None:
         self._ask = ask
+        self._is_long = is_long
         self._first: asyncio.Future[float] = asyncio.get_running_loop().create_future()  # seconds it took
         self._hang = False  # they took longer than anybody waits
         self._making = asyncio.create_task(self._make(), name="further connections")
@@ -51,6 +55,7 @@ class FurtherConnections:
 
     async def _make(self) -> None:
         if await self._first >= LONG_S:
+            self._is_long()
             asked = (self._ask() for _ in range(FURTHER))
             for failure in await asyncio.gather(*asked, return_exceptions=True):
                 if isinstance(failure, TransferError):  # whoever needs a connection will hear of it

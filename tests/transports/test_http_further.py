@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
@@ -27,6 +29,12 @@ from tests.support.transports import Memory
 
 SIZE = 40_000_001
 LIMIT_S = 30
+SO_MAX_PACING_RATE = 47  # <asm-generic/socket.h>
+
+
+def highest_rate(sock: socket.socket) -> int:
+    """Bytes/s; all bits set where there is none."""
+    return sock.getsockopt(socket.SOL_SOCKET, SO_MAX_PACING_RATE) & 0xFFFFFFFF
 
 
 @asynccontextmanager
@@ -58,6 +66,16 @@ async def test_a_large_file_on_a_long_line_finds_its_connections_made(tmp_path: 
         assert proxy.connections == 2 + FURTHER
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="the system paces nothing elsewhere")
+@pytest.mark.parametrize(("delay_s", "paced"), [(LONG_S, True), (0, False)])
+async def test_what_goes_over_a_long_line_is_paced(tmp_path: Path, delay_s: float, paced: bool) -> None:
+    async with line(tmp_path, delay_s) as (_, transport):
+        await transport._http.further()
+        sockets = list(transport._http._sockets._sockets)
+        assert sockets
+        assert {highest_rate(sock) for sock in sockets} == {2_000_000_000 if paced else 0xFFFFFFFF}
+
+
 async def test_a_short_line_gets_none_before_they_are_needed(tmp_path: Path) -> None:
     async with line(tmp_path, 0) as (proxy, transport):
         await transport._http.further()
@@ -73,7 +91,7 @@ async def test_a_refused_token_leaves_nothing_behind(tmp_path: Path) -> None:
 
 async def test_one_that_hangs_holds_nothing_up() -> None:
     answers = asyncio.Event()
-    further = FurtherConnections(answers.wait)
+    further = FurtherConnections(answers.wait, lambda: None)
     began = time.monotonic()
     further._first.set_result(LONG_S)
     async with asyncio.timeout(LIMIT_S):
