@@ -108,8 +108,8 @@ class RangeClient:
         loop, lane = asyncio.get_running_loop(), object()
         try:
             while self._is_fast or not further:
-                largest = min(PART, order.left // (2 * PARTS))  # smaller towards the end
-                size = max(SMALLEST_PART, min(shares.wanted(lane), largest))
+                share = min(shares.wanted(lane), order.left // (2 * PARTS))  # smaller towards the end
+                size = min(PART, max(SMALLEST_PART, share))
                 if shares.would_be_last(lane, min(size, order.left), order.missing):
                     return
                 part = await order.part(size, AHEAD)
