@@ -43,7 +43,7 @@ from connect_helper.api.pairing import Pairing
 from connect_helper.api.parts import PARTS, Parts
 from connect_helper.api.places import Places
 from connect_helper.api.probing import Probing
-from connect_helper.api.promptness import answer_promptly
+from connect_helper.api.promptness import answer_promptly, collect_when_quiet
 from connect_helper.api.reading import Reading
 from connect_helper.api.script import script_routes
 from connect_helper.api.showing import Showing
@@ -154,6 +154,7 @@ async def serve(
                 await listener.started.wait()
             below = range(PAGE_PORTS.start, page_socket.getsockname()[1])
             answer_promptly()
+            tidying = tasks.create_task(collect_when_quiet(), name="garbage collection")
             warnings = await asyncio.to_thread(describe_holders, below)
             desktop_port = desktop_socket.getsockname()[1] if desktop_socket is not None else None
             warnings += await asyncio.to_thread(describe_desktop, desktop_port)
@@ -162,7 +163,7 @@ async def serve(
             ready(Running(record, windows, warnings))
             await stopping.wait()
             links.close()
-            for task in serving:
+            for task in (*serving, tidying):
                 task.cancel()
     finally:
         sites.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import platform
 import subprocess
@@ -10,14 +11,16 @@ from collections.abc import Iterator
 
 import pytest
 
-from connect_helper.api.promptness import TURN_S, answer_promptly
+from connect_helper.api import promptness
+from connect_helper.api.promptness import TURN_S, answer_promptly, collect_when_quiet
 
 
 @pytest.fixture(autouse=True)
 def restored() -> Iterator[None]:
-    turn_s = sys.getswitchinterval()
+    turn_s, thresholds = sys.getswitchinterval(), gc.get_threshold()
     yield
     sys.setswitchinterval(turn_s)
+    gc.set_threshold(*thresholds)
     gc.unfreeze()
 
 
@@ -43,6 +46,66 @@ def test_what_is_made_later_is_collected_as_ever() -> None:
     Ring()
     gc.collect()
     assert Ring.gone == 1
+
+
+class Processor:
+    """Says how much of its time the process took."""
+
+    def __init__(self, share: float) -> None:
+        self.share = share
+        self.looks = 0
+
+    def used_s(self) -> float:
+        self.looks += 1
+        return self.looks // 2 * self.share * promptness.LOOK_S
+
+
+@pytest.fixture
+def full(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The looks after which a full collection was made."""
+    monkeypatch.setattr(promptness, "LOOK_S", 0.001)
+    monkeypatch.setattr(promptness, "PAUSE_S", 0.01)
+    monkeypatch.setattr(promptness, "LONGEST_S", 0.1)
+    return []
+
+
+async def run_for(looks: int, processor: Processor, full: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gc, "collect", lambda: full.append(processor.looks // 2))
+    running = asyncio.create_task(collect_when_quiet(processor.used_s))
+    while processor.looks < 2 * looks:  # noqa: ASYNC110 - it is about the looks
+        await asyncio.sleep(0.001)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_a_quiet_process_collects_now_and_then(
+    full: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await run_for(35, Processor(promptness.QUIET / 2), full, monkeypatch)
+    assert full[:3] == [10, 20, 30]
+
+
+async def test_a_busy_process_collects_at_last(full: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    await run_for(105, Processor(promptness.QUIET * 2), full, monkeypatch)
+    assert full == [100]
+
+
+def test_no_full_collection_comes_by_itself_for_long() -> None:
+    answer_promptly()
+    kept, seen = [], []
+
+    def look(phase: str, facts: dict[str, int]) -> None:
+        if phase == "start":
+            seen.append(facts["generation"])
+
+    gc.callbacks.append(look)
+    try:
+        for _ in range(200_000):
+            kept.append([kept])
+    finally:
+        gc.callbacks.remove(look)
+    assert seen.count(1) > 10
+    assert seen.count(2) == 0
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries keep what they like")
