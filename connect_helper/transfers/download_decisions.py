@@ -145,7 +145,8 @@ class Beginning:
 
     def new(self, folder: TargetFolder, size: int) -> Begin | None:
         """Begin a file of `size` bytes; None when an earlier run left a record. Blocks."""
-        if self._work.records.has(self._slot.take()):
+        self._slot.take()
+        if self._slot.noted:
             return None
         folder.need_space(size)
         return Begin(self._create(folder), 0, self._new_hashes())
@@ -165,7 +166,7 @@ class Beginning:
             folder.adopt_partial(
                 self._job.name, lambda path, found: ledger.knows(begun(path, found.device, found.inode))
             )
-            if self._slot.alone
+            if self._slot.alone and not ledger.is_new
             else None
         )
         partial = adopted or folder.create_partial(self._job.name)

@@ -73,6 +73,11 @@ class Ledger:
         os.ftruncate(self._handle, whole)
         self._known = Marks(data[at : at + MARK] for at in range(0, whole, MARK))
 
+    @property
+    def is_new(self) -> bool:
+        """Tell whether no earlier session left anything."""
+        return not self._known
+
     def knows(self, one: bytes) -> bool:
         """Tell whether an earlier session finished this file."""
         return one in self._known

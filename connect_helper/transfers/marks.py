@@ -35,6 +35,9 @@ class Marks:
     def __len__(self) -> int:
         return sum(map(len, self._buckets.values())) // MARK
 
+    def __bool__(self) -> bool:
+        return bool(self._buckets)
+
     def __iter__(self) -> Iterator[bytes]:
         for bucket in self._buckets.values():
             for at in range(0, len(bucket), MARK):

@@ -107,7 +107,8 @@ class Upload:
     def _takes_new(self) -> bool:
         """Take the right to the target, if no earlier run left anything of it. Blocks."""
         ledger, mine = self._work.ledger, begun(self._first)
-        if self._work.records.has(self._slot.take()) or ledger.knows(mine):
+        self._slot.take()
+        if self._slot.noted or ledger.knows(mine):
             return False
         ledger.add(mine)
         return True

@@ -48,7 +48,7 @@ class FileLock:
 
     def _try(self) -> int | None:
         """The descriptor that holds the lock, -1 when somebody else does, None when the file went away."""
-        handle = os.open(self._path, _FLAGS, 0o600)
+        handle = self._open()
         try:
             locked = _locked(handle)
             if self._is_named(handle):
@@ -59,6 +59,13 @@ class FileLock:
             if handle >= 0:
                 os.close(handle)
 
+    def _open(self) -> int:
+        try:
+            return os.open(self._path, _FLAGS, 0o600)
+        except FileNotFoundError:
+            Path(self._path).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            return os.open(self._path, _FLAGS, 0o600)
+
     def release(self) -> None:
         """Let it go, if it is held."""
         with self._mutex:
@@ -68,7 +75,7 @@ class FileLock:
                 return
             try:
                 # Before others can lock it: whoever opened this file sees that it has no name any more.
-                if self._is_named(handle):
+                if os.fstat(handle).st_nlink:  # else somebody removed it, and the name may be another's
                     os.unlink(self._path)  # noqa: PTH108 - see `_path`
             except (FileNotFoundError, PermissionError):
                 pass  # Windows removes no open file; the next one takes it as it is

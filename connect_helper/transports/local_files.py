@@ -215,10 +215,9 @@ class Identity:
 class SourceFile:
     """An open regular file that is being sent. See `LocalSource`."""
 
-    def __init__(self, handle: int, path: bytes) -> None:
+    def __init__(self, handle: int, path: bytes, facts: os.stat_result) -> None:
         self._handle = handle
         self.path = path
-        facts = os.fstat(handle)
         self.identity = Identity.of(facts)
         self.atime_ns = facts.st_atime_ns  # before anything was read
         self.held: bytes | None = None
@@ -282,13 +281,13 @@ def open_source(granted: Granted, below: Sequence[bytes], *, quiet: bool = False
     path = b"/".join((granted.path.rstrip(b"/"), *below))
     with closing(_Handle(open_granted(granted, "source"))) as top:
         handle = top.take() if not below else _open_file(top.number, below, path)
-    kind = os.fstat(handle).st_mode
-    if stat.S_ISREG(kind):
+    facts = os.fstat(handle)
+    if stat.S_ISREG(facts.st_mode):
         if quiet:
             _read_quietly(handle)
-        return SourceFile(handle, path)
+        return SourceFile(handle, path, facts)
     os.close(handle)
-    if stat.S_ISDIR(kind):
+    if stat.S_ISDIR(facts.st_mode):
         raise SourceMissing(f"{display(path)} is a folder now; choose it again.")
     raise special(path)
 

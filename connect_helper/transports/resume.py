@@ -102,8 +102,6 @@ class RecordStore:
 
     def lock(self, key: str) -> FileLock:
         """The lock that whoever works on a record's partial file holds; raises OSError."""
-        if not os.path.isdir(self._within):  # noqa: PTH112 - see `_within`
-            self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         return FileLock(self._within + key + file_lock.SUFFIX)
 
     def has(self, key: str) -> bool:
@@ -169,6 +167,7 @@ class Slot:
         self._mutex = threading.Lock()
         self._over = False
         self.key = ""  # of the record, once taken
+        self.noted = False  # there was a record when it was taken
 
     def take(self) -> str:
         """Find a record nobody works on, or a place for a new one; return its key. Again: the same one.
@@ -200,13 +199,16 @@ class Slot:
     def _find(self) -> str:
         for number in range(SLOTS):
             key = self._numbered(number)
-            # One without a record is passed over for one that has something to go on from.
-            if not self._store.has(key) and self._store.has(self._numbered(number + 1)):
-                continue
             lock = self._store.lock(key)
-            if lock.take():
-                self._lock = lock
-                return key
+            if not lock.take():
+                continue
+            self.noted = self._store.has(key)
+            # One without a record is passed over for one that has something to go on from.
+            if not self.noted and self._store.has(self._numbered(number + 1)):
+                lock.release()
+                continue
+            self._lock = lock
+            return key
         return ""
 
     def _numbered(self, number: int) -> str:

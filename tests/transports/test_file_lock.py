@@ -78,6 +78,20 @@ def test_a_take_that_comes_after_the_release_gets_nothing(tmp_path: Path) -> Non
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_lock_whose_file_somebody_removed_leaves_that_of_another_alone(tmp_path: Path) -> None:
+    first, second = FileLock(tmp_path / "one.lock"), FileLock(tmp_path / "one.lock")
+    assert first.take()
+    (tmp_path / "one.lock").unlink()
+    assert second.take()
+    first.release()
+    third = FileLock(tmp_path / "one.lock")
+    assert not third.take()
+    second.release()
+    assert third.take()
+    third.release()
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_each_gets_a_record_of_its_own_and_goes_on_with_it(tmp_path: Path) -> None:
     store, partial = RecordStore(tmp_path / "resume"), tmp_path / "film.partial"
     partial.write_bytes(b"half")
@@ -95,6 +109,20 @@ def test_each_gets_a_record_of_its_own_and_goes_on_with_it(tmp_path: Path) -> No
     again.release()
     another.release()
     assert list((tmp_path / "resume").iterdir()) == []
+
+
+def test_a_place_tells_whether_there_is_something_to_go_on_from(tmp_path: Path) -> None:
+    store, partial = RecordStore(tmp_path / "resume"), tmp_path / "film.partial"
+    partial.write_bytes(b"half")
+    slot = store.slot("key")
+    slot.take()
+    assert not slot.noted
+    store.save("key", record(partial))
+    slot.release()
+    again = store.slot("key")
+    again.take()
+    assert again.noted
+    again.release()
 
 
 def test_a_folder_of_records_that_went_away_is_made_again(tmp_path: Path) -> None:
