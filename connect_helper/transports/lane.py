@@ -47,6 +47,10 @@ class Lane:
     def _heard(self) -> None:
         self._heard_at = time.monotonic()
 
+    def load(self) -> tuple[int, int]:
+        """How much it has to do; the least goes first."""
+        return self.users, self.wire.owed
+
     @property
     def silent_s(self) -> float:
         """Seconds since the server last answered; 0 when it owes nothing."""

@@ -6,6 +6,7 @@ knows, whether the server reports one or its answer cannot be read.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
@@ -19,6 +20,12 @@ VERSION, STATUS, HANDLE, DATA, NAME, ATTRS, EXTENDED_REPLY = 2, 101, 102, 103, 1
 LARGEST_PACKET: Final = 4 * 1024 * 1024 + 1024  # bytes; no honest answer is larger
 LARGEST_HANDLE: Final = 256  # bytes (section 6.2)
 HAS_SIZE, HAS_IDS, HAS_MODE, HAS_TIMES, HAS_MORE = 1, 2, 4, 8, 0x80000000  # of attributes (section 5)
+HAS_USUAL: Final = HAS_SIZE | HAS_IDS | HAS_MODE | HAS_TIMES  # what most servers tell
+
+_I: Final = struct.Struct(">I")
+_Q: Final = struct.Struct(">Q")
+_TIMES: Final = struct.Struct(">II")
+_USUAL: Final = struct.Struct(">IQQIII")  # the flags first
 
 Answer = tuple[int, Data]
 """Kind and body of what the server says to a request."""
@@ -90,10 +97,10 @@ def done(answer: Answer) -> None:
 
 def looked(answer: Answer) -> Attrs:
     """What a server says about a file. Raises asyncssh.SFTPError."""
-    body = body_of(answer, ATTRS)
+    body = bytes(body_of(answer, ATTRS))
     try:
-        return _attrs(SSHPacket(bytes(body)))
-    except PacketDecodeError as error:
+        return _attrs_at(body, 0)[0]
+    except struct.error as error:
         raise asyncssh.SFTPBadMessage(str(error)) from None
 
 
@@ -127,13 +134,15 @@ def handle_of(answer: Answer) -> bytes:
 
 def names_of(answer: Answer) -> list[Name]:
     """Names the server tells. Raises asyncssh.SFTPError."""
-    packet, names = SSHPacket(bytes(body_of(answer, NAME))), []
+    body, names = bytes(body_of(answer, NAME)), []
     try:
-        for _ in range(packet.get_uint32()):
-            filename = packet.get_string()
-            packet.get_string()  # the line `ls -l` would show
-            names.append(Name(filename, _attrs(packet)))
-    except PacketDecodeError as error:
+        (count,), at = _I.unpack_from(body), 4
+        for _ in range(count):
+            filename, at = _string_at(body, at)
+            _, at = _string_at(body, at)  # the line `ls -l` would show
+            attrs, at = _attrs_at(body, at)
+            names.append(Name(filename, attrs))
+    except struct.error as error:
         raise asyncssh.SFTPBadMessage(str(error)) from None
     return names
 
@@ -156,18 +165,33 @@ def _error_of(body: Data) -> asyncssh.SFTPError:
     return error or asyncssh.SFTPBadMessage("success where an answer was due")
 
 
-def _attrs(packet: SSHPacket) -> Attrs:
-    flags = packet.get_uint32()
-    size = packet.get_uint64() if flags & HAS_SIZE else None
+def _string_at(body: bytes, at: int) -> tuple[bytes, int]:
+    """A string, and the place behind it. Raises struct.error where the answer is too short for it."""
+    begin = at + 4
+    end = begin + _I.unpack_from(body, at)[0]
+    if end > len(body):
+        raise struct.error("an answer ends within a string")
+    return body[begin:end], end
+
+
+def _attrs_at(body: bytes, at: int) -> tuple[Attrs, int]:
+    """Attributes, and the place behind them. Raises struct.error where the answer is too short for them."""
+    (flags,) = _I.unpack_from(body, at)
+    if flags == HAS_USUAL:
+        _, size, _ids, mode, atime, mtime = _USUAL.unpack_from(body, at)
+        return Attrs(size, mode, mtime, atime), at + _USUAL.size
+    at += 4
+    size = mode = atime = mtime = None
+    if flags & HAS_SIZE:
+        (size,), at = _Q.unpack_from(body, at), at + 8
     if flags & HAS_IDS:
-        packet.get_uint64()  # user and group
-    mode = packet.get_uint32() if flags & HAS_MODE else None
-    mtime = atime = None
+        _, at = _Q.unpack_from(body, at), at + 8  # user and group
+    if flags & HAS_MODE:
+        (mode,), at = _I.unpack_from(body, at), at + 4
     if flags & HAS_TIMES:
-        atime = packet.get_uint32()
-        mtime = packet.get_uint32()
+        (atime, mtime), at = _TIMES.unpack_from(body, at), at + 8
     if flags & HAS_MORE:
-        for _ in range(packet.get_uint32()):
-            packet.get_string()
-            packet.get_string()
-    return Attrs(size, mode, mtime, atime)
+        (count,), at = _I.unpack_from(body, at), at + 4
+        for _ in range(2 * count):  # names and values
+            _, at = _string_at(body, at)
+    return Attrs(size, mode, mtime, atime), at

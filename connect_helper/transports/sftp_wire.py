@@ -307,8 +307,7 @@ class SftpWire:
         looking = self.ask(FSTAT, _string(handle))
         closing = self.ask(CLOSE, _string(handle))
         answers = [one for one in (writing, syncing, closing) if one is not None]
-        # All of them, so that no failure is left unread.
-        await asyncio.wait([*answers, looking, *([timing] if timing is not None else [])])
+        await _all_there(*answers, looking, *([timing] if timing is not None else []))
         for answer in answers:
             done(answer.result())
         if timing is not None:
@@ -324,10 +323,10 @@ class SftpWire:
         before = self.ask(FSTAT, _string(handle))
         reading = self.start_read(handle, 0, length)
         if not self._in_order:
-            await asyncio.wait([before, reading])
+            await _all_there(before, reading)
         after = self.ask(FSTAT, _string(handle))
         closing = self.ask(CLOSE, _string(handle))
-        await asyncio.wait([before, reading, after, closing])
+        await _all_there(before, reading, after, closing)
         done(closing.result())
         first, last = (looked(one.result()) for one in (before, after))
         return first, data_of(reading.result()), last
@@ -341,7 +340,7 @@ class SftpWire:
         reading = self.start_read(handle, size, 1)
         looking = self.ask(FSTAT, _string(handle))
         closing = self.ask(CLOSE, _string(handle))
-        await asyncio.wait([reading, looking, closing])
+        await _all_there(reading, looking, closing)
         done(closing.result())
         return looked(looking.result()), data_of(reading.result())
 
@@ -422,6 +421,16 @@ class SftpWire:
     def start_listing(self, handle: bytes) -> asyncio.Future[Answer]:
         """Ask for the next entries of a folder; see `listed`."""
         return self.ask(READDIR, _string(handle))
+
+
+async def _all_there(*answers: asyncio.Future[Answer]) -> None:
+    """Wait for all of them. Raises SFTPConnectionLost.
+
+    The last one first: with a server that answers in order, no other need be waited for by then.
+    """
+    for answer in reversed(answers):
+        if not answer.done():
+            await answer
 
 
 def opening(path: bytes, flags: int) -> tuple[bytes, ...]:
