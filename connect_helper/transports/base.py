@@ -131,6 +131,11 @@ class BlockHashes:
         """Hex SHA-256 of everything fed; only where hashes are chained."""
         return self._block.hexdigest() if self.chained else ""
 
+    @property
+    def asked_for(self) -> bool:
+        """Tell whether anybody wants the digest of everything."""
+        return self._whole is not None or self.chained
+
     def digest(self) -> str:
         """Hex digest of everything fed, by the algorithm asked for; "" when none was."""
         return self._whole.hexdigest() if self._whole is not None else ""

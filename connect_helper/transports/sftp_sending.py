@@ -54,8 +54,8 @@ async def _send_at_once(lanes: Lanes, limiter: RateLimiter, lane: Lane, item: Se
     data = item.source.held
     if data is None:
         data = await asyncio.to_thread(_read_all, item)
-    else:
-        item.hashes.feed(data)  # small enough to be hashed here
+    elif item.hashes.asked_for:  # small enough to be hashed here
+        item.hashes.feed(data)
     lane.users += 1
     try:
         handle = await open_handle(lanes, lane, item.partial, _FRESH, "target")
@@ -69,13 +69,14 @@ async def _send_at_once(lanes: Lanes, limiter: RateLimiter, lane: Lane, item: Se
         lane.users -= 1
     lane.moved += len(data)
     item.arrived, item.times = facts_of(attrs), None
-    item.done = item.hashes.mark()
+    item.done = item.hashes.mark()  # nothing, where it was not hashed: nobody goes on with so small a file
     item.sink(len(data))
 
 
 def _read_all(item: SendItem) -> bytes:
     data = item.source.read(0, item.source.size)
-    item.hashes.feed(data)
+    if item.hashes.asked_for:
+        item.hashes.feed(data)
     return data
 
 
