@@ -87,7 +87,10 @@ class Totals(_Message):
 
 
 class FileReport(_Message):
-    """State of one file; sent when it starts, ends, and with each `Progress` while it runs."""
+    """State of one file; sent when it ends, and while it is one of those under way that are shown.
+
+    That is when it starts, and with each `Progress`.
+    """
 
     type: Literal["file"] = "file"
     index: int  # position in the order of first activity, from 0

@@ -136,7 +136,8 @@ class Reporter:
         tracker = Tracker(self, self._next_index, path, remote_path, size)
         self._next_index += 1
         self._trackers[tracker.index] = tracker
-        await self._channel.tell(tracker.report("running"))
+        if len(self._trackers) <= SHOWN:  # one among more is told of once it is shown, or at its end
+            await self._channel.tell(tracker.report("running"))
         return tracker
 
     async def end(self, tracker: Tracker, outcome: Outcome) -> None:

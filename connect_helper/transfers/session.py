@@ -301,7 +301,7 @@ class Session:
             self._aftermath.failed(job)
             await self._end_badly(tracker, error)
         else:
-            await self._reporter.end(tracker, replace(outcome, message=message))
+            await self._reporter.end(tracker, replace(outcome, message=message) if message else outcome)
 
     def _is_fatal(self, error: TransferError) -> bool:
         protect = self._plan.protect
