@@ -12,52 +12,71 @@ from connect_helper.wire.writer import Data
 
 DISK_BLOCK: Final = 2 * 1024 * 1024  # bytes read from or written to the disk at once
 MARK_EVERY: Final = 256 * 1024  # bytes between the places sending can go on from
+HASHED_LATE: Final = 2  # pieces that are handed out and not hashed, at most
 DISK_WAIT_S: Final = 0.2  # what arrived is written after this long, however little it is
 
 
 class DiskReader:
-    """Reads the source in large pieces off the loop and ahead, hashes them there, and hands out blocks.
+    """Reads the source in large pieces off the loop, one ahead, and hands out blocks.
 
-    `marks` are the places that what is handed out can be gone on from, oldest first.
+    What was read is hashed beside that, in order: nothing on its way waits for it, but reading does before
+    too much is behind. `marks` are the places that what is hashed can be gone on from, oldest first.
     """
 
     def __init__(self, item: SendItem) -> None:
         self._item = item
         self._offset = item.offset
         self._piece = memoryview(b"")
-        self._ahead: asyncio.Task[tuple[bytes, list[Mark]]] | None = None
+        self._ahead: asyncio.Task[bytes] | None = None
+        self._hashing: deque[asyncio.Task[None]] = deque()  # the last one waits for those before it
         self.marks: deque[Mark] = deque()
 
     async def next_block(self, length: int) -> memoryview:
         if not self._piece:
-            ahead = self._ahead or self._fetch()
-            piece, marks = await asyncio.shield(ahead)
-            self.marks.extend(marks)
-            self._piece = memoryview(piece)
+            piece = await asyncio.shield(self._ahead or self._fetch())
             self._ahead = self._fetch() if self._offset < self._item.source.size else None
+            self._piece = memoryview(piece)
+            await self._hash(self._piece)
         block, self._piece = self._piece[:length], self._piece[length:]
         return block
 
-    def _fetch(self) -> asyncio.Task[tuple[bytes, list[Mark]]]:
-        """Begin to read the next piece. One at a time, for the hash wants them in order."""
+    def _fetch(self) -> asyncio.Task[bytes]:
+        """Begin to read the next piece."""
         length = min(DISK_BLOCK, self._item.source.size - self._offset)
-        work = asyncio.to_thread(self._read, self._offset, length)
+        work = asyncio.to_thread(self._item.source.read, self._offset, length)
         self._ahead = asyncio.create_task(work, name=f"read at {self._offset}")
         self._offset += length
         return self._ahead
 
-    def _read(self, offset: int, length: int) -> tuple[bytes, list[Mark]]:
-        piece = self._item.source.read(offset, length)
+    async def _hash(self, piece: memoryview) -> None:
+        """Begin to hash a piece, once not too many wait for it."""
+        before = self._hashing[-1] if self._hashing else None
+        self._hashing.append(asyncio.create_task(self._hash_after(before, piece), name="hash"))
+        while len(self._hashing) > HASHED_LATE:
+            await asyncio.shield(self._hashing[0])
+            self._hashing.popleft()
+
+    async def _hash_after(self, before: asyncio.Task[None] | None, piece: memoryview) -> None:
+        if before is not None:
+            await before
+        self.marks.extend(await asyncio.to_thread(self._marks_of, piece))
+
+    def _marks_of(self, piece: memoryview) -> list[Mark]:
         hashes, marks = self._item.hashes, []
-        for begin in range(0, length, MARK_EVERY):
-            hashes.feed(memoryview(piece)[begin : begin + MARK_EVERY])
+        for begin in range(0, len(piece), MARK_EVERY):
+            hashes.feed(piece[begin : begin + MARK_EVERY])
             marks.append(hashes.mark())
-        return piece, marks
+        return marks
+
+    async def hashed(self) -> None:
+        """Return when everything handed out is hashed."""
+        if self._hashing:
+            await asyncio.shield(self._hashing[-1])
 
     async def close(self) -> None:
-        """Wait for a piece that is being read: the file is closed next."""
-        if self._ahead is not None:
-            await asyncio.gather(self._ahead, return_exceptions=True)
+        """Wait for what goes on in threads: the file is closed next."""
+        left = [*self._hashing, *([self._ahead] if self._ahead is not None else [])]
+        await asyncio.gather(*left, return_exceptions=True)
 
 
 class DiskWriter:

@@ -20,7 +20,8 @@ from connect_helper.transports.window import Window
 LARGEST_BLOCK: Final = 1024 * 1024
 UNKNOWN_LIMIT: Final = 32 * 1024  # what every server has to take (draft 02, section 3)
 UNKNOWN_S: Final = 60.0
-WAITING: Final = 512 * 1024  # bytes that may wait for the server's window
+WAITING: Final = 512 * 1024  # bytes that may wait for the server's window, or
+WAITING_BLOCKS: Final = 2
 STALLED_S: Final = 0.25  # without an answer, or
 STALLED_ROUND_TRIPS: Final = 4
 
@@ -36,6 +37,7 @@ class Lane:
         self.largest_read = min(wire.limits.read or UNKNOWN_LIMIT, LARGEST_BLOCK)
         self.largest_write = min(wire.limits.write or UNKNOWN_LIMIT, LARGEST_BLOCK)
         self.window = Window(min(self.largest_read, self.largest_write), time.monotonic)
+        self._may_wait = max(WAITING, WAITING_BLOCKS * self.largest_write)
         self.on_way = 0  # bytes
         self.moved = 0  # bytes, all told
         self.users = 0  # files that use it at the moment
@@ -72,7 +74,7 @@ class Lane:
         if self.on_way == 0:
             return True
         # What waits here for the server's window could as well leave over another connection.
-        return self.on_way < self.window.size and self.wire.waiting < WAITING
+        return self.on_way < self.window.size and self.wire.waiting < self._may_wait
 
     @property
     def backlog_s(self) -> float:

@@ -42,6 +42,7 @@ async def send_file(lanes: Lanes, limiter: RateLimiter, item: SendItem) -> None:
             await file.call(file.wire.resize(file.handle, item.offset))
         try:
             await moving.run(file.handle)
+            await moving.hashed()
             await _settle(file, item)
         except TargetError as error:
             raise await _full_or(lanes, error, item) from error
@@ -161,11 +162,20 @@ class Sending(Move):
         done(answer)
         del self.pending[block.offset]
         before, self.certain = self.certain, self._prefix.add(block.offset, block.length)
+        self._note()
+        if self.certain > before:  # what lies behind a gap would have to be sent again
+            self._item.sink(self.certain - before)
+
+    def _note(self) -> None:
+        """How far a later session can go on: what is certain to have arrived, as far as it is hashed."""
         marks = self._disk.marks
         while marks and marks[0].offset <= self.certain:
             self._item.done = marks.popleft()
-        if self.certain > before:  # what lies behind a gap would have to be sent again
-            self._item.sink(self.certain - before)
+
+    async def hashed(self) -> None:
+        """Return when everything that was sent is hashed."""
+        await self._disk.hashed()
+        self._note()
 
     async def open(self, lane: Lane) -> bytes:
         handle, self._looks[lane] = await lane.call(self._open_and_look(lane), "target", self.path)
