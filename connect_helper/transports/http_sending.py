@@ -18,7 +18,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Final
 
-from connect_helper.errors import ConnectionLost
+from connect_helper.errors import ConnectError, ConnectionLost
 from connect_helper.transports.base import Mark, RateLimiter, SendItem
 from connect_helper.transports.groups import first_error
 from connect_helper.transports.http_connection import HttpConnection
@@ -141,6 +141,10 @@ class PartSender:
             return await self._tus.append(
                 part.address, part.sent, length, pieces, sending.item.partial, sha256
             )
+        except ConnectError:
+            if reading.failure is not None:  # the HTTP library takes it for a broken line
+                raise reading.failure from None
+            raise
         finally:
             await reading.end()
 

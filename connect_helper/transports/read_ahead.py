@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from typing import Final
 
+from connect_helper.errors import TransferError
+
 BLOCK: Final = 2 * 1024 * 1024  # bytes; a thread's turn costs as much as encrypting some 100 KiB
 
 
@@ -20,12 +22,17 @@ class ReadAhead:
         self._end = offset + length
         self._block = block
         self._reading: asyncio.Future[bytes] | None = None
+        self.failure: TransferError | None = None  # of `read`; not everybody who takes blocks passes it on
 
     async def blocks(self) -> AsyncIterator[bytes]:
         """The blocks, in order. Raises what `read` raises."""
         self._start()
         while (reading := self._reading) is not None:
-            block = await asyncio.shield(reading)
+            try:
+                block = await asyncio.shield(reading)
+            except TransferError as error:
+                self.failure = error
+                raise
             self._start()
             yield block
 

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from connect_helper.errors import ChecksumMismatch, ConnectError
+from connect_helper.errors import ChecksumMismatch, ConnectError, SourceChanged
 from connect_helper.transports import http_sending, tus_client
 from connect_helper.transports.base import BlockHashes, SendItem
 from connect_helper.transports.https import HttpTransport
@@ -34,6 +34,15 @@ class Counting(Memory):
 
     def read(self, offset: int, length: int) -> bytes:
         self.bytes_read += length
+        return super().read(offset, length)
+
+
+class Shortened(Memory):
+    """A source that loses its end while it is sent."""
+
+    def read(self, offset: int, length: int) -> bytes:
+        if offset + length > SIZE // 2:
+            raise SourceChanged("It became shorter.")
         return super().read(offset, length)
 
 
@@ -122,6 +131,12 @@ async def test_what_is_damaged_at_the_server_gets_no_name(line: Line) -> None:
         with pytest.raises(ChecksumMismatch):
             await publish(transport)
     assert not line.film.exists()
+
+
+async def test_a_source_that_becomes_shorter_on_the_way_is_no_broken_line(line: Line) -> None:
+    async with line.open() as transport:
+        with pytest.raises(SourceChanged):
+            await transport.send(item_of(Shortened(noise(SIZE))))
 
 
 async def test_a_source_that_changes_between_two_readings_gets_no_name(line: Line) -> None:
