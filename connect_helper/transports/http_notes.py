@@ -5,20 +5,25 @@ One small private file for each, named by a hash of server and path:
     {"parts": [{"address": "/...", "start": 0, "length": 0}, ...]}
 
 It holds no secret: the addresses open nothing without a token. What the server has long forgotten is swept.
+A disk that takes no notes fails no file: what was not noted is sent again by a later session.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
 from connect_helper.settings import write_private
 from connect_helper.transports.http_upload import PARTS_LIMIT, UploadPart
+
+_log = logging.getLogger(__name__)
 
 FOLDER: Final = "http"
 KEPT_S: Final = 14 * 86_400.0  # servers forget unfinished uploads sooner
@@ -36,9 +41,10 @@ class UploadNotes:
         return self._folder / hashlib.sha256(self._server + b"\0" + name).hexdigest()
 
     def put(self, name: bytes, parts: Iterable[UploadPart]) -> None:
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         told = [{"address": part.address, "start": part.start, "length": part.length} for part in parts]
-        write_private(self._path(name), json.dumps({"parts": told}))
+        with _logged("an unfinished upload cannot be noted"):
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            write_private(self._path(name), json.dumps({"parts": told}))
 
     def get(self, name: bytes) -> list[UploadPart]:
         """The parts, by their place in the file; none where nothing usable was noted."""
@@ -51,15 +57,24 @@ class UploadNotes:
         return parts if apart and len(parts) <= PARTS_LIMIT else []
 
     def drop(self, name: bytes) -> None:
-        self._path(name).unlink(missing_ok=True)
+        with _logged("the note of an upload cannot be removed"):
+            self._path(name).unlink(missing_ok=True)
 
     def sweep(self) -> None:
-        """Forget what is too old to be of use."""
-        if not self._folder.is_dir():
-            return
-        for path in self._folder.iterdir():
-            if path.lstat().st_mtime < time.time() - KEPT_S:
-                path.unlink(missing_ok=True)
+        """Forget what is too old to be of use. Others may remove theirs meanwhile."""
+        with _logged("old notes of uploads cannot be swept"):
+            for path in self._folder.iterdir() if self._folder.is_dir() else ():
+                with suppress(FileNotFoundError):
+                    if path.lstat().st_mtime < time.time() - KEPT_S:
+                        path.unlink()
+
+
+@contextmanager
+def _logged(what: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        _log.warning("%s: %s", what, error)
 
 
 def _part(told: dict[str, Any]) -> UploadPart:
