@@ -56,6 +56,7 @@ ERROR_LIMIT: Final = 64 * 1024  # bytes of an error's text
 FAR_S: Final = 0.01  # from question to answer: from here on several connections carry more than one
 CONNECTIONS: Final = 16
 READ_BUFFER: Final = 512 * 1024  # bytes of an answer held back before the server is slowed down
+_ADDRESS: Final = re.compile(r"[!-~]+")  # it is put between spaces in a header
 _DIGEST: Final = re.compile(r"(?:^|,)\s*sha-256=:([A-Za-z0-9+/=]{44}):")
 
 
@@ -182,14 +183,17 @@ class HttpConnection:
         self._heard = time.monotonic()
 
     def own_path(self, location: str) -> str:
-        """The path in an address the server gave. Raises TargetError when it leads to another server."""
+        """The path in an address the server gave.
+
+        Raises TargetError when it leads to another server, or holds what has no place in an address.
+        """
         base = URL(self._base)
         try:
-            found = base.join(URL(location, encoded=True))
+            found = base.join(URL(location, encoded=True)) if _ADDRESS.fullmatch(location) else URL()
         except ValueError:
             found = URL()
         if found.origin() != base.origin() if found.is_absolute() else True:
-            raise TargetError("The server sent an address of another server; nothing is sent there.")
+            raise TargetError("The server sent no address of its own; nothing is sent there.")
         return found.raw_path_qs
 
     @asynccontextmanager
