@@ -25,7 +25,7 @@ class Part:
         self.arrived = 0
         self.written = 0
         self.held = 0
-        self.pieces: list[bytes] = []
+        self.pieces: list[bytes | memoryview] = []
 
 
 class InOrder:
@@ -66,7 +66,7 @@ class InOrder:
         """Bytes that have not arrived."""
         return self.left + sum(part.length - part.arrived for part in self._parts)
 
-    async def add(self, part: Part, piece: bytes) -> None:
+    async def add(self, part: Part, piece: bytes | memoryview) -> None:
         """Take the next bytes of a part; they must not be more than it has."""
         part.pieces.append(piece)
         part.held += len(piece)
@@ -113,7 +113,7 @@ class InOrder:
         part.written += amount
         self._writing = asyncio.create_task(self._put(at, pieces, amount), name="write")
 
-    async def _put(self, at: int, pieces: list[bytes], amount: int) -> None:
+    async def _put(self, at: int, pieces: list[bytes | memoryview], amount: int) -> None:
         self._item.done = await asyncio.to_thread(_write, self._item, at, pieces)
         self._item.sink(amount)
 
@@ -123,7 +123,7 @@ class InOrder:
             await asyncio.shield(self._writing)
 
 
-def _write(item: ReceiveItem, at: int, pieces: list[bytes]) -> Mark:
+def _write(item: ReceiveItem, at: int, pieces: list[bytes | memoryview]) -> Mark:
     item.target.write(at, pieces)
     for piece in pieces:
         item.hashes.feed(piece)

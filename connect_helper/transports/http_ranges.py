@@ -82,6 +82,8 @@ class RangeClient:
         except BaseExceptionGroup as group:
             failure = first_error(group)
         else:
+            # The rate may have been lowered, where only one is to go on, after the first one had left.
+            await self._fetch_parts(item, order, shares)
             await order.flush()
             return
         raise failure
@@ -135,9 +137,13 @@ class RangeClient:
             self._http.heard()
             if part.arrived + len(piece) > part.length:
                 raise LengthMismatch(f"{display(item.path)}: the server sent more than the file has.")
-            await self._limiter.take(len(piece))
-            self._http.heard()
-            await order.add(part, piece)
+            view = memoryview(piece)  # a megabyte at times: minutes at a low limit
+            while view:
+                block = view[: self._limiter.block_limit()]
+                view = view[len(block) :]
+                await self._limiter.take(len(block))
+                self._http.heard()
+                await order.add(part, block)
 
     @asynccontextmanager
     async def _answer(self, item: ReceiveItem, part: Part) -> AsyncIterator[aiohttp.ClientResponse]:
