@@ -57,6 +57,7 @@ class RangeClient:
     async def receive(self, item: ReceiveItem) -> None:
         """See `Transport.receive`: over one connection, or several where that is quicker."""
         if item.offset == item.size:
+            await self._look(item)
             return
         if item.offset and not strong_tag(item.etag):
             raise _changed(item.path)  # nothing proves what it would be added to: from the start
@@ -145,6 +146,16 @@ class RangeClient:
                 self._http.heard()
                 await order.add(part, block)
 
+    async def _look(self, item: ReceiveItem) -> None:
+        """See that the file is still what is here already, all of it. Raises SourceChanged."""
+        async with self._http.request("GET" if not item.size else "HEAD", _address(item.path)) as answer:
+            if answer.status != 200:
+                raise await refusal(answer, "source", item.path)
+            if not _fits(answer, item) or answer.content_length not in (item.size, None):
+                raise _changed(item.path)
+            if await answer.content.readany():
+                raise _changed(item.path)
+
     @asynccontextmanager
     async def _answer(self, item: ReceiveItem, part: Part) -> AsyncIterator[aiohttp.ClientResponse]:
         """The answer that holds exactly `part`. Raises SourceChanged, SourceError."""
@@ -166,7 +177,7 @@ class RangeClient:
                     raise _other_part(path)
             elif answer.status != 200:
                 raise await refusal(answer, "source", path)
-            if not _same_second(answer, item.mtime_ns) or (tag and answer.headers.get("ETag") != tag):
+            if not _fits(answer, item):
                 raise _changed(path)
             yield answer
 
@@ -227,12 +238,18 @@ def _content_range(answer: aiohttp.ClientResponse, path: bytes) -> tuple[int, in
     return start, last + 1, size
 
 
+def _fits(answer: aiohttp.ClientResponse, item: ReceiveItem) -> bool:
+    """Whether an answer is about the version of the file that is being fetched."""
+    tag = strong_tag(item.etag)
+    return _same_second(answer, item.mtime_ns) and (not tag or answer.headers.get("ETag") == tag)
+
+
 def _same_second(answer: aiohttp.ClientResponse, mtime_ns: int) -> bool:
     try:
-        moment = parsedate_to_datetime(answer.headers.get("Last-Modified", ""))
-    except ValueError:
+        moment = parsedate_to_datetime(answer.headers.get("Last-Modified", "")).timestamp()
+    except (ValueError, OverflowError):
         return False
-    return int(moment.timestamp()) == max(0, mtime_ns) // 10**9
+    return int(moment) == max(0, mtime_ns) // 10**9
 
 
 def _changed(path: bytes) -> SourceChanged:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from connect_helper.errors import ContentError, SourceChanged, SourceError, TransferError
+from connect_helper.errors import ContentError, SourceChanged, SourceError, SourceMissing, TransferError
 from connect_helper.transports import http_connection, http_ranges
 from connect_helper.transports.base import Facts
 from tests.support.http_transport import fetching, open_http
@@ -66,6 +66,10 @@ def wrong(how: str, request: web.Request) -> web.Response:
             return answered(body)
         case "multipart":
             return answered(body, **{"Content-Type": "multipart/byteranges; boundary=x"})
+        case "a time beyond all times":
+            return answered(
+                body, start=asked.start, **{"Last-Modified": f"Mon, 01 Jan {'9' * 20} 00:00:00 GMT"}
+            )
         case "compressed":
             return answered(body, start=asked.start, **{"Content-Encoding": "gzip"})
         case "outside, same size":
@@ -86,7 +90,7 @@ async def serving(handler: Handler) -> AsyncIterator[int]:
 
     app = web.Application()
     app.router.add_options("/fallback/v1/uploads", options)
-    app.router.add_get("/fallback/v1/files/film", handler, allow_head=False)
+    app.router.add_get("/fallback/v1/files/film", handler)
     app.router.add_head("/fallback/v1/files/", head)
     runner = web.AppRunner(app)
     await runner.setup()
@@ -98,7 +102,15 @@ async def serving(handler: Handler) -> AsyncIterator[int]:
         await runner.cleanup()
 
 
-CHANGED = ["range ignored", "new version whole", "another tag", "weak tag", "another size", "another time"]
+CHANGED = [
+    "range ignored",
+    "new version whole",
+    "another tag",
+    "weak tag",
+    "another size",
+    "another time",
+    "a time beyond all times",
+]
 SENSELESS = [
     "range shifted",
     "range longer",
@@ -181,3 +193,27 @@ async def test_a_body_of_another_length_is_no_file(tmp_path: Path, amount: int) 
         with pytest.raises(ContentError):
             await transport.receive(item)
     assert CONTENT.startswith(bytes(target.content))
+
+
+@pytest.mark.parametrize("size", [0, SIZE])
+@pytest.mark.parametrize("how", ["the same", "longer", "another tag", "another time", "gone"])
+async def test_where_nothing_is_missing_the_file_is_looked_at_all_the_same(
+    tmp_path: Path, how: str, size: int
+) -> None:
+    async def handler(_: web.Request) -> web.Response:
+        headers = {"ETag": '"two"'} if how == "another tag" else {}
+        if how == "another time":
+            headers["Last-Modified"] = formatdate(MTIME_S + 5, usegmt=True)
+        if how == "gone":
+            return web.Response(status=404)
+        return answered((CONTENT + b"x")[: size + (how == "longer")], 200, **headers)
+
+    facts = Facts("file", size, MTIME_S * 10**9, etag=TAG)
+    async with serving(handler) as port, open_http(port, "t", tmp_path, sends=False) as transport:
+        item, target, _ = fetching(b"/film", facts, CONTENT[:size])
+        if how == "the same":
+            await transport.receive(item)
+        else:
+            with pytest.raises(SourceMissing if how == "gone" else SourceChanged):
+                await transport.receive(item)
+    assert bytes(target.content) == CONTENT[:size]
