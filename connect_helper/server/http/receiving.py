@@ -197,10 +197,10 @@ class Receiver:
         self._writing = loop.run_in_executor(self._disk, self._destination.write, pieces)
 
     async def _written(self) -> None:
-        writing, self._writing = self._writing, None
-        if writing is None:
+        if self._writing is None:
             return
-        await until_done(writing)
+        await until_done(self._writing)  # broken off here, `_flush` asks again how it went
+        writing, self._writing = self._writing, None
         try:
             writing.result()
         except OSError:

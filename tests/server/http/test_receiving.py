@@ -101,6 +101,36 @@ async def test_after_a_failed_write_no_later_bytes_take_its_place(
     assert destination.offset == 10
 
 
+async def test_a_write_that_fails_while_another_request_takes_over_is_not_passed_over(
+    handle: int, disk: Executor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(receiving, "BATCH", 10)
+    under_way, may_fail, write = threading.Event(), threading.Event(), os.pwritev
+
+    def full_for_a_moment(file: int, views: list[memoryview], offset: int) -> int:
+        if not under_way.is_set():
+            under_way.set()
+            assert may_fail.wait(30)
+            raise OSError(errno.ENOSPC, "full")
+        return write(file, views, offset)
+
+    monkeypatch.setattr(os, "pwritev", full_for_a_moment)
+    destination = Destination(handle, 0, 0)
+    body = Pieces(b"a" * 10, b"b" * 10, ends=False)
+    receiver = Receiver(body, destination, disk=disk, pace=at_once, idle_s=5)
+    running = asyncio.create_task(receiver.run(30, untold), name="receive")
+    assert await asyncio.to_thread(under_way.wait, 30)
+    for _ in range(10):  # the next ten bytes have come, and wait for those before
+        await asyncio.sleep(0)
+    receiver.let_go()
+    for _ in range(10):
+        await asyncio.sleep(0)
+    may_fail.set()
+    with pytest.raises(OSError, match="full"):
+        await running
+    assert os.fstat(handle).st_size == destination.offset == 0
+
+
 async def test_our_own_throttling_is_not_the_clients_silence(handle: int, disk: Executor) -> None:
     async def slowly(_: int) -> None:
         await asyncio.sleep(0.06)
