@@ -20,7 +20,7 @@ from connect_helper.errors import LengthMismatch, SourceChanged, SourceError
 from connect_helper.spec.names import display
 from connect_helper.transports.base import RateLimiter, ReceiveItem
 from connect_helper.transports.groups import first_error
-from connect_helper.transports.http_connection import HttpConnection, refusal, told_sha256
+from connect_helper.transports.http_connection import READ_BUFFER, HttpConnection, refusal, told_sha256
 from connect_helper.transports.http_order import InOrder, Part
 from connect_helper.transports.shares import Shares
 from connect_helper.wire.batches import Batches
@@ -35,6 +35,8 @@ PARTS: Final = 8  # requests for one file side by side
 AHEAD: Final = 64 * 1024 * 1024  # bytes handed out and not written: what waits for its turn is in memory
 FURTHER: Final = 9  # requests of all files together, beside the first of each
 SECOND: Final = 10  # slices of the rate limiter
+LOW: Final = 256 * 1024  # bytes/s; at such a limit
+HELD: Final = 2 * READ_BUFFER  # bytes are asked for at once, which have room here
 _RANGE: Final = re.compile(r"bytes ([0-9]{1,19})-([0-9]{1,19})/([0-9]{1,19})", re.ASCII)
 _OUTSIDE: Final = re.compile(r"bytes \*/([0-9]{1,19})", re.ASCII)
 _STRONG: Final = re.compile(r'"[\x21\x23-\x7e]{1,200}"')  # RFC 9110 section 8.8.3, ASCII only
@@ -69,8 +71,7 @@ class RangeClient:
 
     async def _receive(self, item: ReceiveItem, order: InOrder) -> None:
         if not self._divides(item):
-            part = await order.part(item.size, item.size)
-            if part is not None:
+            while (part := await order.part(self._at_once(item), item.size)) is not None:
                 await self._fetch(item, order, part)
             await order.flush()
             return
@@ -89,10 +90,18 @@ class RangeClient:
             return
         raise failure
 
+    def _at_once(self, item: ReceiveItem) -> int:
+        """How much one request is for: a server that waits long for us to take more cuts us off."""
+        is_slow = self._limiter.block_limit() * SECOND < LOW
+        return HELD if is_slow and self._has_parts(item) else item.size
+
+    def _has_parts(self, item: ReceiveItem) -> bool:
+        return bool(strong_tag(item.etag)) and not self._whole_only
+
     def _divides(self, item: ReceiveItem) -> bool:
         """A near server fills one connection, and a low rate limit too."""
         worthwhile = item.size - item.offset >= 2 * PART and self._http.is_far
-        return bool(strong_tag(item.etag)) and worthwhile and self._is_fast and not self._whole_only
+        return self._has_parts(item) and worthwhile and self._is_fast
 
     @property
     def _is_fast(self) -> bool:

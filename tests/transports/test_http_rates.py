@@ -50,6 +50,34 @@ async def test_what_came_at_once_passes_a_low_limit_in_small_blocks(
     assert bytes(target.content) == noise(SIZE)
 
 
+@pytest.mark.parametrize(("rate_kbps", "at_once"), [(LOW_KBPS, 100_000), (None, SIZE)])
+async def test_at_a_low_limit_no_server_waits_for_us(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rate_kbps: int | None, at_once: int
+) -> None:
+    monkeypatch.setattr(http_connection, "FAR_S", 60.0)
+    monkeypatch.setattr(http_ranges, "HELD", 100_000)
+
+    async def take(_bucket: TokenBucket, _amount: int) -> None:
+        """No wait."""
+
+    monkeypatch.setattr(TokenBucket, "take", take)
+    asked: list[int] = []
+
+    async def handler(request: web.Request) -> web.Response:
+        part = span(request)
+        asked.append(part.stop - part.start)
+        return answered(CONTENT[part], start=part.start)
+
+    async with (
+        serving(handler) as port,
+        open_http(port, "t", tmp_path, sends=False, rate_kbps=rate_kbps) as transport,
+    ):
+        item, target, _ = fetching(b"/film", FACTS)
+        await transport.receive(item)
+    assert bytes(target.content) == CONTENT
+    assert set(asked) == {at_once}
+
+
 async def test_a_rate_lowered_after_the_first_connection_has_left_loses_no_part(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,7 +1,8 @@
 """A stretch of an open file to a client: by sendfile where nothing encrypts, else read ahead in a thread.
 
 The client's slowness is borne, its silence is not: each step must get through within the idle limit, and
-steps are small for slow lines and large for fast ones.
+steps are small for slow lines and low rate limits, and large for fast ones. So those who share a limit have
+their turns often, too.
 """
 
 from __future__ import annotations
@@ -18,12 +19,13 @@ from aiohttp import web
 
 from connect_helper.server.http.threads import until_done
 
-SMALLEST_STEP: Final = 256 * 1024  # bytes
+FIRST_STEP: Final = 64 * 1024  # bytes
+SMALLEST_STEP: Final = 16 * 1024
 LARGEST_STEP: Final = 8 * 1024 * 1024
 SMALLEST_BLOCK: Final = 256 * 1024  # bytes read ahead under encryption
 LARGEST_BLOCK: Final = 2 * 1024 * 1024  # a thread's turn costs as much as encrypting some 100 KiB
-SLICE: Final = 512 * 1024  # bytes encrypted at once, while other clients wait
-_FAST_S: Final = 0.1
+LARGEST_SLICE: Final = 512 * 1024  # bytes encrypted at once, while other clients wait
+_FAST_S: Final = 0.25
 _SLOW_S: Final = 1.0
 
 Pace = Callable[[int], Awaitable[None]]
@@ -47,6 +49,7 @@ class Sender:
         self._disk = disk
         self._pace = pace
         self._idle_s = idle_s
+        self._step = FIRST_STEP
         self.handed = 0  # bytes the client may have by now, however it ends
 
     async def send(self, handle: int, start: int, length: int, unchanged: Unchanged) -> None:
@@ -78,21 +81,21 @@ class Sender:
         transport = self._request.transport
         if transport is None:
             raise ConnectionResetError("the client has gone")
-        step, end = SMALLEST_STEP, start + length
+        end = start + length
         with FileIO(os.dup(handle), "rb") as file:
             while start < end:
-                amount = min(step, end - start)
+                began = loop.time()
+                amount = min(self._step, end - start)
                 await self._pace(amount)
                 if start + amount == end:
                     await self._check(unchanged)
-                began = loop.time()
                 self.handed += amount
                 async with asyncio.timeout(self._idle_s):
                     sent = await loop.sendfile(transport, file, start, amount)
                 if sent != amount:
                     raise _Broken("the file became shorter")
                 start += sent
-                step = _next_step(step, loop.time() - began, SMALLEST_STEP, LARGEST_STEP)
+                self._step = _next_step(self._step, loop.time() - began, SMALLEST_STEP, LARGEST_STEP)
 
     async def _encrypted(self, handle: int, start: int, length: int, unchanged: Unchanged) -> None:
         loop = asyncio.get_running_loop()
@@ -119,13 +122,16 @@ class Sender:
                 await until_done(reading)  # it uses the descriptor, which the caller closes
 
     async def _write(self, data: bytes) -> None:
-        view = memoryview(data)
-        for at in range(0, len(view), SLICE):
-            piece = view[at : at + SLICE]
+        loop, view = asyncio.get_running_loop(), memoryview(data)
+        while view:
+            began = loop.time()
+            piece = view[: self._step]
+            view = view[len(piece) :]
             await self._pace(len(piece))
             self.handed += len(piece)
             async with asyncio.timeout(self._idle_s):
                 await self._response.write(piece)
+            self._step = _next_step(self._step, loop.time() - began, SMALLEST_STEP, LARGEST_SLICE)
 
     def _read(self, handle: int, start: int, end: int) -> asyncio.Future[bytes]:
         step = partial(os.pread, handle, end - start, start)

@@ -6,8 +6,10 @@ import asyncio
 import base64
 import errno
 import hashlib
+import itertools
 import logging
 import os
+import time
 from pathlib import Path
 from urllib.parse import quote
 
@@ -184,6 +186,22 @@ async def test_a_client_that_takes_nothing_is_let_go(
         writer.transport.abort()
         assert scheme == ("https" if encrypted else "http")
     assert not faults(caplog)
+
+
+@pytest.mark.parametrize("encrypted", [False, True])
+async def test_at_a_low_rate_something_comes_all_the_time(tmp_path: Path, encrypted: bool) -> None:
+    """Clients take a long silence for a broken line."""
+    server_tls, client_tls = tls_pair(tmp_path) if encrypted else (None, None)
+    async with far_end(tmp_path, tls=server_tls) as server:
+        server.account(download_cap_kbps=800)
+        (server.docroot / "x").write_bytes(bytes(300_000))
+        async with (
+            server.client(server.token("receive")) as client,
+            client.get(f"{FILES}/x", ssl=client_tls or False) as answer,
+        ):
+            came = [time.monotonic() async for _ in answer.content.iter_any()]
+    assert came[-1] - came[0] > 1.5
+    assert max(after - before for before, after in itertools.pairwise(came)) < 1.5
 
 
 @pytest.mark.parametrize("number", [errno.ECONNABORTED, errno.ECONNRESET, errno.EPIPE])
