@@ -34,14 +34,13 @@ class Stream(Protocol):
 class Batches:
     """The bytes of one body, of `length` bytes if that is known, as they come. Use it as a context manager.
 
-    `transport` is the connection's; None, or one without a socket, is no fault.
+    `transport` is the connection's; None, one without a socket, or one that is closing is no fault.
     """
 
     def __init__(self, stream: Stream, transport: asyncio.BaseTransport | None, length: int | None) -> None:
         self._stream = stream
         self._left = length or 0
-        sock = transport.get_extra_info("socket") if transport is not None else None
-        self._sock: socket.socket | None = sock if _WAKES_LATE and self._left >= WORTH else None
+        self._sock = _socket_of(transport) if _WAKES_LATE and self._left >= WORTH else None
         self._loop = asyncio.get_running_loop()
         self._since = self._loop.time()
         self._came = 0  # bytes since then
@@ -96,3 +95,11 @@ class Batches:
             self._wakes_at = count
             with suppress(OSError):  # it is gone
                 self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, count)
+
+
+def _socket_of(transport: asyncio.BaseTransport | None) -> socket.socket | None:
+    """None also where it is closing: the transport of TLS that is closed twice cannot even be asked."""
+    if transport is None or transport.is_closing():
+        return None
+    sock: socket.socket | None = transport.get_extra_info("socket")
+    return sock

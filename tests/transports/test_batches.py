@@ -134,3 +134,20 @@ async def test_a_connection_without_a_socket_is_no_fault() -> None:
         with Batches(here.stream, None, 10 * WORTH) as batches:
             await here.send(PACKET, pause_s=0)
             assert len(await batches.readany()) == PACKET
+
+
+class Closed(asyncio.Transport):
+    """As the transport of TLS is that was broken off and then closed."""
+
+    def is_closing(self) -> bool:
+        return True
+
+    def get_extra_info(self, name: str, default: object = None) -> object:
+        raise AttributeError(name)
+
+
+async def test_a_connection_that_is_closed_already_is_no_fault() -> None:
+    reader = asyncio.StreamReader()
+    reader.feed_data(b"abc")
+    with Batches(Pieces(reader), Closed(), WORTH) as body:
+        assert await body.readany() == b"abc"

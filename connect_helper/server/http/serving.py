@@ -193,8 +193,14 @@ class HttpListener:
 
 
 def _address_of(protocol: RequestHandler) -> str:
-    """Where a connection comes from: the address, or the network that counts as one."""
-    peer = protocol.transport.get_extra_info("peername") if protocol.transport is not None else None
+    """Where a connection comes from: the address, or the network that counts as one; "" when it is closing.
+
+    Then there may be nobody to ask: the transport of TLS forgets what it was when it is closed twice.
+    """
+    transport = protocol.transport
+    peer = (
+        transport.get_extra_info("peername") if transport is not None and not transport.is_closing() else None
+    )
     return network_of(str(peer[0])) if isinstance(peer, tuple) else ""
 
 

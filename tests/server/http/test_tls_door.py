@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -113,3 +114,24 @@ async def ask_from(server: FarEnd, trusting: ssl.SSLContext, source: str) -> int
     head = await reader.readline()
     writer.close()
     return int(head.split()[1])
+
+
+async def test_a_connection_that_is_closed_already_does_not_stop_the_watch(
+    tmp_path: Path, trust: tuple[ssl.SSLContext, ssl.SSLContext]
+) -> None:
+    """A transport of TLS that was broken off and then closed knows nothing any more, until it is gone."""
+    async with far_end(tmp_path, tls=trust[0]) as server:
+        port = int(server.url.rpartition(":")[2])
+        _, writer = await asyncio.open_connection("127.0.0.1", port, ssl=trust[1])
+        serving_now = server.listener._runner.server
+        assert serving_now is not None
+        async with asyncio.timeout(60):
+            while not serving_now.connections:  # noqa: ASYNC110 - nobody is told
+                await asyncio.sleep(0.01)
+        (protocol,) = serving_now.connections
+        assert protocol.transport is not None
+        protocol.transport.abort()
+        protocol.transport.close()
+        server.listener._sweep(time.monotonic())
+        writer.close()
+        assert await ask(server, trust[1]) == 200
