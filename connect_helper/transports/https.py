@@ -16,7 +16,7 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from pathlib import Path
 from types import TracebackType
-from typing import Final
+from typing import Any, Final
 
 from connect_helper.errors import (
     ConnectionLost,
@@ -99,7 +99,7 @@ class HttpTransport:
         began = time.monotonic()
         asking = asyncio.create_task(self._tus.ask(), name="offer")
         checking = asyncio.create_task(self._check_token(), name="token")
-        both = asking, checking
+        both: tuple[asyncio.Task[Any], ...] = asking, checking
         try:
             await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
             await asyncio.wait(both, timeout=max(LEAST_PATIENCE_S, PATIENCE * (time.monotonic() - began)))
@@ -107,8 +107,13 @@ class HttpTransport:
             for task in both:
                 task.cancel()
             await asyncio.gather(*both, return_exceptions=True)
-        await (self._tus.ask() if asking.cancelled() else asking)
-        await (self._check_token() if checking.cancelled() else checking)
+        for task in both:
+            if not task.cancelled():  # what failed is told, before anything is waited for again
+                await task
+        if asking.cancelled():
+            await self._tus.ask()
+        if checking.cancelled():
+            await self._check_token()
         if self._sends and "creation" not in self._tus.offer.extensions:
             raise TargetError("The server's way of taking files over HTTP is not known here.")
 

@@ -170,3 +170,20 @@ async def test_a_server_that_serves_one_connection_at_a_time_is_met_over_it(
     ):
         assert sorted(method for method, _ in asked) == ["HEAD", "OPTIONS"]
         assert len({came_from for _, came_from in asked}) == 1
+
+
+async def test_a_refused_token_is_told_although_the_other_question_hangs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(https, "LEAST_PATIENCE_S", 0.2)
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(asyncio.IncompleteReadError, ConnectionError):
+            while (await reader.readuntil(b"\r\n\r\n")).startswith(b"HEAD"):
+                writer.write(b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n")
+            await reader.read()
+
+    async with served(serve) as port, asyncio.timeout(LIMIT_S / 2):
+        with pytest.raises(AuthFailed):
+            async with open_http(port, "token", tmp_path, sends=True):
+                pass
