@@ -306,7 +306,7 @@ def _row(status: int, reason: str, side: Side) -> tuple[type[TransferError], str
             return DiskFull, "There is no space left for {name}; make room and start again."
         case 460, _:
             return ChecksumMismatch, "{name} arrived damaged; send it again."
-        case ((408 | 409 | 423 | 429), _):
+        case ((408 | 409 | 423 | 425 | 429), _):
             return ConnectionLost, "The server is busy with {name}; start the transfer again to go on."
         case _ if status >= 500:
             return ConnectionLost, "The server has trouble at the moment; start the transfer again to go on."

@@ -176,7 +176,7 @@ class RangeClient:
             if answer.status == 416:
                 raise _outside(answer, item)
             if answer.status == 200 and not _is_whole(answer, item, part):
-                self._whole_only = bool(tag) and answer.headers.get("ETag") == tag
+                self._whole_only |= bool(tag) and answer.headers.get("ETag") == tag
                 raise _changed(path)
             if answer.status == 206:
                 start, end, size = _content_range(answer, path)

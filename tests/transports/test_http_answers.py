@@ -177,6 +177,39 @@ async def test_a_server_without_ranges_gives_the_whole_file(
         assert bytes(target.content) == CONTENT
 
 
+async def test_a_server_without_ranges_is_known_for_one_whatever_another_file_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http_connection, "FAR_S", 0.0)
+    monkeypatch.setattr(http_ranges, "PART", 100_000)
+    tags = iter([TAG] * http_ranges.PARTS)
+
+    async def handler(request: web.Request) -> web.Response:
+        return answered(CONTENT, 200, ETag=next(tags, '"two"') if "If-Range" in request.headers else TAG)
+
+    async with serving(handler) as port, open_http(port, "t", tmp_path, sends=False) as transport:
+        with pytest.raises(SourceChanged):  # it shows that the server has no ranges
+            await transport.receive(fetching(b"/film", FACTS)[0])
+        tags = iter(())
+        with pytest.raises(SourceChanged):  # a file that is gone on with is another by now
+            await transport.receive(fetching(b"/film", FACTS, CONTENT[:10])[0])
+        tags = iter([TAG])
+        item, target, _ = fetching(b"/film", FACTS)
+        await transport.receive(item)
+    assert bytes(target.content) == CONTENT
+
+
+@pytest.mark.parametrize("status", [408, 425, 429, 503])
+async def test_an_answer_that_asks_for_patience_is_worth_another_try(tmp_path: Path, status: int) -> None:
+    async def handler(_: web.Request) -> web.Response:
+        return web.Response(status=status)
+
+    async with serving(handler) as port, open_http(port, "t", tmp_path, sends=False) as transport:
+        with pytest.raises(TransferError) as caught:
+            await transport.receive(fetching(b"/film", FACTS)[0])
+    assert caught.value.retryable
+
+
 @pytest.mark.parametrize("amount", [SIZE - 1, SIZE + 1])
 async def test_a_body_of_another_length_is_no_file(tmp_path: Path, amount: int) -> None:
     async def handler(request: web.Request) -> web.StreamResponse:
