@@ -159,6 +159,53 @@ async def test_wrong_members_are_named(node: Node) -> None:
         assert name in await node.bad(400, "files/browse", body)
 
 
+@pytest.mark.parametrize(
+    ("body", "found"),
+    [
+        ({"count": "1"}, ["/a"]),
+        ({"count": 1.0, "skip": "1"}, ["/B"]),
+        ({"count": "", "skip": ""}, ["/a", "/B", "/c"]),
+        ({"case_sensitive": "yes"}, ["/B", "/a", "/c"]),
+        ({"case_sensitive": 1}, ["/B", "/a", "/c"]),
+        ({"filters": {"size_min": "2", "size_max": ""}}, ["/B", "/c"]),
+    ],
+)
+async def test_numbers_and_booleans_may_be_text(
+    node: Node, body: dict[str, object], found: list[str]
+) -> None:
+    """Scripts and old pages send what their forms hold (transfer spec reference, 0.1)."""
+    for size, name in enumerate(("a", "B", "c"), 1):
+        (node.files / name).write_bytes(b"x" * size)
+    answer = await node.good("files/browse", {"path": "/", **body})
+    assert [item["path"] for item in answer["items"]] == found
+
+
+async def test_text_that_is_no_number_and_numbers_without_end_are_refused(node: Node) -> None:
+    for name, values in {
+        "count": ("ten", "1.5", 1.5, "-1", 10**400, 2**63, [1], {"a": 1}, True),
+        "case_sensitive": ("maybe", 2, []),
+    }.items():
+        for value in values:
+            assert name in await node.bad(400, "files/browse", {"path": "/", name: value})
+
+
+async def test_a_folder_is_not_emptied_against_a_wish_in_words(node: Node) -> None:
+    (node.files / "full/of/files").mkdir(parents=True)
+    for no in ("false", "no", "0", 0, False):
+        asked = {"paths": [{"path": "/full", "recursive_delete": no}]}
+        assert (await node.good("files/delete", asked))["paths"][0]["error"]["code"] == 409
+    assert (node.files / "full/of/files").exists()
+
+
+@pytest.mark.parametrize("packing", ["gzip", "deflate"])
+async def test_a_body_that_is_packed_wrongly_is_400(node: Node, packing: str) -> None:
+    headers = {"Authorization": node.login(), "Content-Encoding": packing}
+    answer = await node.ask("POST", "files/browse", b"not packed", headers=headers)
+    assert answer.status == 400
+    assert answer.body["error"]["code"] == 400
+    assert answer.body["error"]["reason"] == "Bad Request"
+
+
 async def test_unknown_routes_are_404_with_the_error_object(node: Node) -> None:
     for route in ("files/page", "files/1", "access_keys", "events", "files/browse/", "v3/watchfolders"):
         answer = await node.ask("GET", route)

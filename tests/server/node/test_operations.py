@@ -225,6 +225,19 @@ async def test_starting_a_transfer_from_the_server_is_refused(node: Node) -> Non
     assert len(await node.good("ops/transfers")) == len(before)
 
 
+async def test_a_rate_may_be_text_and_has_an_end(node: Node) -> None:
+    with node.session() as session:
+        route = f"ops/transfers/{session.id}"
+        await node.good(route, {"target_rate_kbps": "2000"}, method="PUT")
+        assert session.rate("in") == 2000
+        await node.good(route, {"target_rate_kbps": 1e3}, method="PUT")
+        assert session.rate("in") == 1000
+        for endless in (10**400, "1" + "0" * 400, -1, "fast"):
+            sentence = await node.bad(400, route, {"target_rate_kbps": endless}, method="PUT")
+            assert "target_rate_kbps" in sentence
+        assert session.rate("in") == 1000
+
+
 async def test_bandwidth(node: Node) -> None:
     with node.session() as session:
         now = session.started_at

@@ -206,6 +206,32 @@ async def test_rates_are_lowered_to_the_cap_and_a_wished_cap_binds(node: Node) -
     assert node.claims(spec["token"]).rate_cap_kbps == 4000
 
 
+async def test_wishes_may_be_text(node: Node) -> None:
+    """Pages send what their forms hold; a 0 or nothing in a field of theirs is no wish."""
+    spec = await upload(
+        node,
+        destination_root="/",
+        target_rate_kbps="500",
+        target_rate_cap_kbps=2299.9999999999995,  # what JavaScript makes of 2.3 * 1000
+        token_life_seconds="60",
+        ssh_port="22",
+        fasp_port="33001",
+    )
+    assert (spec["target_rate_kbps"], spec["target_rate_cap_kbps"], spec["ssh_port"]) == (500, 2300, 33001)
+    claims = node.claims(spec["token"])
+    assert claims.expires_at - claims.issued_at == 60
+    spec = await upload(node, destination_root="/", target_rate_kbps=0, target_rate_cap_kbps="")
+    assert spec["target_rate_kbps"] == 1_000_000
+    assert "target_rate_cap_kbps" not in spec
+
+
+async def test_what_no_answer_could_hold_is_refused(node: Node) -> None:
+    """An endless number in the tags would be no JSON in the spec; one in the token would end each session."""
+    for wish in (b'"tags":{"x":1e999}', b'"target_rate_cap_kbps":1' + b"0" * 400):
+        body = b'{"transfer_requests":[{"transfer_request":{"destination_root":"/",' + wish + b"}}]}"
+        await node.bad(400, "files/upload_setup", body)
+
+
 @pytest.mark.parametrize(
     ("wish", "policy", "allowed"),
     [
@@ -255,6 +281,12 @@ async def test_no_weaker_cipher_is_told_than_the_account_demands(
         ({}, {"cipher_allowed": "none"}, (True, 8080, None)),
         ({}, {"cipher_allowed": "rot13"}, (True, 8443, 8443)),
         ({}, {"http_fallback": False}, (False, None, None)),
+        ({}, {"http_fallback": "No"}, (False, None, None)),
+        ({}, {"http_fallback": "FALSE"}, (False, None, None)),
+        ({}, {"http_fallback": 0}, (False, None, None)),
+        ({}, {"http_fallback": "force"}, (True, 8443, 8443)),
+        ({}, {"http_fallback": "1"}, (True, 8443, 8443)),
+        ({}, {"http_fallback": ""}, (True, 8443, 8443)),
         ({}, {"http_fallback": True, "http_fallback_port": 5}, (True, 8443, 8443)),
         ({"https_port": None}, {"http_fallback": True}, (False, None, None)),
         ({"https_port": None}, {"cipher_allowed": "none"}, (True, 8080, None)),

@@ -1,19 +1,34 @@
 """Reading request bodies of the Node API: bounded JSON, whatever the content type says.
 
 Members nobody knows are left alone (reference, traps 2 and 3); a member that is missing or has the wrong type
-makes the request fail with 400 and its name.
+makes the request fail with 400 and its name. Numbers and booleans may be text, as scripts and old pages write
+them (transfer spec reference, 0.1), and empty text there means that the member was left out.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import math
+from collections.abc import Callable
 from typing import Annotated, Any, Final, NoReturn, TypeVar
 
 from aiohttp import web
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    WithJsonSchema,
+)
+from pydantic_core import PydanticUseDefault
 
+from connect_helper.errors import InvalidRequest
 from connect_helper.server.http.node.faults import fault, malformed
+from connect_helper.spec.lenient import as_bool, as_int
+from connect_helper.spec.words import rate_number
 
 BODY_LIMIT: Final = 8 * 1024 * 1024  # bytes; some 50,000 paths
 DEPTH_LIMIT: Final = 32
@@ -27,16 +42,58 @@ class Body(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
 
 
+def _read_by(reader: Callable[[Any, str], Any]) -> BeforeValidator:
+    """Let `reader` take a value as it was sent; what it cannot read is left to be refused under its name."""
+
+    def read_value(value: Any) -> Any:
+        try:
+            read = reader(value, "")
+        except InvalidRequest:
+            return value
+        if read is None:
+            raise PydanticUseDefault
+        return read
+
+    return BeforeValidator(read_value)
+
+
+def _rate(value: Any, field: str) -> int | None:
+    return rate_number(value, field) or None  # 0: no wish
+
+
+def _fallback(value: Any, field: str) -> bool | None:
+    """Also `force`, which is a wish to have it."""
+    return True if isinstance(value, str) and value.strip().lower() == "force" else as_bool(value, field)
+
+
+def _shorter_than(limit: int) -> AfterValidator:
+    """A bound that does not ask whether the text is UTF-8: names need not be, nor patterns that find them."""
+
+    def check(text: str) -> str:
+        if len(text) >= limit:
+            raise ValueError(f"more than {limit - 1} characters")
+        return text
+
+    return AfterValidator(check)
+
+
 M = TypeVar("M", bound=Body)
-Size = Annotated[int, Field(ge=0, le=2**63 - 1)]
+LARGEST: Final = 2**63 - 1
+Size = Annotated[int, Field(ge=0, le=LARGEST), _read_by(as_int)]
+Flag = Annotated[bool, _read_by(as_bool)]
+Rate = Annotated[int, Field(ge=1, le=LARGEST), _read_by(_rate)]  # kbit/s
+NewRate = Annotated[int, Field(ge=0, le=LARGEST), _read_by(rate_number)]  # kbit/s
+Life = Annotated[int, Field(ge=1, le=366 * 86_400), _read_by(as_int)]  # seconds
+NameGlob = Annotated[str, _shorter_than(1001), WithJsonSchema({"type": "string", "maxLength": 1000})]
+PathGlob = Annotated[str, _shorter_than(4001), WithJsonSchema({"type": "string", "maxLength": 4000})]
 
 
 class Filters(Body):
     """`filters` of browse and search (section 4.4)."""
 
     types: list[str] | None = None
-    basenames: list[Annotated[str, Field(max_length=1000)]] | None = Field(None, max_length=100)
-    paths: list[Annotated[str, Field(max_length=4000)]] | None = Field(None, max_length=100)
+    basenames: list[NameGlob] | None = Field(None, max_length=100)
+    paths: list[PathGlob] | None = Field(None, max_length=100)
     size_min: Size | None = None
     size_max: Size | None = None
     mtime_min: str | None = None
@@ -52,7 +109,7 @@ class Browse(Body):
     skip: Size = 0
     count: Size = 100
     sort: str = "path"
-    case_sensitive: bool = False
+    case_sensitive: Flag = False
     filters: Filters = Filters()
 
 
@@ -60,7 +117,7 @@ class OnePath(Body):
     """A path of `files/info`, `files/delete` and `space`."""
 
     path: str
-    recursive_delete: bool = True
+    recursive_delete: Flag = True
 
 
 class Target(Body):
@@ -117,16 +174,16 @@ class TransferRequest(Body):
     paths: list[SetupPath] = Field(default_factory=list, max_length=MAX_PATHS)
     source_root: str | None = None
     destination_root: str | None = None
-    token_life_seconds: int | None = Field(None, ge=1, le=366 * 86_400)
+    token_life_seconds: Life | None = None
     cipher_allowed: str | None = None
     content_protection: str | None = None
     cookie: str | None = Field(None, max_length=1024)
     tags: dict[str, Any] | None = None
     rate_policy: str | None = None
     rate_policy_allowed: str | None = None
-    target_rate_kbps: int | None = Field(None, ge=1)
-    target_rate_cap_kbps: int | None = Field(None, ge=1)
-    http_fallback: bool | int | str | None = None
+    target_rate_kbps: Rate | None = None
+    target_rate_cap_kbps: Rate | None = None
+    http_fallback: Annotated[bool, _read_by(_fallback)] | None = None
 
 
 class RequestItem(Body):
@@ -145,8 +202,8 @@ class Change(Body):
     """`PUT ops/transfers/{id}` (section 6.4)."""
 
     status: str | None = None
-    target_rate_kbps: int | None = Field(None, ge=0)
-    min_rate_kbps: int | None = Field(None, ge=0)
+    target_rate_kbps: NewRate | None = None
+    min_rate_kbps: NewRate | None = None
     rate_policy: str | None = None
 
 
@@ -181,11 +238,13 @@ async def _raw(request: web.Request, limit: int) -> bytes:
                 raise too_large
     except TimeoutError:
         raise fault(408, "The request did not arrive in time.") from None
+    except web.RequestPayloadError:  # chunks or a compression that are none
+        raise malformed("The body of the request cannot be read.") from None
 
 
 def _json(data: bytes) -> object:
     try:
-        return json.loads(data, parse_constant=_no_number)
+        return json.loads(data, parse_constant=_no_number, parse_float=_finite)
     except RecursionError:
         raise malformed(f"The JSON is nested deeper than {DEPTH_LIMIT}.") from None
     except ValueError:
@@ -194,6 +253,13 @@ def _json(data: bytes) -> object:
 
 def _no_number(word: str) -> NoReturn:
     raise ValueError(word)
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):  # echoed, it would be no JSON
+        raise ValueError(text[:40])
+    return number
 
 
 def _without_nulls(value: object, depth: int) -> object:

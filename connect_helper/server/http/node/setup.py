@@ -100,7 +100,7 @@ class Desk:
         The port of the scheme that the cipher selects goes under both names: some clients know only one.
         """
         port = self.settings.fallback_port(cipher)
-        if port is None or wish.http_fallback in (False, 0, "0", "false", "no"):
+        if port is None or wish.http_fallback is False:
             return {"http_fallback": False}
         secure = {} if cipher == "none" else {"https_fallback_port": port}
         return {"http_fallback": True, "http_fallback_port": port, **secure}
