@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from pathlib import Path
 
 import pytest
@@ -54,6 +56,7 @@ class Folder:
         self._listings = Listings()
         for number in range(30):
             (path / f"f{number:02}").write_bytes(b"x" * (number % 7))
+        self.settled(monkeypatch)
         real = Docroot.scandir
 
         def counted(docroot: Docroot, folder: tuple[bytes, ...]) -> object:
@@ -61,6 +64,11 @@ class Folder:
             return real(docroot, folder)
 
         monkeypatch.setattr(Docroot, "scandir", counted)
+
+    def settled(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Let some time pass since the last change of the folder."""
+        now = time.time() + 10
+        monkeypatch.setattr(looking.time, "time", lambda: now)
 
     def page(self, skip: int, sort: str = "path", **filters: int) -> tuple[list[str], int]:
         asked = Browse(path="/", skip=skip, count=10, sort=sort, filters=Filters(**filters))
@@ -105,3 +113,49 @@ def test_a_single_page_is_not_kept(folder: Folder) -> None:
     assert folder.page(20) == ([f"f{number}" for number in range(20, 30)], 30)
     folder.page(20)
     assert folder.looks == 2
+
+
+@pytest.mark.parametrize("sort", ["size_d", "mtime_d"])
+def test_the_first_page_shows_what_files_are_now(folder: Folder, sort: str) -> None:
+    """A file that grows leaves its folder as it is."""
+    folder.page(0, sort)
+    grown = folder.path / "f00"
+    grown.write_bytes(b"x" * 100)
+    os.utime(grown, (2e9, 2e9))
+    assert folder.page(0, sort)[0][0] == "f00"
+    assert folder.page(0, size_min=50)[0] == ["f00"]
+    (folder.path / "f28").write_bytes(b"x" * 99)
+    assert folder.page(0, size_min=50)[1] == 2
+
+
+def test_on_a_disk_with_coarse_times_a_new_file_is_seen(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It came in the same second as the change before the look."""
+    real = Docroot.lstat
+    now = int(time.time())
+
+    def coarse(docroot: Docroot, path: tuple[bytes, ...]) -> os.stat_result:
+        facts = real(docroot, path)
+        return os.stat_result([*facts[:7], now, now, now])
+
+    monkeypatch.setattr(Docroot, "lstat", coarse)
+    monkeypatch.setattr(looking.time, "time", lambda: now + 0.5)
+    folder.page(0)
+    (folder.path / "a").touch()
+    assert folder.page(0)[0][0] == "a"
+
+
+def test_long_filters_take_no_room_in_what_is_kept(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    keys: list[object] = []
+    monkeypatch.setattr(Listings, "put", lambda self, key, names: keys.append(key))
+    asked = Browse(
+        path="/", count=10, filters=Filters(paths=["*" + "?" * 3000] * 99, basenames=["\udcff", "*"])
+    )
+    with Docroot.open(folder.path) as docroot:
+        access = Access(Account(name="ann", docroot=folder.path))
+        looking.browse(docroot, access, asked, Listings(), max_count=100, limit_s=10)
+        short = asked.model_copy(update={"filters": Filters(basenames=["\udcff", "*"])})
+        looking.browse(docroot, access, short, Listings(), max_count=100, limit_s=10)
+    assert keys
+    assert all(len(repr(key)) < 500 for key in keys)

@@ -157,6 +157,30 @@ async def test_filters(node: Node, tree: Path, filters: object, found: list[str]
     assert body["total_count"] == len(found)
 
 
+async def test_a_page_of_none_still_counts(node: Node, tree: Path) -> None:
+    for route, total in (("files/browse", 5), ("files/search", 8)):
+        body = await node.good(route, {"path": "/", "count": 0})
+        assert (body["items"], body["item_count"], body["total_count"]) == ([], 0, total)
+
+
+async def test_words_that_are_no_text_are_no_fault_of_the_server(node: Node, tree: Path) -> None:
+    """Half characters, where any word is taken: the page is one of several, so its listing is kept."""
+    for body in ({"sort": "\ud800"}, {"sort": "\udc80"}, {"filters": {"types": ["\udc80", "file"]}}):
+        answer = await node.good("files/browse", {"path": "/", "count": 1, **body})
+        assert answer["total_count"] in (3, 5)
+
+
+async def test_patterns_find_names_that_are_no_utf_8(node: Node) -> None:
+    (node.files / os.fsdecode(b"\xff\xfe.bin")).touch()
+    (node.files / "other").touch()
+    for filters in ({"basenames": ["\udcff*"]}, {"paths": ["/\udcff\udcfe.*"]}):
+        for route in ("files/browse", "files/search"):
+            body = await node.good(route, {"path": "/", "filters": filters})
+            assert names(body) == ["/\udcff\udcfe.bin"]
+    for filters in ({"basenames": ["x" * 1001]}, {"paths": ["x" * 4001]}):
+        assert "more than" in await node.bad(400, "files/browse", {"path": "/", "filters": filters})
+
+
 async def test_filters_by_case(node: Node, tree: Path) -> None:
     asked = {"path": "/", "case_sensitive": True, "filters": {"basenames": ["b*"]}}
     assert names(await node.good("files/browse", asked)) == []
@@ -173,6 +197,7 @@ async def test_search_goes_down(node: Node, tree: Path) -> None:
 @pytest.mark.parametrize(
     ("depths", "found"),
     [
+        ({"depth_max": 0}, []),
         ({"depth_max": 1}, ["/a.mov", "/B.txt", "/c", "/dir", "/empty"]),
         ({"depth_min": 3}, ["/dir/deep/x.mov"]),
         ({"depth_min": 2, "depth_max": 2}, ["/dir/deep", "/dir/y.txt"]),
@@ -184,6 +209,14 @@ async def test_search_between_depths(
     body = await node.good("files/search", {"path": "/", "filters": depths})
     assert names(body) == found
     assert body["parameters"].items() >= depths.items()
+
+
+async def test_search_goes_as_deep_as_paths_may(node: Node) -> None:
+    deepest = "/".join(["d"] * 255)
+    (node.files / deepest).mkdir(parents=True)
+    (node.files / deepest / "x").touch()
+    body = await node.good("files/search", {"path": "/", "filters": {"types": ["file"]}})
+    assert names(body) == [f"/{deepest}/x"]
 
 
 async def test_search_enters_no_link(node: Node, tree: Path) -> None:

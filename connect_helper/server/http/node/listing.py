@@ -16,6 +16,7 @@ from connect_helper.server.http.node.entries import kind_of, text_of
 from connect_helper.server.http.node.faults import malformed
 from connect_helper.storage.docpath import DocPath
 
+_BY_FILES: Final = ("size_a", "size_d", "mtime_a", "mtime_d")
 _FOLDERS_FIRST: Final = {"directory": 0, "symbolic_link": 1, "file": 2}
 
 
@@ -56,10 +57,20 @@ def cut(
                 all_names.clear()
             yield one
 
-    first = heapq.nsmallest(asked.skip + count, counted(), key=key)
+    looking = counted()
+    first = heapq.nsmallest(asked.skip + count, looking, key=key)
+    for _ in looking:  # asked for none, it did not look
+        pass
     page.entries = first[asked.skip :]
     # Ties in the order are settled by path, so the names are never compared themselves.
     return page, tuple(name for _, name in sorted(all_names))
+
+
+def asks_about_files(asked: Browse) -> bool:
+    """Tell whether the answer depends on sizes or times of files: these change, and the folder does not."""
+    chosen = asked.filters
+    bounds = (chosen.size_min, chosen.size_max, chosen.mtime_min, chosen.mtime_max)
+    return asked.sort in _BY_FILES or any(bound is not None for bound in bounds)
 
 
 def order(sort: str, case_sensitive: bool) -> Callable[[Found], Any]:

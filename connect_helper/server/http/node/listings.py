@@ -1,7 +1,9 @@
 """Listings kept between the pages of one browse, so that page 100 of a folder costs no hundredth look at it.
 
 A listing is kept as names in order, under all that it depends on, the folder's own change among it: as soon
-as something comes into the folder or leaves it, another listing is made. Safe to use from several threads.
+as something comes into the folder or leaves it, another listing is made. Sizes and times of files change
+without that: where order or filters ask about them, the first page looks anew, and later pages go on in the
+order that the first one was cut from. Safe to use from several threads.
 """
 
 from __future__ import annotations

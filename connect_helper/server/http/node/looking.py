@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import time
 from collections.abc import Callable, Hashable, Iterator, Sequence
@@ -12,13 +13,13 @@ from connect_helper.server.access import Access
 from connect_helper.server.http.node.bodies import Browse, OnePath
 from connect_helper.server.http.node.entries import entry, kind_of
 from connect_helper.server.http.node.faults import NO_PATH, each, fault, malformed
-from connect_helper.server.http.node.listing import Found, Page, cut, matcher
+from connect_helper.server.http.node.listing import Found, Page, asks_about_files, cut, matcher
 from connect_helper.server.http.node.listings import LONGEST, Listings
-from connect_helper.storage.docpath import DocPath, parse
+from connect_helper.storage.docpath import DEPTH_LIMIT, DocPath, parse
 from connect_helper.storage.docroot import Docroot
 
 CONTENTS_LIMIT: Final = 4096  # bytes that `contents` shows
-_DEEPEST: Final = 100  # folders in each other that a search enters
+_SETTLED_S: Final = 2.0  # some disks note the time of a change in steps as wide
 
 
 def browse(
@@ -31,12 +32,13 @@ def browse(
     page = Page()
     if kind_of(facts) == "directory":
         key = _key(access, path, facts, asked)
-        page = _kept_page(docroot, path, listings.get(key), asked.skip, count) or Page()
+        names = None if asked.skip == 0 and asks_about_files(asked) else listings.get(key)
+        page = _kept_page(docroot, path, names, asked.skip, count) or Page()
         if not page.total:
             passes = matcher(asked.filters, case_sensitive=asked.case_sensitive)
             inside = _inside(docroot, path, 1, _deadline(limit_s))
             page, names = cut((one for one in inside if passes(one)), asked, count, LONGEST)
-            if page.total > asked.skip + count and names:
+            if page.total > asked.skip + count and names and _settled(facts):
                 listings.put(key, names)
     return {"self": entry(docroot, access, path, facts), **_listed(docroot, access, page, asked, count)}
 
@@ -44,8 +46,14 @@ def browse(
 def _key(access: Access, path: DocPath, facts: os.stat_result, asked: Browse) -> Hashable:
     """All that the order of a folder's entries depends on."""
     changed = (facts.st_dev, facts.st_ino, facts.st_mtime_ns, facts.st_ctime_ns)
-    wish = asked.model_copy(update={"skip": 0, "count": 0, "path": ""}).model_dump_json()
-    return access.account.name, path, changed, wish
+    wish = repr(asked.model_copy(update={"skip": 0, "count": 0, "path": ""}).model_dump())
+    # Filters may be long, and are not what the room of the listings is counted by.
+    return access.account.name, path, changed, hashlib.sha256(wish.encode("utf-8", "surrogatepass")).digest()
+
+
+def _settled(facts: os.stat_result) -> bool:
+    """Tell whether a folder's next change will show as another time than the one `facts` tell."""
+    return time.time() - max(facts.st_mtime, facts.st_ctime) > _SETTLED_S
 
 
 def _kept_page(
@@ -74,8 +82,8 @@ def search(
     if kind_of(facts) == "directory":
         passes = matcher(asked.filters, case_sensitive=asked.case_sensitive)
         least = asked.filters.depth_min or 1
-        most = min(asked.filters.depth_max or _DEEPEST, _DEEPEST)
-        everything = _below(docroot, path, most, _deadline(limit_s))
+        most = DEPTH_LIMIT if asked.filters.depth_max is None else asked.filters.depth_max
+        everything = _below(docroot, path, most, _deadline(limit_s)) if most else ()
         page, _ = cut((one for one in everything if one.depth >= least and passes(one)), asked, count)
     answer = _listed(docroot, access, page, asked, count)
     depths = {"depth_min": asked.filters.depth_min, "depth_max": asked.filters.depth_max}
