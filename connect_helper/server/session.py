@@ -26,6 +26,7 @@ from connect_helper.spec.names import display
 from connect_helper.storage.docpath import DocPath
 
 _log = logging.getLogger(__name__)
+_SOURCES: Final = 100  # of a token, told about its session; there may be ten thousand
 _FILES: Final = 200  # finished files kept per session, also after its end; the transfer log has all
 _BROKEN: Final = 1000  # broken off, to be finished or not; beyond them the oldest have failed
 _BROKE_OFF: Final = "The connection ended before the whole file was sent."
@@ -312,6 +313,8 @@ class Session:
             cap_in_kbps=self.rate("in"),
             cap_out_kbps=self.rate("out"),
             under_way=tuple(one.report for one in self._under_way.values()),
+            sources=token.sources[:_SOURCES] if token else (),
+            destination_root=token.destination_root if token else None,
         )
 
     def _status(self, ended_at: float | None, error: str | None) -> Status:

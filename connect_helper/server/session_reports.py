@@ -62,10 +62,12 @@ class SessionReport:
     cap_in_kbps: int | None
     cap_out_kbps: int | None
     under_way: tuple[FileReport, ...] = ()
+    sources: tuple[DocPath, ...] = ()  # the first of those that the token opens
+    destination_root: DocPath | None = None  # of the token
 
     def as_json(self) -> dict[str, Any]:
-        """The same names; `under_way` as a list of `FileReport.as_json`."""
-        names = [name for name in self.__slots__ if name != "under_way"]
+        """The same names without the token's paths; `under_way` as a list of `FileReport.as_json`."""
+        names = [name for name in self.__slots__ if name not in ("under_way", "sources", "destination_root")]
         return {
             **{name: getattr(self, name) for name in names},
             "under_way": [file.as_json() for file in self.under_way],

@@ -98,6 +98,54 @@ async def test_the_list_and_its_queries(node: Node) -> None:
             await node.bad(400, f"ops/transfers{query}")
 
 
+async def test_queries_that_a_form_left_empty_ask_for_nothing(node: Node) -> None:
+    with node.session() as session:
+        for name in ("active_only", "direction", "after_time", "count", "max_items", "view", "tag"):
+            assert [item["id"] for item in await node.good(f"ops/transfers?{name}=")] == [session.id]
+        await node.good("ops/transfers/bandwidth?duration=&start_time=")
+        assert len(await node.good("ops/transfers?count=99999999999&max_items=99999999999")) == 1
+        await node.bad(400, "ops/transfers?count=" + "9" * 5000)
+
+
+async def test_a_transfer_tells_what_it_was_begun_with(node: Node) -> None:
+    """The paths are those of its token, the host is the one that specs tell: without a port."""
+    now = int(time.time())
+    root = node.account()
+    sources = [(b"a",), (b"b", b"c.mov")]
+    down = download_claims(root, sources, now=now, extras=Extras())
+    up = upload_claims(root, (b"in",), [(b"x",)], now=now, extras=Extras())
+    expected = {
+        "receive": (["/a", "/b/c.mov"], ""),
+        "send": ([], "/in"),
+    }
+    for claims in (down, up):
+        with node.session(token=claims) as session:
+            spec = (await shown(node, session))["start_spec"]
+            assert (spec["source_paths"], spec["destination_path"]) == expected[claims.direction]
+            assert (spec["remote_host"], spec["ssh_port"]) == ("127.0.0.1", 33001)
+            changed = await node.good(f"ops/transfers/{session.id}", {"status": "running"}, method="PUT")
+            assert changed["remote_host"] == "127.0.0.1"
+            one = (await shown(node, session))["sessions"][0]
+            assert one["server_ip_address"] == "127.0.0.1"
+            assert one["server_node_id"] == node.api.settings.node_id
+            assert one["precalc"]["status"] == "not ready"
+    many = download_claims(root, [(b"%d" % number,) for number in range(5000)], now=now, extras=Extras())
+    with node.session(token=many) as session:
+        node.settings(server_name="t1.example.com")
+        spec = (await shown(node, session))["start_spec"]
+        assert spec["remote_host"] == "t1.example.com"
+        assert len(spec["source_paths"]) == 100
+
+
+async def test_a_file_under_way_tells_since_when(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    with node.session() as session:
+        session.file_started((b"b",), "in", 9)
+        real = time.time
+        monkeypatch.setattr("connect_helper.server.http.node.operations.time.time", lambda: real() + 5)
+        file = (await shown(node, session))["files"][0]
+        assert 5_000_000 <= file["elapsed_usec"] < 60_000_000
+
+
 async def test_files_are_counted_over_the_whole_answer(node: Node) -> None:
     for _ in range(3):
         with node.session() as session:

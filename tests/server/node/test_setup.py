@@ -319,6 +319,28 @@ async def test_the_host_is_the_configured_one_or_the_one_asked(node: Node) -> No
     assert (await upload(node, destination_root="/"))["remote_host"] == "t1.example.com"
 
 
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        ("files.example.com:8443", "files.example.com"),
+        ("192.0.2.7", "192.0.2.7"),
+        ("2001:db8::1", "2001:db8::1"),
+        ("0.0.0.0:8443", "127.0.0.1"),
+        ("[::]:8443", "127.0.0.1"),
+        ("a b", "127.0.0.1"),
+        ("", "127.0.0.1"),
+    ],
+)
+async def test_clients_are_never_sent_to_a_wildcard_address(node: Node, asked: str, told: str) -> None:
+    """Section 5.2: a listener has it, nobody can go to it; nor to what is no host at all."""
+    body = {"transfer_requests": [{"transfer_request": {"destination_root": "/"}}]}
+    headers = {"Host": asked, "Authorization": node.login()}
+    for server_name in ("", "0.0.0.0", "::"):
+        node.settings(server_name=server_name)
+        answer = await node.ask("POST", "files/upload_setup", body, headers=headers)
+        assert answer.body["transfer_specs"][0]["transfer_spec"]["remote_host"] == told
+
+
 async def test_null_is_never_sent_and_an_unknown_key_is_left_out(node: Node) -> None:
     node.settings(sshfp=None)
     spec = await upload(node, destination_root="/")

@@ -23,6 +23,7 @@ from connect_helper.server.admission import Admission
 from connect_helper.server.http.node import bodies, changing, looking
 from connect_helper.server.http.node.callers import Caller, identify
 from connect_helper.server.http.node.faults import fault_of
+from connect_helper.server.http.node.hosts import host_of
 from connect_helper.server.http.node.listings import Listings
 from connect_helper.server.http.node.operations import TransferDesk
 from connect_helper.server.http.node.settings import NodeSettings
@@ -46,7 +47,7 @@ class NodeApi:
         self._admission = admission
         self._disk = disk_threads()
         self.sessions = sessions
-        self._transfers = TransferDesk(sessions)
+        self._transfers = TransferDesk(sessions, lambda: self.settings)
         self._listings = Listings()
 
     def close(self) -> None:
@@ -142,7 +143,8 @@ class NodeApi:
 
     async def _setup(self, direction: Direction, request: web.Request, caller: Caller) -> web.Response:
         asked = await bodies.read(request, bodies.Setup)
-        desk = Desk(self.settings, self._admission.keyring.issue, host_of(request))
+        host = host_of(request, self.settings.server_name)
+        desk = Desk(self.settings, self._admission.keyring.issue, host)
         wishes = [item.transfer_request for item in asked.transfer_requests]
         token_s_view = replace(caller, follow_links=False)
         return web.json_response(
@@ -158,13 +160,6 @@ class NodeApi:
 async def ping(_: web.Request) -> web.Response:
     """200 and an empty body, without a login: clients tell a node by it (section 4.1)."""
     return web.Response()
-
-
-def host_of(request: web.Request) -> str:
-    """The name the request came to, without its port."""
-    name, colon, port = request.host.rpartition(":")
-    host = name if colon and port.isdigit() else request.host
-    return host.removeprefix("[").removesuffix("]")
 
 
 def node_info(settings: NodeSettings, user: str) -> dict[str, Any]:

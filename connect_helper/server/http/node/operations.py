@@ -17,8 +17,11 @@ from connect_helper.server.http.node import bodies
 from connect_helper.server.http.node.callers import Caller
 from connect_helper.server.http.node.entries import time_text
 from connect_helper.server.http.node.faults import fault, malformed
+from connect_helper.server.http.node.hosts import address_of, host_of
 from connect_helper.server.http.node.listing import moment
+from connect_helper.server.http.node.settings import NodeSettings
 from connect_helper.server.http.node.transfers import (
+    Here,
     Seen,
     chosen,
     rates_over_time,
@@ -32,6 +35,7 @@ from connect_helper.server.sessions import Session, Sessions
 MAX_FILES: Final = 1000
 MAX_TRANSFERS: Final = 1000
 _LONGEST_S: Final = 3600.0
+_MOST_DIGITS: Final = 19  # more is no number that anybody means
 Answerer = Callable[[web.Request, Caller], Awaitable[web.StreamResponse]]
 Guard = Callable[[Answerer], Callable[[web.Request], Awaitable[web.StreamResponse]]]
 
@@ -39,8 +43,9 @@ Guard = Callable[[Answerer], Callable[[web.Request], Awaitable[web.StreamRespons
 class TransferDesk:
     """The handlers below `ops/transfers`."""
 
-    def __init__(self, sessions: Sessions) -> None:
+    def __init__(self, sessions: Sessions, settings: Callable[[], NodeSettings]) -> None:
         self._sessions = sessions
+        self._settings = settings
 
     def routes(self, guard: Guard) -> list[web.AbstractRouteDef]:
         """The routes; `guard` makes a handler that knows its caller. CANCEL arrives as DELETE."""
@@ -74,23 +79,28 @@ class TransferDesk:
             raise malformed("The transfer is over.")
         return seen, session
 
+    def _here(self, request: web.Request) -> Here:
+        settings = self._settings()
+        host = host_of(request, settings.server_name)
+        return Here(host, address_of(request), settings.ssh_port, settings.node_id)
+
     async def _list(self, request: web.Request, caller: Caller) -> web.Response:
-        query = request.query
+        query = _given(request)
         found = chosen(self._all_seen(caller), query)
         count = min(_number(query.get("count"), "count", MAX_TRANSFERS), MAX_TRANSFERS)
         max_files = min(_number(query.get("max_items"), "max_items", MAX_FILES), MAX_FILES)
         page, now = found[:count], time.time()
-        view, host = query.get("view"), request.host
-        body = await asyncio.to_thread(_told, page, now, host=host, max_files=max_files, view=view)
+        view, here = query.get("view"), self._here(request)
+        body = await asyncio.to_thread(_told, page, now, here=here, max_files=max_files, view=view)
         more = {}
         if len(found) > count > 0:
             again = urlencode({**query, "iteration_token": token_of(page[-1])})
-            more["Link"] = f'<{request.scheme}://{host}{request.path}?{again}>; rel="next"'
+            more["Link"] = f'<{request.scheme}://{request.host}{request.path}?{again}>; rel="next"'
         return web.json_response(body, headers=more)
 
     async def _show(self, request: web.Request, caller: Caller) -> web.Response:
         seen = self._seen(request, caller)
-        return web.json_response(transfer(seen, time.time(), host=request.host, max_files=MAX_FILES))
+        return web.json_response(transfer(seen, time.time(), here=self._here(request), max_files=MAX_FILES))
 
     async def _start(self, request: web.Request, caller: Caller) -> web.Response:
         raise fault(
@@ -108,7 +118,7 @@ class TransferDesk:
             rate = asked.target_rate_kbps or None
             for way in ("in", "out") if seen.report.direction is None else (_way(seen),):
                 session.set_rate("in" if way == "in" else "out", rate)
-        return web.json_response(start_spec(self._seen(request, caller), request.host))
+        return web.json_response(start_spec(self._seen(request, caller), self._here(request)))
 
     async def _cancel(self, request: web.Request, caller: Caller) -> web.Response:
         await self._sessions.end_for_good(self._running(request, caller)[1])
@@ -116,10 +126,11 @@ class TransferDesk:
 
     async def _bandwidth(self, request: web.Request, caller: Caller) -> web.Response:
         now = time.time()
-        duration = min(_number(request.query.get("duration"), "duration", 600), _LONGEST_S)
+        query = _given(request)
+        duration = min(_number(query.get("duration"), "duration", 600), _LONGEST_S)
         start = now - duration
-        if "start_time" in request.query:
-            start = moment(request.query["start_time"], "start_time")
+        if "start_time" in query:
+            start = moment(query["start_time"], "start_time")
         end = min(start + duration, now)
         ways = {"receive": ("out", 2), "send": ("in", 1)}
         body: dict[str, Any] = {
@@ -144,12 +155,12 @@ class TransferDesk:
 
 
 def _told(
-    page: Sequence[Seen], now: float, *, host: str, max_files: int, view: str | None
+    page: Sequence[Seen], now: float, *, here: Here, max_files: int, view: str | None
 ) -> list[dict[str, Any]]:
     """The transfer objects, with at most `max_files` files in all of them together."""
     body = []
     for seen in page:
-        body.append(transfer(seen, now, host=host, max_files=max_files, view=view))
+        body.append(transfer(seen, now, here=here, max_files=max_files, view=view))
         max_files -= len(body[-1].get("files", ()))
     return body
 
@@ -172,10 +183,16 @@ def _refuse_what_is_fixed(asked: bodies.Change) -> None:
             raise malformed(sentence)
 
 
+def _given(request: web.Request) -> dict[str, str]:
+    """The query; of a name given twice the first, and nothing that a form left empty."""
+    first = {name: request.query[name] for name in request.query}
+    return {name: text for name, text in first.items() if text}
+
+
 def _number(text: str | None, name: str, default: int) -> int:
     if text is None:
         return default
-    if not text.isascii() or not text.isdigit() or len(text) > 9:
+    if not text.isascii() or not text.isdigit() or len(text) > _MOST_DIGITS:
         raise _bad_number(name)
     return int(text)
 

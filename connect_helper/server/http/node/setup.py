@@ -36,7 +36,7 @@ class Desk:
 
     settings: NodeSettings
     issue: Callable[[TokenClaims], str]
-    host: str  # the name the request came to
+    host: str  # where the transfers go
 
     def answer(
         self, docroot: Docroot, access: Access, direction: Direction, asked: list[TransferRequest]
@@ -80,7 +80,7 @@ class Desk:
         spec: dict[str, Any] = {
             "token": self.issue(claims),
             "direction": direction,
-            "remote_host": self.settings.server_name or self.host,
+            "remote_host": self.host,
             "remote_user": account.name,
             "ssh_port": self.settings.ssh_port,
             "fasp_port": UDP_PORT,

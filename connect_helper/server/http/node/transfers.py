@@ -17,6 +17,8 @@ from connect_helper.server.session_reports import FileReport, SessionReport
 from connect_helper.server.tokens import Direction
 
 PARTLY: Final = "partially_completed"  # some files arrived, some did not
+# A server sees a transfer's files one after the other, and not how many there will be.
+_NOT_COUNTED: Final = {"enabled": False, "status": "not ready"}
 _VIEWS: Final = {"id": ("id",), "short_summary": ("id", "status", "bytes_transferred", "start_time_usec")}
 
 
@@ -54,7 +56,19 @@ class Seen:
                 return word
 
 
-def transfer(seen: Seen, now: float, *, host: str, max_files: int, view: str | None = None) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class Here:
+    """The server as it tells of itself."""
+
+    host: str  # where clients go
+    address: str
+    ssh_port: int | None
+    node_id: str
+
+
+def transfer(
+    seen: Seen, now: float, *, here: Here, max_files: int, view: str | None = None
+) -> dict[str, Any]:
     """The transfer object."""
     report = seen.report
     end = now if report.ended_at is None else report.ended_at
@@ -78,31 +92,36 @@ def transfer(seen: Seen, now: float, *, host: str, max_files: int, view: str | N
         **totals,
         "files_completed": files_completed,
         "files_skipped": 0,
-        "start_spec": start_spec(seen, host),
-        "sessions": [_session(seen, host, {**totals, "files_completed": files_completed})],
-        "precalc": {"enabled": False, "status": "not ready"},
+        "start_spec": start_spec(seen, here),
+        "sessions": [_session(seen, here, {**totals, "files_completed": files_completed})],
+        "precalc": _NOT_COUNTED,
     }
     if view in _VIEWS:
         return {name: whole[name] for name in _VIEWS[view]}
     if view == "summary":
         return whole
-    return {**whole, "files": [_file(one, report) for one in _files(seen)[:max_files]]}
+    return {**whole, "files": [_file(one, report, now) for one in _files(seen)[:max_files]]}
 
 
-def start_spec(seen: Seen, host: str) -> dict[str, Any]:
-    """What is known of the spec a session was begun with."""
+def start_spec(seen: Seen, here: Here) -> dict[str, Any]:
+    """What is known of the spec a session was begun with: of the paths, those of its token on this server."""
     rate = _cap(seen)
+    over_ssh = seen.report.protocol == "sftp"
+    root = seen.report.destination_root
     spec = {
         "direction": seen.direction,
-        "remote_host": host,
+        "source_paths": [text_of(path) for path in seen.report.sources],
+        "destination_path": "" if root is None else text_of(root),
+        "remote_host": here.host,
         "remote_user": seen.report.account,
+        "ssh_port": here.ssh_port if over_ssh else None,
         "cookie": seen.report.cookie,
         "rate_policy": "fair",
         "target_rate_kbps": rate,
         "min_rate_kbps": 0,
         "endpoint": "server",
         "token_type": "none" if seen.report.token_id is None else "auth_token",
-        "http_fallback": seen.report.protocol != "sftp",
+        "http_fallback": not over_ssh,
     }
     return {name: value for name, value in spec.items() if value is not None}
 
@@ -111,19 +130,21 @@ def _cap(seen: Seen) -> int | None:
     return seen.report.cap_in_kbps if seen.direction == "send" else seen.report.cap_out_kbps
 
 
-def _session(seen: Seen, host: str, totals: Mapping[str, Any]) -> dict[str, Any]:
+def _session(seen: Seen, here: Here, totals: Mapping[str, Any]) -> dict[str, Any]:
     report = seen.report
     return {
         **totals,
         "id": report.id,
         "client_ip_address": report.peer,
-        "server_ip_address": host,
+        "server_ip_address": here.address,
+        "server_node_id": here.node_id,
         "retry_count": 0,
         "retry_timeout": 0,
         "target_rate_kbps": _cap(seen) or 0,
         "min_rate_kbps": 0,
         "calc_rate_kbps": totals["avg_rate_kbps"],
         "network_delay_usec": 0,
+        "precalc": _NOT_COUNTED,
         "stalled": False,
     }
 
@@ -132,7 +153,7 @@ def _files(seen: Seen) -> list[FileReport]:
     return [*seen.files, *seen.report.under_way]
 
 
-def _file(one: FileReport, report: SessionReport) -> dict[str, Any]:
+def _file(one: FileReport, report: SessionReport, now: float) -> dict[str, Any]:
     done = one.ended_at is not None
     kind, _, digest = (one.digest or "").rpartition(":")
     facts: dict[str, Any] = {
@@ -145,7 +166,7 @@ def _file(one: FileReport, report: SessionReport) -> dict[str, Any]:
         "start_byte": 0,
         "start_time_usec": _usec(one.started_at),
         "end_time_usec": None if one.ended_at is None else _usec(one.ended_at),
-        "elapsed_usec": _usec((one.ended_at or one.started_at) - one.started_at),
+        "elapsed_usec": _usec(max((now if one.ended_at is None else one.ended_at) - one.started_at, 0.0)),
         "error_code": 0 if one.error is None else 11,
         "error_desc": one.error or "",
         "session_id": report.id,
