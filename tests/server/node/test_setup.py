@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import time
 from pathlib import Path
@@ -156,6 +157,25 @@ async def test_each_request_is_answered_by_itself(node: Node) -> None:
     assert [answer.get("error", {}).get("code") for answer in answers] == [404, None, 400, 404, 404, 404]
     assert answers[0]["error"] == {"code": 404, "reason": "Not Found", "user_message": "Path not found"}
     assert "token" in answers[1]
+
+
+async def test_a_download_that_names_nothing_is_refused(node: Node) -> None:
+    """A page where nothing was picked sends empty text; the whole folder is asked for with "/" or "*"."""
+    nothing: list[dict[str, Any]] = [
+        {},
+        {"paths": []},
+        {"paths": [{}]},
+        {"paths": [{"source": ""}]},
+        {"source_root": "", "paths": [{"source": ""}]},
+        {"source_root": ""},
+    ]
+    for request in nothing:
+        assert (await download(node, **request))["error"]["code"] == 400
+
+
+async def test_what_no_transfer_reads_gets_no_token(node: Node) -> None:
+    os.mkfifo(node.files / "pipe")
+    assert (await download(node, paths=[{"source": "/pipe"}]))["error"]["code"] == 404
 
 
 async def test_an_upload_that_names_no_place_is_refused(node: Node) -> None:

@@ -16,8 +16,8 @@ from connect_helper.server.access import Access
 from connect_helper.server.accounts import Account
 from connect_helper.server.ciphers import chosen
 from connect_helper.server.http.node.bodies import SetupPath, TransferRequest
-from connect_helper.server.http.node.entries import text_of
-from connect_helper.server.http.node.faults import error_member, fault, fault_of, malformed
+from connect_helper.server.http.node.entries import kind_of, text_of
+from connect_helper.server.http.node.faults import NO_PATH, error_member, fault, fault_of, malformed
 from connect_helper.server.http.node.settings import UDP_PORT, NodeSettings
 from connect_helper.server.http.problems import Problem
 from connect_helper.server.issuing import Extras, download_claims, upload_claims
@@ -66,7 +66,8 @@ class Desk:
     def _download(self, docroot: Docroot, account: Account, wish: TransferRequest) -> dict[str, Any]:
         pairs = download_paths(wish)
         for source, _ in pairs:
-            docroot.stat(source)  # every source must exist
+            if kind_of(docroot.stat(source)) is None:  # a pipe is there, and no transfer reads it
+                raise fault(404, NO_PATH)
         sources = [source for source, _ in pairs]
         claims = download_claims(account, sources, now=int(time.time()), extras=_extras(wish))
         paths = [_without_none({"source": text_of(path), "destination": target}) for path, target in pairs]
@@ -138,10 +139,13 @@ def upload_paths(wish: TransferRequest) -> tuple[DocPath, list[DocPath]]:
 
 
 def download_paths(wish: TransferRequest) -> list[tuple[DocPath, str | None]]:
-    """Each source with `source_root` in front, and where the client wants it. Raises Problem 400."""
+    """Each source with `source_root` in front, and where the client wants it. Raises Problem 400.
+
+    Empty text names nothing: a page where nothing was picked must not get a token for the whole folder.
+    """
     root = parse(wish.source_root or "/")
-    named = [path for path in wish.paths if path.source is not None]
-    if wish.source_root is None and not named:
+    named = [path for path in wish.paths if path.source]
+    if not wish.source_root and not named:
         raise malformed("A download needs source_root or a source in paths.")
     if not named:
         return [(root, None)]
@@ -149,7 +153,7 @@ def download_paths(wish: TransferRequest) -> list[tuple[DocPath, str | None]]:
 
 
 def _source(root: DocPath, path: SetupPath) -> DocPath:
-    if path.source is None or path.source == ANY:
+    if not path.source or path.source == ANY:
         return root
     return (*root, *parse(path.source))  # a leading "/" means that root, and no ".." leads out of it
 
