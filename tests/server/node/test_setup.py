@@ -277,6 +277,12 @@ async def test_rate_policies(node: Node, wish: dict[str, str], policy: str, allo
         ("aes-256", "aes-128", "aes-256"),
         ("aes-256", None, "aes-256"),
         ("aes-128", "aes-256", "aes-256"),
+        ("none", "AES-256", "aes-256"),
+        ("none", "aes-256-gcm", "aes-256"),
+        ("none", "aes192cfb", "aes-192"),
+        ("none", "aes128gcm", "aes-128"),
+        ("none", "NONE", "none"),
+        ("none", "rot13", "aes-128"),
     ],
 )
 async def test_no_weaker_cipher_is_told_than_the_account_demands(
