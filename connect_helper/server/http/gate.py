@@ -52,7 +52,9 @@ async def gate(request: web.Request, handler: Handler) -> web.StreamResponse:
     except web.HTTPException as error:
         if error.status < 400:
             raise
-        return _translated(error)
+        return _translated(request, error)
+    except web.RequestPayloadError:
+        return bad_request("The body of the request cannot be read.").response()
     except ConnectHelperError as error:
         status = error.http_status if error.http_status != 500 else 400
         log.info("%s %s: %s", request.method, request.match_info.route.name, error.internal_message)
@@ -103,13 +105,15 @@ def _check_form(request: web.Request) -> None:
         raise bad_request("The method cannot be given in a header.")
 
 
-def _translated(error: web.HTTPException) -> web.Response:
+def _translated(request: web.Request, error: web.HTTPException) -> web.Response:
     sentences = {
         404: ("not_found", "There is nothing at this address."),
         405: ("method_not_allowed", "This address does not know that method."),
         413: ("too_large", "The request is too large."),
     }
     reason, sentence = sentences.get(error.status, ("refused", "The request cannot be answered."))
+    if not request.path.startswith(f"{FALLBACK}/"):
+        reason = error.reason  # the Node API has the words of HTTP there (Node API reference, section 2)
     allow = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else {}
     return Problem(error.status, reason, sentence, headers=allow).response()
 

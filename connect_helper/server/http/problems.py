@@ -45,6 +45,13 @@ def bad_request(user_message: str) -> Problem:
     return Problem(400, "bad_request", user_message)
 
 
+def unreadable(status: int) -> Problem:
+    """No request of HTTP, an unknown method, a line too long; from 500 on, a mistake of ours."""
+    if status < 500:
+        return Problem(status, "bad_request", "This is no request that the server can read.", closes=True)
+    return Problem(status, "internal", "The server made a mistake; its log has the details.", closes=True)
+
+
 def not_found() -> Problem:
     """Nothing there, or nothing that this caller may see; both read alike."""
     return Problem(404, "not_found", "There is no such file or folder.")

@@ -15,7 +15,7 @@ import time
 from collections import Counter, defaultdict, deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
@@ -23,9 +23,11 @@ from aiohttp.web_protocol import RequestHandler
 
 from connect_helper.server.fast_lane import give_way
 from connect_helper.server.http.cancel_verb import CancelVerb
+from connect_helper.server.http.problems import unreadable
 from connect_helper.server.http.tls_door import LIMIT_S, TlsDoor
 from connect_helper.server.login_limiter import network_of
 from connect_helper.server.tokens import MAX_CHARACTERS
+from connect_helper.storage.docpath import PATH_LIMIT
 
 HEAD_LIMIT_S: Final = 10.0
 REST_LIMIT_S: Final = 75.0  # between two requests on one connection
@@ -33,6 +35,7 @@ SWEEP_EVERY_S: Final = 1.0
 ALMOST_FULL: Final = 0.9  # of the places: room is made
 ROOMY: Final = 0.8  # until so many are taken
 READ_BUFFER: Final = 256 * 1024  # bytes of a body held back before the sender is slowed down
+LINE_BYTES: Final = 3 * PATH_LIMIT + 512  # of an address: the longest path, every byte of it as %XX
 HEADER_BYTES: Final = MAX_CHARACTERS + 512  # of one header: a long token, and what stands before it
 MOST_HEADERS: Final = 64  # half of what the library takes, since each may be long
 _FULL: Final = (
@@ -84,17 +87,16 @@ class HttpListener:
 
     def __init__(self, app: web.Application, limits: ConnectionLimits | None = None) -> None:
         app.middlewares.insert(0, self._note)
-        self._runner = web.AppRunner(
-            app,
-            access_log=None,
-            logger=_quiet_log(),
-            handle_signals=False,
-            keepalive_timeout=REST_LIMIT_S,
-            read_bufsize=READ_BUFFER,
-            max_field_size=HEADER_BYTES,
-            max_headers=MOST_HEADERS,
-            shutdown_timeout=0.5,
-        )
+        self._options: dict[str, Any] = {
+            "access_log": None,
+            "logger": _quiet_log(),
+            "keepalive_timeout": REST_LIMIT_S,
+            "read_bufsize": READ_BUFFER,
+            "max_line_size": LINE_BYTES,
+            "max_field_size": HEADER_BYTES,
+            "max_headers": MOST_HEADERS,
+        }
+        self._runner = web.AppRunner(app, handle_signals=False, shutdown_timeout=0.5, **self._options)
         self._limits = limits or ConnectionLimits()
         self._lives: dict[RequestHandler, _Life] = {}
         self._servers: list[asyncio.Server] = []
@@ -139,7 +141,7 @@ class HttpListener:
         server = self._runner.server
         if server is None or len(server.connections) >= self._limits.in_total:
             return _Full()
-        protocol = server()
+        protocol = _Connection(server, loop=asyncio.get_running_loop(), **self._options)
         life = self._lives[protocol] = _Life()
         return CancelVerb(protocol, lambda: None if life.busy else life.quiet_since)
 
@@ -190,6 +192,23 @@ class HttpListener:
             if len(idle[most]) <= 1:  # everybody has one: nobody to blame
                 return
             idle[most].popleft().force_close()
+
+
+class _Connection(RequestHandler):
+    """Refuses what the parser below cannot read in the form of all other refusals, as the page that waits for
+    JSON expects; the library's own answer is text that quotes the request."""
+
+    __slots__ = ()
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        super().handle_error(request, status, exc, message)  # notes it; raises where an answer has begun
+        return unreadable(status).response()
 
 
 def _address_of(protocol: RequestHandler) -> str:

@@ -211,6 +211,33 @@ async def test_unknown_routes_are_404_with_the_error_object(node: Node) -> None:
         answer = await node.ask("GET", route)
         assert answer.status in (404, 405)
         assert answer.body["error"]["code"] == answer.status
+        assert answer.body["error"]["reason"] in ("Not Found", "Method Not Allowed")
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        b"FOO /info HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"CANCEL /files/browse HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET /files/%b/contents HTTP/1.1\r\nHost: x\r\n\r\n" % ("\u00fc".encode()),
+        b"GET /files/" + b"a" * 20_000 + b"/contents HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET /info HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n",
+        b"GET /info HTTP/1.1\r\n\r\n",
+        b"POST /files/browse HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
+        b"POST /files/browse HTTP/1.1\r\nHost: x\r\nContent-Encoding: br\r\nContent-Length: 2\r\n\r\n{}",
+        b"\x16\x03\x01 hello\r\n\r\n",
+    ],
+)
+async def test_what_is_no_request_is_refused_in_the_same_form(node: Node, request_: bytes) -> None:
+    """Clients take an answer for JSON by its type, and show its user_message; nothing sent is quoted."""
+    head, _, body = (await spoken(node, request_)).partition(b"\r\n\r\n")
+    assert b" 400 " in head.splitlines()[0]
+    assert b"content-type: application/json" in head.lower()
+    assert b"connection: close" in head.lower() or head.startswith(b"HTTP/1.0")
+    error = json.loads(body)["error"]
+    assert error["code"] == 400
+    assert error["user_message"]
+    assert b"files" not in body
 
 
 async def test_nothing_is_redirected(node: Node) -> None:

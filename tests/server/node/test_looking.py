@@ -294,6 +294,16 @@ async def test_contents_shows_the_beginning_of_a_file(node: Node) -> None:
     assert answer.headers["Content-Type"] == "application/octet-stream"
 
 
+async def test_contents_of_a_long_path_in_another_script(node: Node) -> None:
+    """Each byte of such a name is three signs of the address."""
+    folder = "/".join(["\u5199\u771f" * 40] * 15)  # 240 bytes each, 3,600 in all
+    (node.files / folder).mkdir(parents=True)
+    (node.files / folder / "x").write_bytes(b"far down")
+    coded = quote_plus("/" + folder + "/x", safe="")
+    assert len(coded) > 10_000
+    assert (await node.ask("GET", f"files/{coded}/contents")).body == b"far down"
+
+
 async def test_contents_of_what_is_no_file(node: Node, tree: Path) -> None:
     (tree / "link").symlink_to("a.mov")
     assert "Only files" in await node.bad(400, "files/%2Fdir/contents")
