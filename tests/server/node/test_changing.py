@@ -50,6 +50,17 @@ async def test_create_makes_folders_files_and_links(node: Node) -> None:
     assert {path.name for path in (node.files / "new").iterdir()} == {"file.txt", "empty", "link"}
 
 
+async def test_a_list_of_paths_is_as_many_items(node: Node) -> None:
+    """What aspera-cli sent for `mkdir` for years; each path gets its own outcome."""
+    (node.files / "there").mkdir()
+    asked = {"paths": [{"type": "directory", "path": ["/a", "b", "/there"]}, {"type": "file", "path": "/c"}]}
+    items = (await node.good("files/create", asked))["paths"]
+    assert [item["path"] for item in items] == ["/a", "b", "/there", "/c"]
+    assert codes(items) == [None, None, 409, None]
+    for wrong in ([5], [["/x"]], {"x": 1}):
+        await node.bad(400, "files/create", {"paths": [{"type": "directory", "path": wrong}]})
+
+
 async def test_create_replaces_nothing_and_makes_no_parents(node: Node) -> None:
     (node.files / "there").write_text("old")
     (node.files / "dir").mkdir()

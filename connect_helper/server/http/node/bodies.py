@@ -149,10 +149,23 @@ class Paths(Body):
     paths: list[OnePath] = Field(max_length=MAX_PATHS)
 
 
+def _one_path_each(value: Any) -> Any:
+    """aspera-cli's `mkdir` put all names it was given into `path` of one item, for years."""
+    if not isinstance(value, list):
+        return value
+    return [one for item in value for one in _by_path(item)]
+
+
+def _by_path(item: Any) -> list[Any]:
+    if not isinstance(item, dict) or not isinstance(item.get("path"), list):
+        return [item]
+    return [{**item, "path": path} for path in item["path"]]
+
+
 class NewPaths(Body):
     """`files/create`."""
 
-    paths: list[NewPath] = Field(max_length=MAX_PATHS)
+    paths: Annotated[list[NewPath], BeforeValidator(_one_path_each)] = Field(max_length=MAX_PATHS)
 
 
 class Renamings(Body):
