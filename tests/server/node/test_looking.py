@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import socket
 from pathlib import Path
@@ -11,6 +12,7 @@ from urllib.parse import quote_plus
 
 import pytest
 
+from connect_helper.storage.docroot import Docroot
 from tests.support.node import Node
 
 STAMP = 1_772_126_411  # 2026-02-26T17:20:11Z
@@ -46,6 +48,7 @@ async def test_browse_describes_a_folder_and_its_entries(node: Node, tree: Path)
     assert body["item_count"] == body["total_count"] == 5
     assert body["self"]["path"] == "/"
     assert body["self"]["type"] == "directory"
+    assert body["self"]["permissions"] == [{"name": "view"}, {"name": "edit"}]  # it cannot be deleted
     assert body["items"][0] == {
         "path": "/a.mov",
         "basename": "a.mov",
@@ -311,6 +314,21 @@ async def test_contents_of_what_is_no_file(node: Node, tree: Path) -> None:
     assert await node.bad(404, "files/%2Fnone/contents") == "Path not found"
     assert await node.bad(404, "files/%2F..%2Fbob/contents") == "Path not found"
     await node.bad(404, "files/dir/y.txt/contents")
+
+
+@pytest.mark.parametrize(
+    ("number", "status"), [(errno.EMFILE, 503), (errno.ENFILE, 503), (errno.ETXTBSY, 403), (errno.EFBIG, 507)]
+)
+async def test_what_the_system_has_no_room_for_is_no_mistake_of_the_server(
+    node: Node, tree: Path, monkeypatch: pytest.MonkeyPatch, number: int, status: int
+) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(Docroot, "lstat", fails)
+    assert await node.bad(status, "files/browse", {"path": "/"})
+    monkeypatch.setattr(Docroot, "open", fails)
+    assert await node.bad(503 if status == 503 else 500, "files/browse", {"path": "/"})
 
 
 async def test_rights_of_the_account_hold(node: Node, tree: Path) -> None:

@@ -18,7 +18,7 @@ from connect_helper.errors import ConnectHelperError, TooManyRequests
 from connect_helper.server.access import Access
 from connect_helper.server.accounts import Account
 from connect_helper.server.admission import Admission, LoginRefused
-from connect_helper.server.http.node.faults import fault, fault_of
+from connect_helper.server.http.node.faults import OVERLOADED, fault, fault_of
 from connect_helper.server.http.problems import Problem, needs_encryption
 from connect_helper.server.http.threads import in_thread
 from connect_helper.server.tokens import TokenRefused, looks_like_token
@@ -51,6 +51,8 @@ class Caller:
             try:
                 docroot = Docroot.open(self.account.docroot, follow_links=self.follow_links)
             except OSError as error:
+                if error.errno in OVERLOADED:
+                    raise
                 raise fault(500, "The folder of this account cannot be opened. Tell the operator.") from error
             with docroot:
                 return work(docroot, self.access, *args, **kwargs)

@@ -28,7 +28,7 @@ _ERRORS: Final = {
     429: "Too many failed logins.",
     500: "The account's folder cannot be opened.",
     501: "This server does not do that.",
-    503: "Too many entries to answer in time.",
+    503: "Too many entries to answer in time, or the server is busy.",
 }
 _TEXT: Final[Json] = {"type": "string"}
 _COUNT: Final[Json] = {"type": "integer", "minimum": 0}
@@ -61,7 +61,7 @@ def _operation(
 def _post(name: str, summary: str, model: str, answer: Json, errors: tuple[int, ...] = ()) -> Json:
     schema = {"$ref": f"#/components/schemas/{model}"}
     body = {"required": True, "content": {"application/json": {"schema": schema}}}
-    every = (400, 403, 404, 408, 413, 500, *errors)
+    every = (400, 403, 404, 408, 413, 500, 503, *errors)
     return {"post": _operation(name, summary, answer, every, requestBody=body)}
 
 
@@ -99,7 +99,7 @@ _CONTENTS: Final = _operation(
     "contents",
     "The first 4096 bytes of a file.",
     {},
-    (400, 403, 404, 500),
+    (400, 403, 404, 500, 503),
     parameters=[_FILE_PATH],
 )
 _CONTENTS["responses"]["200"]["content"] = {
@@ -115,8 +115,8 @@ _OPERATIONS: Final[Json] = {
     "/info": {
         "get": _operation("info", "The server and its abilities.", _object(application=_TEXT, version=_TEXT))
     },
-    "/files/browse": _post("browse", "List a folder.", "Browse", _object(**_PAGE), (503,)),
-    "/files/search": _post("search", "List all below a folder.", "Browse", _object(**_PAGE), (503,)),
+    "/files/browse": _post("browse", "List a folder.", "Browse", _object(**_PAGE)),
+    "/files/search": _post("search", "List all below a folder.", "Browse", _object(**_PAGE)),
     "/files/info": _post("fileInfo", "Describe paths.", "Paths", _PATHS),
     "/files/create": _post("create", "Make folders, small files, links.", "NewPaths", _PATHS),
     "/files/delete": _post("delete", "Remove files, links, folders.", "Paths", _PATHS),

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from connect_helper.errors import UnsafePath
 from connect_helper.server.access import Access
-from connect_helper.storage.docpath import DocPath, absolute, parse
+from connect_helper.storage.docpath import ROOT, DocPath, absolute, parse
 from connect_helper.storage.docroot import Docroot
 
 _KINDS: Final = {stat.S_IFREG: "file", stat.S_IFDIR: "directory", stat.S_IFLNK: "symbolic_link"}
@@ -40,10 +40,11 @@ def time_text(seconds: float) -> str:
     return moment.replace(microsecond=0, tzinfo=None).isoformat() + "Z"
 
 
-def permissions(access: Access) -> list[dict[str, str]]:
-    """What the account may do with its files."""
+def permissions(access: Access, path: DocPath) -> list[dict[str, str]]:
+    """What the account may do with what lies at `path`; its own folder it cannot delete."""
     account = access.account
-    held = {"view": account.may_browse, "edit": account.may_write, "delete": account.may_delete}
+    may_delete = account.may_delete and path != ROOT
+    held = {"view": account.may_browse, "edit": account.may_write, "delete": may_delete}
     return [{"name": name} for name, may in held.items() if may]
 
 
@@ -58,7 +59,7 @@ def entry(
         "type": kind,
         "size": 0 if kind == "directory" else facts.st_size,
         "mtime": time_text(facts.st_mtime),
-        "permissions": permissions(access),
+        "permissions": permissions(access, path),
     }
     if kind == "symbolic_link" and with_target:
         with suppress(OSError, UnsafePath):  # it leads nowhere, or out: then there is no target to show

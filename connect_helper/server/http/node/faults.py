@@ -17,10 +17,12 @@ from connect_helper.server.http.problems import Problem
 Item = TypeVar("Item")
 NO_PATH: Final = "Path not found"  # these two word for word: people search for them
 TAKEN: Final = "Path already exists"
+OVERLOADED: Final = (errno.EMFILE, errno.ENFILE)  # too many files are open at the moment
 _BY_ERRNO: Final[dict[int, tuple[int, str]]] = {
     **dict.fromkeys((errno.ENOENT, errno.ENOTDIR, errno.EXDEV, errno.ELOOP, errno.ESTALE), (404, NO_PATH)),
     **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), (403, "The server does not allow this here.")),
-    errno.EBUSY: (403, "The file or folder is in use."),
+    **dict.fromkeys((errno.EBUSY, errno.ETXTBSY), (403, "The file or folder is in use.")),
+    **dict.fromkeys(OVERLOADED, (503, "The server is busy. Try again in a moment.")),
     errno.EEXIST: (409, TAKEN),
     errno.ENOTEMPTY: (409, "The folder is not empty."),
     errno.EISDIR: (400, "This is a folder."),
@@ -29,7 +31,7 @@ _BY_ERRNO: Final[dict[int, tuple[int, str]]] = {
     errno.EILSEQ: (400, "The server's disk does not take that name."),
     errno.ENOTSUP: (400, "The server's disk cannot do that."),
     errno.EMLINK: (400, "The folder holds too many others."),
-    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), (507, "The server's disk is full.")),
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), (507, "The server's disk is full.")),
 }
 
 
