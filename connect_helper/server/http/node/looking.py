@@ -11,7 +11,7 @@ from typing import Any, Final
 from connect_helper.errors import UnsafePath
 from connect_helper.server.access import Access
 from connect_helper.server.http.node.bodies import Browse, OnePath
-from connect_helper.server.http.node.entries import entry, kind_of
+from connect_helper.server.http.node.entries import entry, kind_of, text_of
 from connect_helper.server.http.node.faults import NO_PATH, each, fault, malformed
 from connect_helper.server.http.node.listing import Found, Page, asks_about_files, cut, matcher
 from connect_helper.server.http.node.listings import LONGEST, Listings
@@ -40,7 +40,7 @@ def browse(
             page, names = cut((one for one in inside if passes(one)), asked, count, LONGEST)
             if page.total > asked.skip + count and names and _settled(facts):
                 listings.put(key, names)
-    return {"self": entry(docroot, access, path, facts), **_listed(docroot, access, page, asked, count)}
+    return {"self": entry(docroot, access, path, facts), **_listed(docroot, access, path, page, asked, count)}
 
 
 def _key(access: Access, path: DocPath, facts: os.stat_result, asked: Browse) -> Hashable:
@@ -85,7 +85,7 @@ def search(
         most = DEPTH_LIMIT if asked.filters.depth_max is None else asked.filters.depth_max
         everything = _below(docroot, path, most, _deadline(limit_s)) if most else ()
         page, _ = cut((one for one in everything if one.depth >= least and passes(one)), asked, count)
-    answer = _listed(docroot, access, page, asked, count)
+    answer = _listed(docroot, access, path, page, asked, count)
     depths = {"depth_min": asked.filters.depth_min, "depth_max": asked.filters.depth_max}
     given = {name: depth for name, depth in depths.items() if depth is not None}
     answer["parameters"].update(given)
@@ -148,10 +148,12 @@ def _looked_up(docroot: Docroot, text: str) -> tuple[DocPath, os.stat_result]:
     return path, facts
 
 
-def _listed(docroot: Docroot, access: Access, page: Page, asked: Browse, count: int) -> dict[str, Any]:
+def _listed(
+    docroot: Docroot, access: Access, path: DocPath, page: Page, asked: Browse, count: int
+) -> dict[str, Any]:
     items = [entry(docroot, access, one.path, one.facts) for one in page.entries]
     parameters: dict[str, Any] = {
-        "path": asked.path,
+        "path": text_of(path),
         "skip": asked.skip,
         "count": count,
         "sort": asked.sort,
