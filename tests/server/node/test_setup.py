@@ -14,6 +14,7 @@ from pydantic import SecretStr
 from connect_helper.server.access import Access
 from connect_helper.server.accounts import Account
 from connect_helper.server.http.node.bodies import TransferRequest
+from connect_helper.server.http.node.hosts import plain_address
 from connect_helper.server.http.node.setup import Desk
 from connect_helper.storage.docroot import Docroot
 from tests.support.node import SETTINGS, Node
@@ -365,6 +366,21 @@ async def test_clients_are_never_sent_to_a_wildcard_address(node: Node, asked: s
         node.settings(server_name=server_name)
         answer = await node.ask("POST", "files/upload_setup", body, headers=headers)
         assert answer.body["transfer_specs"][0]["transfer_spec"]["remote_host"] == told
+
+
+@pytest.mark.parametrize(
+    ("socket_s", "told"),
+    [
+        ("::ffff:192.0.2.7", "192.0.2.7"),
+        ("192.0.2.7", "192.0.2.7"),
+        ("2001:db8::1", "2001:db8::1"),
+        ("fe80::1%eth0", "fe80::1"),
+        ("/run/socket", "/run/socket"),
+    ],
+)
+def test_an_address_is_told_as_clients_know_it(socket_s: str, told: str) -> None:
+    """A server that listens at all addresses has one socket for IPv4 and IPv6."""
+    assert plain_address(socket_s) == told
 
 
 async def test_null_is_never_sent_and_an_unknown_key_is_left_out(node: Node) -> None:
