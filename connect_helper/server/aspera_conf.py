@@ -7,52 +7,28 @@ Source: Aspera server configuration reference, section 3.
 
 from __future__ import annotations
 
+import contextlib
 import grp
 import os
 import pwd
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, TypeVar
+from urllib.parse import unquote
 from xml.etree.ElementTree import Element
 
 from connect_helper.server import aspera_values as values
+from connect_helper.server.aspera_leftovers import TARGET_RATE, warn_of_the_rest
 from connect_helper.server.aspera_services import read_services
-from connect_helper.server.aspera_tree import Found, Levels, leaves, read, users
+from connect_helper.server.aspera_tree import PLACE, Found, Levels, read, users
 from connect_helper.server.ciphers import CIPHERS
-from connect_helper.server.configuration import MAX_RATE_KBPS
+from connect_helper.server.configuration import MAX_RATE_KBPS, is_user_name
+from connect_helper.server.issuing import LONGEST_LIFE_S
 from connect_helper.server.tokens import MIN_KEY_CHARACTERS
 
 _T = TypeVar("_T")
-_LOWEST_RATE: Final = 8
-_PLACE: Final = "file_system/access/paths/path"
-_TARGET_RATE: Final = "transfer/{}/bandwidth/flow/target_rate/{}"
-_HARMLESS: Final = frozenset(
-    {
-        "name", "precedence", "id", "os_user", "type",
-        "authorization/token/encryption_type", "authorization/token/filename_hash",
-        "file_system/access/paths/path/show_as",
-        "file_system/pre_calculate_job_size", "file_system/partial_file_suffix", "file_system/resume_suffix",
-    }
-)  # fmt: skip
-_READ: Final = frozenset(
-    {
-        "authorization/transfer/in/value", "authorization/transfer/out/value",
-        "authorization/transfer/in/external_provider/url", "authorization/transfer/out/external_provider/url",
-        "authorization/token/encryption_key", "authorization/token/key_file",
-        "authorization/token/life_seconds", f"{_PLACE}/absolute", f"{_PLACE}/read_allowed",
-        f"{_PLACE}/write_allowed", f"{_PLACE}/dir_allowed", f"{_PLACE}/restrictions/restriction",
-        "file_system/overwrite", "user_value", "transfer/encryption/content_protection_required",
-        "transfer/encryption/allowed_cipher",
-        _TARGET_RATE.format("in", "cap"), _TARGET_RATE.format("out", "cap"),
-        _TARGET_RATE.format("in", "default"), _TARGET_RATE.format("out", "default"),
-    }
-)  # fmt: skip
-# Said in the file, but as it is here anyway: no reason for a warning.
-_SAME_HERE: Final = {
-    "file_system/symbolic_links": frozenset({"follow", "follow,create", "create,follow"}),
-    "authorization/token/dynamic_key": frozenset({"false"}),
-}
+_RATES: Final = (8, MAX_RATE_KBPS)  # kbit/s
 
 
 @dataclass(slots=True)
@@ -70,17 +46,22 @@ class Conversion:
 class Machine:
     """What is asked about users of this machine."""
 
-    groups_of: Callable[[str], Collection[str]]
+    groups_of: Callable[[str], Collection[str] | None]
     home_of: Callable[[str], Path | None]
 
 
-def groups_of(user: str) -> Collection[str]:
-    """The groups of a user of this machine; none if there is no such user."""
+def groups_of(user: str) -> Collection[str] | None:
+    """The groups of a user of this machine; None if there is no such user."""
     try:
         entry = pwd.getpwnam(user)
-        return [grp.getgrgid(number).gr_name for number in os.getgrouplist(user, entry.pw_gid)]
     except KeyError:
-        return []
+        return None
+    return [name for number in os.getgrouplist(user, entry.pw_gid) for name in _group_name(number)]
+
+
+def _group_name(number: int) -> Iterator[str]:
+    with contextlib.suppress(KeyError):  # a number without a name
+        yield grp.getgrgid(number).gr_name
 
 
 def home_of(user: str) -> Path | None:
@@ -106,16 +87,17 @@ def convert_tree(root: Element, machine: Machine = THIS_MACHINE, *, trust_keys: 
     """Convert what `aspera_tree.parse` gave."""
     result = Conversion()
     read_services(root, result.raw, result.warn)
-    found: dict[str, dict[str, Any]] = {}
+    seen: set[str] = set()
+    result.raw["user"] = []
     for levels in users(root, machine.groups_of):
-        if levels.name in found:
+        if levels.name in seen:
             result.warn(levels.own[0].where, "this user stands there twice; the first one holds.")
             continue
+        seen.add(levels.name)  # also when it is left out: a second entry may lack what the first one forbids
         user = _User(levels, machine, result, trust_keys=trust_keys).read()
         if user is not None:
-            found[levels.name] = user
-    result.raw["user"] = list(found.values())
-    _warn_of_the_rest(root, result)
+            result.raw["user"].append(user)
+    warn_of_the_rest(root, result.warn)
     return result
 
 
@@ -131,7 +113,7 @@ class _User:
 
     def read(self) -> dict[str, Any] | None:
         """The keys of one `[[user]]`, or None when the user is left out."""
-        docroot = self._docroot()
+        docroot = None if self._unknown() else self._docroot()
         if docroot is None or self._refused():
             return None
         user: dict[str, Any] = {
@@ -139,9 +121,9 @@ class _User:
             "docroot": docroot,
             "upload": self._right("in"),
             "download": self._right("out"),
-            "read": self._boolean(f"{_PLACE}/read_allowed"),
-            "write": self._boolean(f"{_PLACE}/write_allowed"),
-            "browse": self._boolean(f"{_PLACE}/dir_allowed"),
+            "read": self._boolean(f"{PLACE}/read_allowed"),
+            "write": self._boolean(f"{PLACE}/write_allowed"),
+            "browse": self._boolean(f"{PLACE}/dir_allowed"),
             "overwrite": self._overwrite(),
             **self._cipher(),
             **self._token(),
@@ -149,38 +131,52 @@ class _User:
         }
         self._warn_of_encryption_at_rest(user)
         user.update(self._keys(open_without_token="allow" in (user["upload"], user["download"])))
-        value = self._value("user_value", values.number)
+        value = self._within("user_value", values.signed, -(2**63), 2**63 - 1)
         if value is not None:
             user["user_value"] = value
         return user
 
+    def _unknown(self) -> bool:
+        if not is_user_name(self._levels.name):
+            self._left_out(
+                f"{self._where}/name", "a user's name has letters, digits and _ . @ + - only, 128 at most"
+            )
+            return True
+        if not self._levels.groups_known:
+            self._left_out(
+                self._where,
+                "groups have settings in this file, and which of them hold cannot be told, since this "
+                "machine has no such user; make it, or take the groups out",
+            )
+        return not self._levels.groups_known
+
     def _docroot(self) -> str | None:
-        level = next((one for one in self._levels.own if one.all(_PLACE)), None)
+        level = next(
+            (one for one in self._levels.own if one.element.find(f"{PLACE}/absolute") is not None), None
+        )
         if level is None:
             self._left_out(self._where, "has no docroot, which here means no access")
             return None
-        if len(level.all(_PLACE)) > 1:
+        if len(level.element.findall(PLACE)) > 1:
             self._result.warn(
-                f"{level.where}/{_PLACE}", "one docroot per user is supported; the first one holds."
+                f"{level.where}/{PLACE}", "one docroot per user is supported; the first one holds."
             )
-        text = (level.all(_PLACE)[0].findtext("absolute") or "").strip()
-        if not text:
-            self._left_out(f"{level.where}/{_PLACE}/absolute", "has no docroot, which here means no access")
+        found = level.leaf(f"{PLACE}/absolute")
+        if found is None:
+            self._left_out(f"{level.where}/{PLACE}/absolute", "has no docroot, which here means no access")
             return None
-        return self._path(text, f"{level.where}/{_PLACE}/absolute")
+        return self._path(found.text, found.where)
 
     def _path(self, text: str, where: str) -> str | None:
         home = self._machine.home_of(self._levels.name)
         if "$(home)" in text and home is None:
             self._left_out(where, "$(home) stands for nothing, since this machine has no such user")
             return None
-        path = text.replace("$(name)", self._levels.name).replace("$(home)", str(home))
-        if path.startswith("file:"):
-            path = "/" + path.removeprefix("file:").lstrip("/")
-        if "://" in path or not path.startswith("/"):
+        path = _local_path(text)
+        if path is None:
             self._left_out(where, "a docroot must be a folder of this machine, with its full path")
             return None
-        return path
+        return path.replace("$(name)", self._levels.name).replace("$(home)", str(home))
 
     def _refused(self) -> bool:
         for way in ("in", "out"):
@@ -188,7 +184,7 @@ class _User:
             if found is not None:
                 self._left_out(found.where, "asking another service for authorization is not supported")
                 return True
-        found = self._levels.leaf(f"{_PLACE}/restrictions/restriction")
+        found = self._levels.leaf(f"{PLACE}/restrictions/restriction")
         if found is not None:
             self._left_out(found.where, "restrictions on file names are not supported")
         return found is not None
@@ -246,9 +242,9 @@ class _User:
             )
         elif key is not None:
             token["token_key"] = key.text
-        life = self._value("authorization/token/life_seconds", values.duration)
+        life = self._within("authorization/token/life_seconds", values.duration, 1, LONGEST_LIFE_S)
         if life is not None:
-            token["token_life_seconds"] = min(max(life, 1), 366 * 86_400)
+            token["token_life_seconds"] = life
         return token
 
     def _key_from_file(self) -> Found | None:
@@ -262,24 +258,47 @@ class _User:
             return None
 
     def _rates(self) -> dict[str, Any]:
-        rates: dict[str, Any] = {}
-        for way, key in (("in", "upload_cap_kbps"), ("out", "download_cap_kbps")):
-            cap = self._value(_TARGET_RATE.format(way, "cap"), values.number)
-            if cap is not None:
-                rates[key] = min(max(cap, _LOWEST_RATE), MAX_RATE_KBPS)
-        starts = [self._value(_TARGET_RATE.format(way, "default"), values.number) for way in ("in", "out")]
+        rates = {**self._cap("in", "upload"), **self._cap("out", "download")}
+        starts = [
+            self._within(TARGET_RATE.format(way, "default"), values.number, *_RATES) for way in ("in", "out")
+        ]
         told = [start for start in starts if start is not None]
         if told:
-            # We tell one rate for both directions.
-            rates["target_rate_kbps"] = min(max(min(told), _LOWEST_RATE), MAX_RATE_KBPS)
+            rates["target_rate_kbps"] = min(told)
+        if len(set(told)) > 1:
+            self._result.warn(
+                f"{self._where}/{TARGET_RATE.format('out', 'default')}",
+                f"one start rate for both directions is supported, here the lower one: {min(told)}.",
+            )
         return rates
+
+    def _cap(self, way: str, right: str) -> dict[str, Any]:
+        found = self._levels.leaf(TARGET_RATE.format(way, "cap"))
+        if found is None:
+            return {}
+        try:
+            cap = values.number(found.text)
+        except values.NotAValue as error:
+            self._result.warn(
+                found.where, f"{error}, and a limit that cannot be read is not none: {right}s are denied."
+            )
+            return {right: "deny"}
+        return {} if cap is None else {f"{right}_cap_kbps": self._moved(found, cap, *_RATES)}
 
     def _keys(self, *, open_without_token: bool) -> dict[str, Any]:
         """The user's file of keys. It may hold the key that Aspera's clients come with, whose private half
         everybody has: harmless where a token is needed too, an open door where none is."""
         home = self._machine.home_of(self._levels.name)
         keys = None if home is None else home / ".ssh" / "authorized_keys"
-        if keys is None or not keys.is_file():
+        try:
+            if keys is None or not keys.is_file():
+                return {}
+            keys.open("rb").close()
+        except OSError as error:
+            self._result.warn(
+                self._where,
+                f"{keys} cannot be read by this account: {error.strerror}; the keys in it open nothing here.",
+            )
             return {}
         if open_without_token and not self._trust_keys:
             self._result.warn(
@@ -293,16 +312,29 @@ class _User:
 
     def _warn_of_encryption_at_rest(self, user: dict[str, Any]) -> None:
         found = self._levels.leaf("transfer/encryption/content_protection_required")
-        if found is not None and found.text.casefold() not in ("false", "0", "no"):
+        if found is not None and not _says_no(found.text):
             user["upload"] = "deny"
             self._result.warn(
                 found.where, "this server cannot see to it that uploads stay encrypted: uploads are denied."
             )
 
-    def _value(self, path: str, read_as: Callable[[str], _T]) -> _T | None:
+    def _within(
+        self, path: str, read_as: Callable[[str], int | None], lowest: int, highest: int
+    ) -> int | None:
+        """A number that is moved into what we support, and told if it was."""
         found = self._levels.leaf(path)
-        if found is None:
+        value = None if found is None else self._value(found, read_as)
+        if found is None or value is None:
             return None
+        return self._moved(found, value, lowest, highest)
+
+    def _moved(self, found: Found, value: int, lowest: int, highest: int) -> int:
+        moved = min(max(value, lowest), highest)
+        if moved != value:
+            self._result.warn(found.where, f"not from {lowest} to {highest}: taken as {moved}.")
+        return moved
+
+    def _value(self, found: Found, read_as: Callable[[str], _T]) -> _T | None:
         try:
             return read_as(found.text)
         except values.NotAValue as error:
@@ -313,24 +345,23 @@ class _User:
         self._result.warn(where, f"{why}; the user {self._levels.name} is left out.")
 
 
-def _warn_of_the_rest(root: Element, result: Conversion) -> None:
-    """Name every value at any level that has no counterpart here."""
-    default = root.find("default")
-    places = [] if default is None else [(default, "default")]
-    for kind in ("group", "user"):
-        for element in root.iterfind(f"aaa/realms/realm/{kind}s/{kind}"):
-            name = (element.findtext("name") or "").strip()
-            places.append((element, f"aaa/realms/realm/{kind}s/{kind}[{name}]"))
-    for element, where in places:
-        for found in leaves(element, ""):
-            path = found.where.lstrip("/")
-            if path not in _READ | _HARMLESS and not _same_here(path, found.text):
-                result.warn(f"{where}/{path}", "not supported.")
-    for section in ("trunks", "central_server", "database", "client", "logging"):
-        found_section = root.find(section)
-        if found_section is not None and any(leaves(found_section, section)):
-            result.warn(section, "not supported.")
+def _local_path(text: str) -> str | None:
+    """A full path, written as such or as a URI; None for a folder of another machine, or of a cloud."""
+    path = text
+    if text.startswith("file:"):
+        path = text.removeprefix("file:")
+        if path.startswith("//") and not path.startswith("///"):
+            return None  # file://machine/folder
+        try:
+            path = "/" + unquote(path, errors="strict").lstrip("/")
+        except UnicodeDecodeError:
+            return None
+    full = path.startswith(("/", "$(home)"))
+    return path if full and "://" not in path and "\0" not in path else None
 
 
-def _same_here(path: str, text: str) -> bool:
-    return text.casefold().replace(" ", "") in _SAME_HERE.get(path, ())
+def _says_no(text: str) -> bool:
+    try:
+        return not values.boolean(text)
+    except values.NotAValue:
+        return False

@@ -1,7 +1,8 @@
 """aspera.conf as XML: read without trusting it, and asked leaf by leaf over the levels user, group, default.
 
 Source: Aspera server configuration reference, sections 3.1 and 3.2. No document type, so no entity of its
-own, is accepted; names are lower case but for the root and `WEB`; an empty element is as good as none.
+own, is accepted; names are lower case but for the root and `WEB`; an empty element is as good as none, and
+so is the word `Undefined`.
 """
 
 from __future__ import annotations
@@ -16,8 +17,11 @@ import defusedxml
 import defusedxml.ElementTree
 
 from connect_helper.errors import ConnectHelperError
+from connect_helper.server.aspera_values import NotAValue, signed
 
 MAX_BYTES: Final = 16_000_000
+PLACE: Final = "file_system/access/paths/path"
+_NOT_SET: Final = ("", "undefined")
 _MAX_DEPTH: Final = 50
 
 
@@ -44,19 +48,23 @@ class Level:
 
     def leaf(self, path: str) -> Found | None:
         """The first element at `path` that says something."""
-        for element in self.element.iterfind(path):
+        for element in self._at(path):
             text = (element.text or "").strip()
-            if text:
+            if text.casefold() not in _NOT_SET:
                 return Found(text, f"{self.where}/{path}")
         return None
 
     def raw(self, path: str) -> Found | None:
-        """As `leaf`, but keys and passphrases are not trimmed."""
-        found = self.leaf(path)
-        if found is None:
-            return None
-        whole = next(one.text for one in self.element.iterfind(path) if (one.text or "").strip())
-        return Found(whole or "", found.where)
+        """As `leaf`, but keys and passphrases are not trimmed, and any word may be one."""
+        whole = next((one.text for one in self._at(path) if (one.text or "").strip()), None)
+        return None if whole is None else Found(whole, f"{self.where}/{path}")
+
+    def _at(self, path: str) -> list[Element]:
+        """The elements at `path`; of several docroots, what is said about the first."""
+        if not path.startswith(f"{PLACE}/"):
+            return self.element.findall(path)
+        first = self.element.find(PLACE)
+        return [] if first is None else first.findall(path.removeprefix(f"{PLACE}/"))
 
     def all(self, path: str) -> list[Element]:
         return self.element.findall(path)
@@ -68,6 +76,9 @@ class Levels:
 
     name: str
     own: tuple[Level, ...]
+    groups_known: bool = (
+        True  # False: groups have settings here, and nobody can tell whether the user is in one
+    )
 
     def leaf(self, path: str) -> Found | None:
         """The value that holds, leaf by leaf and not section by section."""
@@ -99,6 +110,10 @@ def parse(data: bytes, name: str) -> Element:
         ) from error
     except (ParseError, ValueError, LookupError) as error:
         raise AsperaConfUnreadable(f"{name} is not XML: {error}.") from error
+    if any(str(element.tag).startswith("{") for element in root.iter()):
+        raise AsperaConfUnreadable(
+            f"{name} has elements in an XML namespace, as no aspera.conf has. Take the xmlns attributes out."
+        )
     if str(root.tag).casefold() != "conf":
         raise AsperaConfUnreadable(f"{name} is no aspera.conf: its outermost element is not CONF.")
     if _depth(root) > _MAX_DEPTH:
@@ -106,19 +121,19 @@ def parse(data: bytes, name: str) -> Element:
     return root
 
 
-def users(root: Element, groups_of: Callable[[str], Collection[str]]) -> Iterator[Levels]:
-    """Every user with the levels that hold for it. `groups_of` tells a user's groups."""
+def users(root: Element, groups_of: Callable[[str], Collection[str] | None]) -> Iterator[Levels]:
+    """Every user with the levels that hold for it. `groups_of` tells a user's groups; None: nobody knows."""
     default = root.find("default")
     common = () if default is None else (Level(default, "default"),)
     groups = list(_named(root, "aaa/realms/realm/groups/group"))
     for name, level in _named(root, "aaa/realms/realm/users/user"):
-        mine = set(groups_of(name)) if groups else set()
-        own = sorted((group for title, group in groups if title in mine), key=_precedence)
-        yield Levels(name, (level, *own, *common))
+        mine = groups_of(name) if groups else ()
+        own = sorted((group for title, group in groups if title in (mine or ())), key=_precedence)
+        yield Levels(name, (level, *own, *common), groups_known=mine is not None)
 
 
-def leaves(element: Element, where: str) -> Iterator[Found]:
-    """Every leaf below that says something, in document order."""
+def leaves(element: Element, where: str, *, skip: Collection[Element] = ()) -> Iterator[Found]:
+    """Every leaf below that says something, in document order; not what is in one of `skip`."""
     stack = [(element, where)]
     while stack:
         one, path = stack.pop()
@@ -126,7 +141,7 @@ def leaves(element: Element, where: str) -> Iterator[Found]:
         text = (one.text or "").strip()
         if text and not children:
             yield Found(text, path)
-        stack.extend((child, f"{path}/{_label(child)}") for child in reversed(children))
+        stack.extend((child, f"{path}/{_label(child)}") for child in reversed(children) if child not in skip)
 
 
 def _label(element: Element) -> str:
@@ -144,7 +159,11 @@ def _named(root: Element, path: str) -> Iterator[tuple[str, Level]]:
 def _precedence(group: Level) -> int:
     """The lowest number wins; 1000 where none is given."""
     found = group.leaf("precedence")
-    return int(found.text) if found is not None and found.text.isdecimal() else 1000
+    try:
+        value = None if found is None else signed(found.text)
+    except NotAValue:
+        value = None  # warned of where all leaves are looked at
+    return 1000 if value is None else value
 
 
 def _depth(root: Element) -> int:

@@ -9,7 +9,9 @@ _TRUE: Final = frozenset({"true", "1", "yes", "enable", "enabled"})
 _FALSE: Final = frozenset({"false", "0", "no", "disable", "disabled"})
 _NONE: Final = frozenset({"unlimited", "disabled", "undefined"})
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
-_PART: Final = re.compile(r"\s*([0-9]{1,12})([smhd])?", re.IGNORECASE)
+_BARE: Final = re.compile(r"[0-9]{1,12}")
+_PART: Final = re.compile(r"([0-9]{1,12})([smhd])", re.IGNORECASE)
+_PARTS: Final = re.compile(r"([0-9]{1,12}[smhd]\s*)+", re.IGNORECASE)
 
 
 class NotAValue(ValueError):
@@ -31,21 +33,23 @@ def number(text: str) -> int | None:
     word = text.strip().casefold()
     if word in _NONE:
         return None
-    if not word.isascii() or not word.isdecimal() or len(word) > 18:
+    if not word.isascii() or not word.isdecimal() or len(word) > 19:
         raise NotAValue("not a number")
     return int(word)
 
 
+def signed(text: str) -> int | None:
+    """As `number`, also below zero. Raises NotAValue."""
+    body = text.strip()
+    value = number(body.removeprefix("-"))
+    return -value if value is not None and body.startswith("-") else value
+
+
 def duration(text: str) -> int:
     """Seconds: a bare number, or parts such as `1d 12h`. Raises NotAValue."""
-    total, at = 0, 0
     body = text.strip()
-    while at < len(body):
-        part = _PART.match(body, at)
-        if part is None:
-            raise NotAValue("not a length of time")
-        total += int(part[1]) * _UNITS[(part[2] or "s").lower()]
-        at = part.end()
-    if not body:
+    if _BARE.fullmatch(body):
+        return int(body)
+    if not _PARTS.fullmatch(body):
         raise NotAValue("not a length of time")
-    return total
+    return sum(int(part[1]) * _UNITS[part[2].lower()] for part in _PART.finditer(body))

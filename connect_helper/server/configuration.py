@@ -59,6 +59,11 @@ def is_key_text(entry: str) -> bool:
     return " AAAA" in entry.strip()
 
 
+def is_user_name(text: str) -> bool:
+    """Tell whether an account may have this name."""
+    return _USER_NAME.fullmatch(text) is not None
+
+
 def _key_or_file(entry: str, info: ValidationInfo) -> str:
     return entry if is_key_text(entry) else str(_resolved(Path(entry), info))
 
@@ -292,7 +297,7 @@ class UserSection(_Section):
 
     @model_validator(mode="after")
     def _usable(self) -> Self:
-        if not _USER_NAME.fullmatch(self.name):
+        if not is_user_name(self.name):
             raise ValueError("name: letters, digits and _ . @ + - only, 128 at most")
         if not self.docroot.is_absolute():
             raise ValueError("docroot: give a full path")
@@ -382,7 +387,7 @@ def _key(loc: tuple[int | str, ...], raw: Mapping[str, Any]) -> str:
         users = raw.get("user")
         user = users[parts[1]] if isinstance(users, list) else None
         name = user.get("name") if isinstance(user, dict) else None
-        label = name if isinstance(name, str) and _USER_NAME.fullmatch(name) else f"number {parts[1] + 1}"
+        label = name if isinstance(name, str) and is_user_name(name) else f"number {parts[1] + 1}"
         parts[:2] = [f"user[{label}]"]
     return ".".join(str(part) for part in parts)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import pwd
 from pathlib import Path
@@ -10,12 +11,14 @@ from typing import Any
 import pytest
 
 from connect_helper.server import aspera_values as values
-from connect_helper.server.aspera_conf import Conversion, Machine, convert_tree
+from connect_helper.server.aspera_conf import Conversion, Machine, convert_tree, groups_of
 from connect_helper.server.aspera_tree import AsperaConfUnreadable, parse
 from connect_helper.server.configuration import ServerConfig, from_mapping
 from connect_helper.server.source import Source, merged
 
 KEY = "0123456789abcdef0123456789"
+ODD_GROUP = "<group><name>g</name><precedence>x</precedence></group>"
+BW = "</bandwidth></in></transfer></default>"
 PLACE = "<file_system><access><paths><path><absolute>/data/x</absolute></path></paths></access></file_system>"
 
 
@@ -123,6 +126,8 @@ def test_an_empty_element_is_not_set() -> None:
         ("/data/$(name)", "/data/xfer1"),
         ("file:////data/x", "/data/x"),
         ("file:///data/x", "/data/x"),
+        ("file:///data/a%20b", "/data/a b"),
+        ("/data/a%20b", "/data/a%20b"),
         ("$(home)/in", "/home/xfer1/in"),
         (" /data/x ", "/data/x"),
     ],
@@ -221,6 +226,155 @@ def test_a_key_keeps_its_blanks_and_may_come_from_a_file(tmp_path: Path) -> None
     (tmp_path / "key").write_text(KEY + "\n")
     inside = f"<authorization><token><key_file>{tmp_path}/key</key_file></token></authorization>"
     assert user_of(with_user(PLACE + inside))["token_key"] == KEY
+
+
+def test_a_users_empty_or_undefined_element_leaves_it_to_the_next_level() -> None:
+    before = f"<default><transfer><in><bandwidth><flow><target_rate><cap>9000</cap></target_rate></flow>{BW}"
+    for word, cap in (
+        ("Undefined", 9000),
+        ("undefined", 9000),
+        ("", 9000),
+        ("Unlimited", None),
+        ("800", 800),
+    ):
+        own = f"<transfer><in><bandwidth><flow><target_rate><cap>{word}</cap></target_rate></flow>{BW[:-10]}"
+        assert user_of(with_user(PLACE + own, before)).get("upload_cap_kbps") == cap, word
+
+
+def test_each_leaf_of_a_docroot_comes_from_the_closest_level_too() -> None:
+    own = PLACE.replace("<absolute>/data/x</absolute>", "<write_allowed>false</write_allowed>")
+    user = user_of(with_user(own, f"<default>{PLACE}</default>"))
+    assert (user["docroot"], user["write"]) == ("/data/x", False)
+
+
+def test_what_is_said_about_a_second_docroot_does_not_hold_for_the_first() -> None:
+    second = "<path><absolute>/data/y</absolute><read_allowed>true</read_allowed></path></paths>"
+    closed = PLACE.replace("<absolute>/data/x</absolute>", "<read_allowed>false</read_allowed>")
+    text = with_user(PLACE.replace("</paths>", second), f"<default>{closed}</default>")
+    assert user_of(text)["read"] is False
+
+
+def test_a_user_left_out_is_not_brought_back_by_a_second_entry() -> None:
+    closed = PLACE.replace("</path>", "<restrictions><restriction>*.mov</restriction></restrictions></path>")
+    text = with_user(closed).replace("</users>", f"<user><name>xfer1</name>{PLACE}</user></users>")
+    found = converted(text)
+    assert found.raw["user"] == []
+    assert len(found.warnings) == 2
+
+
+def test_a_user_of_another_machine_is_left_out_where_groups_have_settings() -> None:
+    """Its groups may forbid what it does not forbid itself, and only its own machine knows them."""
+    deny = "<authorization><transfer><in><value>deny</value></in></transfer></authorization>"
+    group = f"<group><name>guests</name>{deny}</group>"
+    text = with_user(PLACE).replace("<users>", f"<groups>{group}</groups><users>")
+    stranger = Machine(lambda name: None, lambda name: None)
+    found = convert_tree(parse(text.encode(), "aspera.conf"), stranger)
+    assert found.raw["user"] == []
+    assert found.warnings[0].startswith("aaa/realms/realm/users/user[xfer1]: groups have settings")
+    without = convert_tree(parse(with_user(PLACE).encode(), "aspera.conf"), stranger)
+    assert len(without.raw["user"]) == 1
+    assert groups_of("no-such-user-here") is None
+
+
+@pytest.mark.parametrize("name", ["DOMAIN\\ann", "ann smith", "../ann", "-ann", "ä"])
+def test_a_user_whose_name_cannot_be_used_is_left_out_alone(name: str) -> None:
+    text = with_user(PLACE).replace("</users>", f"<user><name>{name}</name>{PLACE}</user></users>")
+    found = converted(text)
+    assert [user["name"] for user in found.raw["user"]] == ["xfer1"]
+    assert len(found.warnings) == 1
+    assert found.warnings[0].startswith(f"aaa/realms/realm/users/user[{name}]/name: ")
+
+
+@pytest.mark.parametrize(
+    "absolute", ["file://other-machine/data", "file:///a%00b", "file:///%ff", "smb://h/x"]
+)
+def test_a_folder_that_is_not_of_this_machine_is_no_docroot(absolute: str) -> None:
+    found = converted(with_user(PLACE.replace("/data/x", absolute)))
+    assert found.raw["user"] == []
+    assert "the user xfer1 is left out" in found.warnings[0]
+
+
+@pytest.mark.parametrize("cap", ["500 Mbps", "500,000", "fast", "-1"])
+def test_a_limit_that_cannot_be_read_is_not_none(cap: str) -> None:
+    rate = f"<target_rate><cap>{cap}</cap></target_rate>"
+    found = converted(
+        with_user(f"{PLACE}<transfer><out><bandwidth><flow>{rate}</flow></bandwidth></out></transfer>")
+    )
+    assert (found.raw["user"][0]["upload"], found.raw["user"][0]["download"]) == ("allow", "deny")
+    assert len(found.warnings) == 1
+
+
+def test_numbers_that_are_moved_are_told() -> None:
+    inside = (
+        "<authorization><token><life_seconds>0</life_seconds></token></authorization><user_value>-7</user_value>"
+        "<transfer><in><bandwidth><flow><target_rate><cap>1</cap><default>50000</default></target_rate></flow>"
+        "</bandwidth></in><out><bandwidth><flow><target_rate><default>40000</default></target_rate></flow>"
+        "</bandwidth></out></transfer>"
+    )
+    found = converted(with_user(PLACE + inside))
+    (user,) = found.raw["user"]
+    assert (user["token_life_seconds"], user["upload_cap_kbps"], user["user_value"]) == (1, 8, -7)
+    assert user["target_rate_kbps"] == 40000
+    assert [warning.split(": ")[0].rpartition("/")[2] for warning in found.warnings] == [
+        "life_seconds",
+        "cap",
+        "default",
+    ]
+
+
+@pytest.mark.parametrize("word", ["false", "No", "0", "disabled"])
+def test_uploads_need_not_stay_encrypted_in_any_spelling(word: str) -> None:
+    rule = f"<content_protection_required>{word}</content_protection_required>"
+    found = converted(with_user(PLACE + f"<transfer><encryption>{rule}</encryption></transfer>"))
+    assert (found.raw["user"][0]["upload"], found.warnings) == ("allow", [])
+
+
+@pytest.mark.parametrize(
+    ("text", "where"),
+    [
+        (with_user(PLACE, "<defaults><user_value>1</user_value></defaults>"), "defaults"),
+        (with_user(PLACE, "<default/><default><user_value>1</user_value></default>"), "default"),
+        (with_user(PLACE, "<server/><server><ssh_port>2</ssh_port></server>"), "server"),
+        (with_user(PLACE).replace("<aaa>", "<aaa><ldap>x</ldap>"), "aaa/ldap"),
+        (with_user(PLACE).replace("<users>", "<users><user><user_value>1</user_value></user>"),
+         "aaa/realms/realm/users/user"),
+        (with_user(PLACE + "<user_value>1</user_value><user_value>2</user_value>"),
+         "aaa/realms/realm/users/user[xfer1]/user_value"),
+        (with_user(PLACE + "<file_system><partial_file_suffix>.tmp</partial_file_suffix></file_system>"),
+         "aaa/realms/realm/users/user[xfer1]/file_system/partial_file_suffix"),
+        (with_user(PLACE + "<file_system><resume_suffix>.x</resume_suffix></file_system>"),
+         "aaa/realms/realm/users/user[xfer1]/file_system/resume_suffix"),
+        (with_user(PLACE.replace("</path>", "<show_as>/x</show_as></path>")),
+         "aaa/realms/realm/users/user[xfer1]/file_system/access/paths/path/show_as"),
+        (with_user(PLACE).replace("<users>", f"<groups>{ODD_GROUP}</groups><users>"),
+         "aaa/realms/realm/groups/group[g]/precedence"),
+    ],
+)  # fmt: skip
+def test_nothing_is_ignored_in_silence(text: str, where: str) -> None:
+    found = converted(text)
+    assert [warning.split(": ")[0] for warning in found.warnings] == [where]
+    assert len(found.raw["user"]) == 1
+
+
+def test_keys_that_cannot_be_looked_into_open_nothing_and_stop_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server with an account of its own may not enter the homes of its users."""
+    (tmp_path / ".ssh").mkdir()
+    keys = tmp_path / ".ssh" / "authorized_keys"
+    keys.touch()
+    really = Path.stat
+
+    def closed(path: Path, **more: Any) -> os.stat_result:
+        if path == keys:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return really(path, **more)
+
+    monkeypatch.setattr(Path, "stat", closed)
+    found = converted(with_user(PLACE), home=tmp_path)
+    assert "authorized_keys" not in found.raw["user"][0]
+    (warning,) = found.warnings
+    assert f"{keys} cannot be read by this account: Permission denied" in warning
 
 
 def test_the_users_own_public_keys_are_used(tmp_path: Path) -> None:
@@ -331,6 +485,8 @@ def test_a_port_that_is_none_is_not_used(port: str) -> None:
         '<?xml version="1.0" encoding="nonsense"?><CONF/>',
         "<CONF>" + "<a>" * 60 + "</a>" * 60 + "</CONF>",
         "<CONF>&undefined;</CONF>",
+        '<CONF xmlns="urn:aspera"/>',
+        f'<CONF xmlns:a="urn:aspera"><a:aaa/>{PLACE}</CONF>',
     ],
 )
 def test_hostile_and_broken_files_are_refused(text: str) -> None:
@@ -366,7 +522,7 @@ def test_lengths_of_time(text: str, seconds: int) -> None:
     assert values.duration(text) == seconds
 
 
-@pytest.mark.parametrize("text", ["", "h", "1w", "-1", "1 x"])
+@pytest.mark.parametrize("text", ["", "h", "1w", "-1", "1 x", "12 12", "1d 12"])
 def test_no_lengths_of_time(text: str) -> None:
     with pytest.raises(values.NotAValue):
         values.duration(text)
