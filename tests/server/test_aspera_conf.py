@@ -346,6 +346,9 @@ def test_uploads_need_not_stay_encrypted_in_any_spelling(word: str) -> None:
          "aaa/realms/realm/users/user[xfer1]/file_system/resume_suffix"),
         (with_user(PLACE.replace("</path>", "<show_as>/x</show_as></path>")),
          "aaa/realms/realm/users/user[xfer1]/file_system/access/paths/path/show_as"),
+        (with_user(PLACE, "<http_server><listen_backlog>5</listen_backlog></http_server>"),
+         "http_server/listen_backlog"),
+        (with_user(PLACE, '<WEB HttpFallback="no" Other="1"/>'), "WEB[Other]"),
         (with_user(PLACE).replace("<users>", f"<groups>{ODD_GROUP}</groups><users>"),
          "aaa/realms/realm/groups/group[g]/precedence"),
     ],
@@ -465,7 +468,48 @@ def test_passwords_do_not_move_to_an_open_port() -> None:
     assert found.warnings == ["server/enable_http: passwords would go unencrypted: not taken over."]
 
 
-@pytest.mark.parametrize("port", ["0", "65536", "-1", "http", "80 80x", "9" * 40])
+SECURE = "<enable_https>true</enable_https><cert_file>/c.pem</cert_file>"
+
+
+@pytest.mark.parametrize(
+    ("sections", "node", "fallback", "https"),
+    [
+        ("<server><enable_https>false</enable_https></server>", False, None, None),
+        ("<http_server><enable_https>false</enable_https></http_server>", None, False, None),
+        (f"<server>{SECURE}</server><http_server><enable_http>no</enable_http></http_server>",
+         None, False, (9092, None)),
+        (f"<server><enable_https>false</enable_https></server><http_server>{SECURE}</http_server>",
+         False, None, (8443, None)),
+        ("<server><https_port>9999</https_port></server>", None, None, (9999, None)),
+        ("<server><listen>9091, 127.0.0.1:9443s</listen><https_port>1</https_port>"
+         "<cert_file>/c.pem</cert_file></server>", None, None, (9443, "127.0.0.1")),
+        ("<server><listen>[::1]:9443s</listen></server>", None, None, (9443, "::1")),
+        ("<server><listen>9091</listen><cert_file>/c.pem</cert_file></server>", False, None, None),
+        ("<server><listen>nonsense</listen></server>", False, None, None),
+        (f"<server><listen>127.0.0.1:9443s</listen></server><http_server>{SECURE}</http_server>",
+         False, None, (8443, None)),
+        (f"<server><listen>0.0.0.0:8443s</listen></server><http_server>{SECURE}</http_server>",
+         None, None, (8443, None)),
+    ],
+)  # fmt: skip
+def test_services_are_on_only_where_the_file_has_them_on(
+    sections: str, node: bool | None, fallback: bool | None, https: tuple[int, str | None] | None
+) -> None:
+    raw = converted(f"<CONF>{sections}</CONF>").raw
+    assert raw.get("node", {}).get("enabled") is node
+    assert raw.get("fallback", {}).get("enabled") is fallback
+    secure = raw.get("https")
+    assert (None if secure is None else (secure["port"], secure.get("address"))) == https
+
+
+@pytest.mark.parametrize(("word", "lowest"), [("TLSv1.3", "1.3"), ("tlsv1.2", None), ("tlsv1", None)])
+def test_the_oldest_tls_version_is_taken_over(word: str, lowest: str | None) -> None:
+    found = converted(f"<CONF><server>{SECURE}<ssl_protocol>{word}</ssl_protocol></server></CONF>")
+    assert found.raw["https"].get("lowest_tls") == lowest
+    assert len(found.warnings) == (word == "tlsv1")
+
+
+@pytest.mark.parametrize("port", ["0", "65536", "-1", "http", "80 80x", "80 443", "1h", "9" * 40])
 def test_a_port_that_is_none_is_not_used(port: str) -> None:
     found = converted(f"<CONF><server><ssh_port>{port}</ssh_port></server></CONF>")
     assert "ssh" not in found.raw
