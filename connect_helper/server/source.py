@@ -47,7 +47,9 @@ def merged(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, Any]
     for name, section in theirs.items():
         mine = ours.get(name, {})
         if name != "user" and isinstance(mine, dict):
-            whole[name] = {**section, **mine}
+            # A key belongs to its certificate.
+            others = {key: one for key, one in section.items() if key != "key" or "cert" not in mine}
+            whole[name] = {**others, **mine}
     users = ours.get("user", [])
     if isinstance(users, list):
         known = {user.get("name") for user in users if isinstance(user, dict)}

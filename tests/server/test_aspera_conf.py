@@ -559,6 +559,12 @@ def test_what_server_toml_says_wins(tmp_path: Path) -> None:
     ]
 
 
+def test_a_certificate_of_server_toml_keeps_its_key(tmp_path: Path) -> None:
+    theirs = converted(f"<CONF><server>{SECURE}<key_file>/c.key</key_file></server></CONF>").raw
+    assert merged({"https": {"cert": "both.pem"}}, theirs)["https"].get("key") is None
+    assert merged({"https": {"port": 1}}, theirs)["https"]["key"] == "/c.key"
+
+
 @pytest.mark.parametrize(
     ("text", "seconds"), [("5s", 5), ("30m", 1800), ("1d 12h", 129_600), ("90", 90), ("1H", 3600)]
 )
