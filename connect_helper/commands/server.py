@@ -61,7 +61,9 @@ def init(
         made = set_up(folder, None if taken is None else taken.raw)
     except ConnectHelperError as error:
         fail(error)
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        fail(Unavailable(f"The server could not be set up: {error.filename}: {error.strerror}."))
+    except ValueError as error:
         fail(Unavailable(f"The server could not be set up: {error}."))
     for warning in taken.warnings if taken else ():
         typer.echo(f"Warning: {warning}", err=True)

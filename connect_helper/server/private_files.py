@@ -17,7 +17,11 @@ class FolderUnusable(ConnectHelperError):
 
 
 def make_private_folder(folder: Path) -> None:
-    """Make the folder, 0700. Raises FolderUnusable when it is a link or belongs to another account."""
+    """Make the folder, 0700; one that is there is closed to others while it is empty.
+
+    Raises FolderUnusable when it is a link, belongs to another account, or is open to others and holds
+    something already: who mistook /etc for a folder of ours must not find it closed to everybody.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         facts = folder.lstat()
@@ -25,8 +29,14 @@ def make_private_folder(folder: Path) -> None:
         raise FolderUnusable(f"The folder {folder} cannot be made: {error.strerror}.") from error
     if not stat.S_ISDIR(facts.st_mode) or facts.st_uid != os.getuid():
         raise FolderUnusable(f"{folder} must be a folder of the account that runs the server.")
-    if stat.S_IMODE(facts.st_mode) & 0o077:
-        folder.chmod(0o700)
+    if not stat.S_IMODE(facts.st_mode) & 0o077:
+        return
+    if any(folder.iterdir()):
+        raise FolderUnusable(
+            f"{folder} is open to other accounts and not empty. If it is the server's own folder, chmod 700 "
+            "it; else name another."
+        )
+    folder.chmod(0o700)
 
 
 def write_new(path: Path, data: bytes) -> None:

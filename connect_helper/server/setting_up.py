@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import ipaddress
 import secrets
@@ -18,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from connect_helper.errors import ConnectHelperError
-from connect_helper.server.configuration import ConfigurationInvalid, from_mapping
+from connect_helper.server.configuration import from_mapping
 from connect_helper.server.configuration_text import render
 from connect_helper.server.passwords import hash_password
 from connect_helper.server.private_files import make_private_folder, write_new
@@ -32,6 +33,12 @@ class AlreadySetUp(ConnectHelperError):
     """The folder holds a server already; nothing of it is touched."""
 
     code: ClassVar[str] = "already_set_up"
+
+
+class Unusable(ConnectHelperError):
+    """A file that the aspera.conf names cannot be taken over."""
+
+    code: ClassVar[str] = "file_unusable"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,22 +56,22 @@ class Made:
 def set_up(folder: Path, taken_over: Mapping[str, Any] | None = None) -> Made:
     """Make a server in `folder`; `taken_over` are settings of an aspera.conf, which win over ours.
 
-    Raises AlreadySetUp, FolderUnusable, ConfigurationInvalid, and OSError when something cannot be written.
+    Raises AlreadySetUp, FolderUnusable, Unusable, ConfigurationInvalid, and OSError when something cannot be
+    written; then nothing is left behind that would be in the way of another try.
     """
     folder = folder.absolute()
     config = folder / CONFIG_NAME
-    make_private_folder(folder)
     if config.exists():
         raise AlreadySetUp(f"There is a server in {folder} already: {config}.")
     settings = {name: dict(one) for name, one in (taken_over or {}).items() if name != "user"}
     password = secrets.token_urlsafe(18)
     docroot = folder / "files"
-    host_key = _host_keys(folder, settings)
-    certificate = _certificate(folder, settings)
-    _token_key(folder, settings)
+    files: dict[str, bytes] = {}
+    host_key = _host_keys(files, settings)
+    certificate = _certificate(files, settings)
+    _token_key(files, settings)
     users = list((taken_over or {}).get("user", []))
     admin = ADMIN if all(user["name"] != ADMIN for user in users) else f"{ADMIN}-{secrets.token_hex(2)}"
-    docroot.mkdir(mode=0o700, exist_ok=True)
     first = {
         "name": admin,
         "docroot": str(docroot),
@@ -74,13 +81,24 @@ def set_up(folder: Path, taken_over: Mapping[str, Any] | None = None) -> Made:
         "admin": True,
     }
     whole = {**settings, "user": [first, *users]}
-    text = render(whole)
+    files[CONFIG_NAME] = render(whole).encode()
     from_mapping(whole, config)  # what is written can be read
-    write_new(config, text.encode())
+    make_private_folder(folder)
+    docroot.mkdir(mode=0o700, exist_ok=True)
+    _write(folder, files)
     return Made(config, docroot, admin, password, host_key, certificate)
 
 
-def _host_keys(folder: Path, settings: dict[str, dict[str, Any]]) -> str:
+def _write(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Write all or none: half a server would be in the way of the next try."""
+    with contextlib.ExitStack() as undo:
+        for name, data in files.items():
+            write_new(folder / name, data)
+            undo.callback((folder / name).unlink, missing_ok=True)
+        undo.pop_all()
+
+
+def _host_keys(files: dict[str, bytes], settings: dict[str, dict[str, Any]]) -> str:
     section = settings.setdefault("ssh", {})
     if section.get("host_keys"):
         return _fingerprint(Path(section["host_keys"][0]))
@@ -88,7 +106,7 @@ def _host_keys(folder: Path, settings: dict[str, dict[str, Any]]) -> str:
     kinds = {"ssh-ed25519": "ssh_host_ed25519_key", "ecdsa-sha2-nistp256": "ssh_host_ecdsa_key"}
     for kind, name in kinds.items():
         key = asyncssh.generate_private_key(kind)
-        write_new(folder / name, key.export_private_key())
+        files[name] = key.export_private_key()
         prints.append(key.get_fingerprint())
     section["host_keys"] = list(kinds.values())
     return prints[0]
@@ -97,29 +115,33 @@ def _host_keys(folder: Path, settings: dict[str, dict[str, Any]]) -> str:
 def _fingerprint(file: Path) -> str:
     try:
         return asyncssh.read_private_key(file).get_fingerprint()
+    except OSError as error:
+        raise Unusable(f"The host key {file} cannot be read: {error.strerror}.") from error
     except asyncssh.KeyImportError as error:
-        raise ConfigurationInvalid(file, (f"ssh.host_keys: {error}.",)) from error
+        raise Unusable(f"The host key {file} cannot be used: {error}.") from error
 
 
-def _certificate(folder: Path, settings: dict[str, dict[str, Any]]) -> str:
+def _certificate(files: dict[str, bytes], settings: dict[str, dict[str, Any]]) -> str:
     section = settings.setdefault("https", {})
     if section.get("cert"):
-        try:
-            loaded = x509.load_pem_x509_certificate(Path(section["cert"]).read_bytes())
-        except ValueError as error:
-            raise ConfigurationInvalid(Path(section["cert"]), ("https.cert: no certificate.",)) from error
-        return loaded.fingerprint(hashes.SHA256()).hex()
+        return _certificate_fingerprint(Path(section["cert"]))
     key = ec.generate_private_key(ec.SECP256R1())
     certificate = self_signed(key, settings.get("server", {}).get("name") or socket.gethostname())
-    write_new(
-        folder / "certificate.key",
-        key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        ),
+    files["certificate.key"] = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-    write_new(folder / "certificate.pem", certificate.public_bytes(serialization.Encoding.PEM))
+    files["certificate.pem"] = certificate.public_bytes(serialization.Encoding.PEM)
     section.update(cert="certificate.pem", key="certificate.key")
     return certificate.fingerprint(hashes.SHA256()).hex()
+
+
+def _certificate_fingerprint(file: Path) -> str:
+    try:
+        return x509.load_pem_x509_certificate(file.read_bytes()).fingerprint(hashes.SHA256()).hex()
+    except OSError as error:
+        raise Unusable(f"The certificate {file} cannot be read: {error.strerror}.") from error
+    except ValueError as error:
+        raise Unusable(f"{file} holds no certificate in PEM.") from error
 
 
 def self_signed(key: ec.EllipticCurvePrivateKey, name: str) -> x509.Certificate:
@@ -143,6 +165,6 @@ def self_signed(key: ec.EllipticCurvePrivateKey, name: str) -> x509.Certificate:
     )
 
 
-def _token_key(folder: Path, settings: dict[str, dict[str, Any]]) -> None:
-    write_new(folder / "token.key", secrets.token_urlsafe(32).encode() + b"\n")
+def _token_key(files: dict[str, bytes], settings: dict[str, dict[str, Any]]) -> None:
+    files["token.key"] = secrets.token_urlsafe(32).encode() + b"\n"
     settings.setdefault("token", {})["key_file"] = "token.key"

@@ -68,6 +68,44 @@ def test_init_takes_an_aspera_conf_over_and_tells_what_it_could_not(tmp_path: Pa
 
 
 @pytest.mark.parametrize(
+    ("section", "sentence"),
+    [
+        ("<http_server><enable_https>true</enable_https><cert_file>/none.pem</cert_file></http_server>",
+         "The certificate /none.pem cannot be read: No such file or directory."),
+        ("<server><ssh_host_key_path>/none</ssh_host_key_path></server>",
+         "The host key /none cannot be read: No such file or directory."),
+    ],
+)  # fmt: skip
+def test_an_init_that_failed_leaves_nothing_in_the_way_of_the_next(
+    tmp_path: Path, section: str, sentence: str
+) -> None:
+    conf = tmp_path / "aspera.conf"
+    conf.write_text(f"<CONF>{section}</CONF>")
+    failed = command("init", str(tmp_path / "s"), "--from-aspera-conf", str(conf))
+    assert (failed.exit_code, failed.output) == (1, sentence + "\n")
+    assert command("init", str(tmp_path / "s")).exit_code == 0
+
+
+def test_init_does_not_touch_what_stands_under_a_name_it_needs(tmp_path: Path) -> None:
+    (tmp_path / "s").mkdir(mode=0o700)
+    (tmp_path / "s" / "token.key").write_text("mine")
+    assert command("init", str(tmp_path / "s")).exit_code == 1
+    assert sorted(path.name for path in (tmp_path / "s").iterdir()) == ["files", "token.key"]
+    assert (tmp_path / "s" / "token.key").read_text() == "mine"
+
+
+def test_init_does_not_close_a_folder_that_others_use(tmp_path: Path) -> None:
+    """`server init /etc`, by root: nobody else could read a file in there any more."""
+    (tmp_path / "hosts").touch()
+    tmp_path.chmod(0o755)
+    refused = command("init", str(tmp_path))
+    assert refused.exit_code == 1
+    assert "is open to other accounts and not empty" in refused.output
+    assert tmp_path.stat().st_mode & 0o777 == 0o755
+    assert [path.name for path in tmp_path.iterdir()] == ["hosts"]
+
+
+@pytest.mark.parametrize(
     ("change", "sentence"),
     [
         ('[ssh]\nhost_keys = ["none"]\n', "ssh.host_keys"),
