@@ -30,8 +30,10 @@ def examine(config: ServerConfig, path: Path) -> Findings:
         accounts = tuple(accounts_of(config))
     except UnusableAccount as error:
         problems.append(str(error))
-    except (OSError, UnicodeDecodeError) as error:
-        problems.append(f"token.key_file: cannot be read: {error}.")
+    except OSError as error:
+        problems.append(f"token.key_file: {config.token.key_file} cannot be read: {error.strerror}.")
+    except UnicodeDecodeError:
+        problems.append(f"token.key_file: {config.token.key_file} is not text in UTF-8.")
     for account in accounts:
         problems.extend(_account_problems(account))
     warnings = [*_file_warnings(config, path), *_service_warnings(config)]
@@ -48,9 +50,14 @@ def tls_context(section: HttpsSection) -> ssl.SSLContext:
     context.minimum_version = (
         ssl.TLSVersion.TLSv1_3 if section.lowest_tls == "1.3" else ssl.TLSVersion.TLSv1_2
     )
-    context.load_cert_chain(section.cert, section.key)
+    context.load_cert_chain(section.cert, section.key, password=_no_passphrase)
     context.set_alpn_protocols(["http/1.1"])
     return context
+
+
+def _no_passphrase() -> str:
+    # Without this, OpenSSL asks for it at the terminal, and a service waits for ever.
+    raise ValueError("the key is protected by a passphrase; take that off with openssl pkey")
 
 
 def _host_key_problems(config: ServerConfig) -> Iterator[str]:
@@ -67,17 +74,31 @@ def _host_key_problems(config: ServerConfig) -> Iterator[str]:
 def _certificate_problems(config: ServerConfig) -> Iterator[str]:
     if not config.https.enabled:
         return
+    for name, file in (("cert", config.https.cert), ("key", config.https.key)):
+        try:
+            if file is not None:
+                file.open("rb").close()
+        except OSError as error:
+            yield f"https.{name}: {file} cannot be read: {error.strerror}."
+            return
     try:
         tls_context(config.https)
-    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
-        yield f"https.cert, https.key: {config.https.cert} cannot be used: {error}."
+    except ssl.SSLError as error:
+        reason = (
+            "the key is not that of the certificate"
+            if error.reason == "KEY_VALUES_MISMATCH"
+            else "they need a certificate and its private key, in PEM"
+        )
+        yield f"https.cert, https.key: {reason}."
+    except (OSError, ValueError) as error:
+        yield f"https.cert, https.key: {error}."
 
 
 def _account_problems(account: Account) -> Iterator[str]:
     where = f"user[{account.name}]"
     try:
         if not account.docroot.is_dir():
-            yield f"{where}.docroot: {account.docroot} is not a folder."
+            yield f"{where}.docroot: {account.docroot} is not a folder. Make it, or name another."
     except OSError as error:
         yield f"{where}.docroot: {account.docroot} cannot be reached: {error.strerror}."
     if account.token_key is None:

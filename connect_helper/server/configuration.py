@@ -31,6 +31,7 @@ from connect_helper.server.tokens import MIN_KEY_CHARACTERS
 Right = Literal["allow", "deny", "token"]
 MAX_RATE_KBPS: Final = 100_000_000
 _USER_NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@+-]{0,127}")
+_URL: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 _FINGERPRINT: Final = re.compile(r"SHA256:[A-Za-z0-9+/]{43}")
 
 
@@ -46,7 +47,12 @@ class ConfigurationInvalid(ConnectHelperError):
 
 def _resolved(path: Path, info: ValidationInfo) -> Path:
     folder = (info.context or {}).get("folder", Path())
-    return Path(folder) / path.expanduser()  # a full path stays as it is
+    if _URL.match(str(path)) or "\0" in str(path):
+        raise ValueError("give a path of this machine, as /folder/name")
+    try:
+        return Path(folder) / path.expanduser()  # a full path stays as it is
+    except RuntimeError as error:
+        raise ValueError(f"this machine has no user {path.parts[0]}") from error
 
 
 ConfiguredPath = Annotated[Path, AfterValidator(_resolved)]
@@ -376,7 +382,7 @@ def readable_by_others(path: Path) -> bool:
 def _sentences(error: ValidationError, raw: Mapping[str, Any]) -> Iterator[str]:
     for one in error.errors(include_url=False, include_input=False):
         key = _key(one["loc"], raw)
-        what = _plain(one["type"], one["msg"])
+        what = _plain(one["type"], one["msg"], key)
         yield f"{key}: {what}." if key else f"{what}."
 
 
@@ -392,7 +398,15 @@ def _key(loc: tuple[int | str, ...], raw: Mapping[str, Any]) -> str:
     return ".".join(str(part) for part in parts)
 
 
-def _plain(kind: str, message: str) -> str:
-    if kind == "extra_forbidden":
-        return "there is no such key"
-    return message.removeprefix("Value error, ")
+def _plain(kind: str, message: str, key: str) -> str:
+    match kind:
+        case "extra_forbidden":
+            return "there is no such key"
+        case "tuple_type" if key == "user":
+            return "each user begins with [[user]], in double brackets"
+        case "tuple_type":
+            return 'give a list, as ["one", "two"]'
+        case "model_type":
+            return f"is a section: [{key}], and below it key = value"
+        case _:
+            return message.removeprefix("Value error, ")

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from typer.testing import CliRunner, Result
 
 from connect_helper.cli import app
@@ -21,6 +23,7 @@ from connect_helper.server.accounts import Accounts
 from connect_helper.server.configuration import load
 from connect_helper.server.configuration_text import render
 from connect_helper.server.passwords import is_hash, matches
+from connect_helper.server.setting_up import self_signed
 from tests.support.far_server import settings_in, user
 from tests.support.server_parts import PASSWORD
 
@@ -114,8 +117,19 @@ def test_init_does_not_close_a_folder_that_others_use(tmp_path: Path) -> None:
         ('[[user]]\nname = "a"\ndocroot = "/tmp"\nupload = "token"\n', "user[a]: needs a token"),
         ('[token]\nkey_file = "none"\n[[user]]\nname = "a"\ndocroot = "/tmp"\n', "token.key_file"),
         ("[https]\nport = 70000\n", "https.port"),
+        ('[token]\nkey_file = "/"\n', "token.key_file: / cannot be read: Is a directory."),
+        ('[https]\ncert = "server.toml"\nkey = "none"\n', "https.key: "),
+        ('[https]\ncert = "server.toml"\n', "https.cert, https.key: they need a certificate"),
+        ('[[user]]\nname = "a"\ndocroot = "s3://bucket/x"\n',
+         "user[a].docroot: give a path of this machine, as /folder/name."),
+        ('[[user]]\nname = "a"\ndocroot = "file:///tmp"\n', "user[a].docroot: give a path of this machine"),
+        ('[[user]]\nname = "a"\ndocroot = "/a\\u0000b"\n', "user[a].docroot: give a path of this machine"),
+        ('[[user]]\nname = "a"\ndocroot = "~nobody-here/x"\n', "this machine has no user ~nobody-here."),
+        ('[user]\nname = "a"\ndocroot = "/tmp"\n', "user: each user begins with [[user]]"),
+        ('[[token]]\nkey_file = "none"\n', "token: is a section: [token], and below it key = value."),
+        ('[ssh]\nhost_keys = "none"\n', 'ssh.host_keys: give a list, as ["one", "two"].'),
     ],
-)
+)  # fmt: skip
 def test_check_names_what_is_wrong(tmp_path: Path, change: str, sentence: str) -> None:
     config = tmp_path / "server.toml"
     rest = {"[ssh]": "enabled = false", "[https]": "enabled = false", "[http]": "enabled = true"}
@@ -125,6 +139,24 @@ def test_check_names_what_is_wrong(tmp_path: Path, change: str, sentence: str) -
     assert checked.exit_code == 1
     assert sentence in checked.output
     assert "Traceback" not in checked.output
+
+
+def test_check_does_not_ask_for_the_passphrase_of_a_key(tmp_path: Path) -> None:
+    """OpenSSL would ask at the terminal, and a service has none."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    secret = serialization.BestAvailableEncryption(b"secret")
+    form = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8)
+    (tmp_path / "key.pem").write_bytes(key.private_bytes(*form, secret))
+    certificate = self_signed(key, "localhost").public_bytes(serialization.Encoding.PEM)
+    (tmp_path / "cert.pem").write_bytes(certificate)
+    config = tmp_path / "server.toml"
+    config.write_text('[ssh]\nenabled = false\n[https]\ncert = "cert.pem"\nkey = "key.pem"\n')
+    checked = command("check", "--config", str(config))
+    assert checked.exit_code == 1
+    assert "the key is protected by a passphrase" in checked.output
+    other = ec.generate_private_key(ec.SECP256R1())
+    (tmp_path / "key.pem").write_bytes(other.private_bytes(*form, serialization.NoEncryption()))
+    assert "the key is not that of the certificate" in command("check", "--config", str(config)).output
 
 
 def test_a_password_is_hashed_from_standard_input() -> None:
