@@ -108,7 +108,8 @@ def run(config: Config, aspera_conf: AsperaConf = None) -> None:
     except ConnectHelperError as error:
         fail(error)
     except OSError as error:
-        fail(Unavailable(f"The server could not start: {error}."))
+        where = "" if error.filename is None else f"{error.filename}: "
+        fail(Unavailable(f"The server could not start: {where}{error.strerror}."))
 
 
 async def _run(source: Source) -> None:

@@ -176,7 +176,7 @@ class _Server:
         try:
             self._ssh = await stack.enter_async_context(ssh_server(settings, self._admission, self.sessions))
         except OSError as error:
-            raise cannot_listen("ssh", settings.port, error) from error
+            raise cannot_listen("ssh", settings.address, settings.port, error) from error
         return self._ssh.port
 
     async def _listen_http(self, address: str, port: int, tls: ssl.SSLContext | None) -> int:
@@ -184,7 +184,7 @@ class _Server:
         try:
             sock = listening_socket(address, port)
         except OSError as error:
-            raise cannot_listen("https" if tls else "http", port, error) from error
+            raise cannot_listen("https" if tls else "http", address, port, error) from error
         await self.http.listen(sock, tls)
         return int(sock.getsockname()[1])
 

@@ -139,19 +139,26 @@ async def ssh_server(
         ThreadPoolExecutor(THREADS, "sftp") as quick,
         ThreadPoolExecutor(SLOW_THREADS, "sftp-slow") as slow,
     ):
+        refused: OSError | asyncssh.KeyImportError | None = None
         async with asyncio.TaskGroup() as tasks:
             logins = LoginQueue(settings.logins_under_way, settings.logins_under_way_per_address)
             house = _House(
                 settings, admission, sessions, Workers(quick, slow, Room()), tasks, logins, Makers(records)
             )
-            acceptor = await _listen(house)
-            watch = tasks.create_task(_watch(house), name="ssh idle watch")
-            server = SshServer(house, acceptor)
             try:
-                yield server
-            finally:
-                watch.cancel()
-                await server.stop(0)
+                acceptor = await _listen(house)
+            except (OSError, asyncssh.KeyImportError) as error:
+                refused = error  # raised in here, it would come out in a group
+            else:
+                watch = tasks.create_task(_watch(house), name="ssh idle watch")
+                server = SshServer(house, acceptor)
+                try:
+                    yield server
+                finally:
+                    watch.cancel()
+                    await server.stop(0)
+        if refused is not None:
+            raise refused
 
 
 def _allow_many_files() -> None:

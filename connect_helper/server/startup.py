@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 import sqlite3
 import uuid
@@ -103,9 +104,22 @@ def listening_socket(address: str, port: int) -> socket.socket:
     return socket.create_server((address, port), family=family, backlog=512)
 
 
-def cannot_listen(service: str, port: int, error: OSError) -> CannotServe:
+def cannot_listen(service: str, address: str, port: int, error: OSError) -> CannotServe:
     """The error to raise when a port cannot be opened."""
-    return CannotServe(f"{service}: cannot listen at port {port}: {error.strerror}.")
+    at = f"{service}: cannot listen at port {port}"
+    match error.errno:
+        case errno.EADDRINUSE:
+            return CannotServe(f"{at}: another program uses it. End that one, or set another port.")
+        case errno.EACCES | errno.EPERM:
+            return CannotServe(
+                f"{at}: this account may not. Set a port above 1023, or grant the right to it."
+            )
+        case errno.EADDRNOTAVAIL:
+            return CannotServe(f"{at} of {address}: this machine does not have that address.")
+        case number if isinstance(error, socket.gaierror) or (number or 0) < 0:  # no error of the system
+            return CannotServe(f'{at} of "{address}": that is no address and no name that is known.')
+        case _:
+            return CannotServe(f"{at}: {error.strerror}.")
 
 
 def needs_restart(before: ServerConfig, after: ServerConfig) -> list[str]:

@@ -249,12 +249,25 @@ async def test_two_servers_do_not_share_a_state_folder(tmp_path: Path) -> None:
             await serve(Source(server.toml), stop, asyncio.Event(), lambda running: stop.set())
 
 
-async def test_a_port_in_use_is_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize("service", ["https", "ssh"])
+async def test_a_port_in_use_is_named(tmp_path: Path, service: str) -> None:
     async with far_server(tmp_path / "one", user("ann", tmp_path / "a")) as server:
-        taken = server.running.https_port
-        with pytest.raises(CannotServe, match=f"https: cannot listen at port {taken}"):
+        taken = getattr(server.running, f"{service}_port")
+        said = f"{service}: cannot listen at port {taken}: another program uses it"
+        with pytest.raises(CannotServe, match=said):
             async with asyncio.timeout(20):
-                await _start(tmp_path / "two", user("ann", tmp_path / "a"), https={"port": taken})
+                await _start(tmp_path / "two", user("ann", tmp_path / "a"), **{service: {"port": taken}})
+
+
+@pytest.mark.parametrize("service", ["https", "ssh"])
+@pytest.mark.parametrize(
+    ("address", "said"), [("203.0.113.7", "does not have that address"), ("no such", "is no address")]
+)
+async def test_an_address_that_is_none_of_this_machine_is_named(
+    tmp_path: Path, service: str, address: str, said: str
+) -> None:
+    with pytest.raises(CannotServe, match=f"{service}: cannot listen at port .* of .?{address}.?: .*{said}"):
+        await _start(tmp_path / "s", user("ann", tmp_path / "a"), **{service: {"address": address}})
 
 
 async def _start(folder: Path, *users: Any, **sections: Any) -> None:
