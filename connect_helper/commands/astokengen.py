@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import base64
 import binascii
+import codecs
 import os
 import sys
 import time
@@ -26,9 +27,10 @@ from typing import Final, Literal, NoReturn
 import typer
 
 from connect_helper import __version__
-from connect_helper.commands.server_books import Books, open_books
+from connect_helper.commands.server_books import Books, docroot_path, list_unreadable, open_books
 from connect_helper.errors import ConnectHelperError, InvalidRequest
 from connect_helper.server.issuing import Extras, download_claims, upload_claims
+from connect_helper.server.revocations import RevocationsUnreadable
 from connect_helper.server.token_contents import TokenClaims
 from connect_helper.server.tokens import Refusal, TokenAuthority, TokenRefused
 from connect_helper.spec.names import display
@@ -113,6 +115,8 @@ def check(books: Books, text: str, wanted: TokenClaims) -> None:
             raise TokenRefused(Refusal.FOREIGN_PATH)
     except TokenRefused as error:
         raise InvalidRequest(f"The token is no good: {error.reason.value}.") from error
+    except RevocationsUnreadable as error:
+        raise list_unreadable(error) from error
 
 
 def contents(claims: TokenClaims) -> Iterator[str]:
@@ -139,7 +143,8 @@ def _shown_path(path: DocPath) -> str:
 
 def _shown(given: argparse.Namespace) -> Iterator[str]:
     others = ("mode", "user", "dest", "file_list", "file_pair_list", "source_prefix", "verify")
-    if any(getattr(given, name) is not None for name in others) or given.paths or given.download:
+    switches = given.paths or given.download or given.encoded or given.full_paths
+    if switches or any(getattr(given, name) is not None for name in others):
         raise InvalidRequest("-t shows a token and goes with -k and --config only.")
     try:
         if given.key is not None:
@@ -186,13 +191,17 @@ def _claims(given: argparse.Namespace, mode: Literal["send", "recv"], books: Boo
     user = _bytes(given.user, given).decode("utf-8", "replace")
     account = books.account(user)
     pairs = list(_pairs(given.file_pair_list)) if given.file_pair_list is not None else []
-    prefix = _bytes(given.source_prefix or "", given)
-    sources = [parse(prefix + source) for source in (*_sources(given), *(pair.source for pair in pairs))]
     now = int(time.time())
-    if mode == "recv":
-        return download_claims(account, sources, now=now, extras=Extras())
-    destinations = [parse(pair.destination) for pair in pairs]
-    return upload_claims(account, parse(_bytes(given.dest, given)), destinations, now=now, extras=Extras())
+    if mode == "send":  # the sources of its pairs are paths of the client's machine
+        destinations = [parse(pair.destination) for pair in pairs]
+        root = docroot_path(_bytes(given.dest, given))
+        return upload_claims(account, root, destinations, now=now, extras=Extras())
+    prefix = parse(_bytes(given.source_prefix or "", given))
+    # Each is a path of its own: a source with ".." does not lead out of the prefix.
+    sources = [
+        (*prefix, *docroot_path(text)) for text in (*_sources(given), *(pair.source for pair in pairs))
+    ]
+    return download_claims(account, sources, now=now, extras=Extras())
 
 
 def _bytes(text: str, given: argparse.Namespace) -> bytes:
@@ -225,6 +234,6 @@ def _lines(path: Path) -> Iterator[bytes]:
         content = path.read_bytes()
     except OSError as error:
         raise InvalidRequest(f"The list {path} cannot be read: {error.strerror}.") from error
-    for line in content.split(b"\n"):
+    for line in content.removeprefix(codecs.BOM_UTF8).split(b"\n"):
         if line := line.removesuffix(b"\r"):
             yield line

@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Final
 
-from connect_helper.errors import ConnectHelperError
+from connect_helper.errors import ConnectHelperError, InvalidRequest
 from connect_helper.server.accounts import Account, Accounts, UnusableAccount
 from connect_helper.server.issuing import keyring_of
-from connect_helper.server.revocations import Revocations
+from connect_helper.server.revocations import Revocations, RevocationsUnreadable
 from connect_helper.server.source import Source
 from connect_helper.server.tokens import TokenKeyring
+from connect_helper.storage.docpath import DocPath, parse
 
 CONFIG_VARIABLE: Final = "CONNECT_HELPER_SERVER_CONFIG"
 USUAL_PLACE: Final = Path("/etc/connect-helper/server.toml")
@@ -41,6 +42,21 @@ class Books:
         if found is None:
             raise NoServerHere(f'There is no user "{name}" in the configuration.')
         return found
+
+
+def list_unreadable(error: RevocationsUnreadable) -> NoServerHere:
+    """The error in words for who has the list, in place of those for clients."""
+    return NoServerHere(f"Tokens cannot be checked: {error.internal_message}. Mend that file.")
+
+
+def docroot_path(text: bytes) -> DocPath:
+    """A path of a command line or list. Raises InvalidRequest, UnsafePath.
+
+    Nothing at all is refused: in a script it is a variable that was never set, and it would mean everything.
+    """
+    if not text:
+        raise InvalidRequest("A path is empty. Write / if the account's whole folder is meant.")
+    return parse(text)
 
 
 def open_books(config: Path | None, aspera_conf: Path | None = None) -> Books:

@@ -19,12 +19,20 @@ import typer
 
 from connect_helper.commands.astokengen import contents
 from connect_helper.commands.common import fail
-from connect_helper.commands.server_books import CONFIG_VARIABLE, Books, NoServerHere, open_books
+from connect_helper.commands.server_books import (
+    CONFIG_VARIABLE,
+    Books,
+    NoServerHere,
+    docroot_path,
+    list_unreadable,
+    open_books,
+)
 from connect_helper.errors import ConnectHelperError, InvalidRequest
 from connect_helper.server.issuing import LONGEST_LIFE_S, Extras, download_claims, upload_claims
+from connect_helper.server.revocations import RevocationsUnreadable
 from connect_helper.server.token_contents import TokenClaims
-from connect_helper.server.tokens import Refusal, TokenRefused, looks_like_token
-from connect_helper.storage.docpath import DocPath, parse
+from connect_helper.server.tokens import Refusal, TokenRefused, is_token_id, looks_like_token
+from connect_helper.storage.docpath import DocPath
 
 token = typer.Typer(name="token", help="Transfer tokens of the transfer server.", no_args_is_help=True)
 EXIT_NO_GOOD: Final = 1
@@ -126,12 +134,12 @@ def revoke(
         if looks_like_token(given):
             claims = books.keyring.open(given)
             name, until = claims.id, claims.expires_at
-        else:
+        elif is_token_id(given):
             name, until = given, int(time.time()) + LONGEST_LIFE_S
+        else:
+            raise InvalidRequest("That is neither a token of this server nor the id of one.")
         try:
             books.revocations.revoke(name, until)
-        except ValueError as error:
-            raise InvalidRequest("That is neither a token of this server nor the id of one.") from error
         except OSError as error:
             raise NoServerHere(f"The list of revoked tokens cannot be written: {error.strerror}.") from error
     typer.echo(f"The token {name} is revoked.")
@@ -147,7 +155,7 @@ def _token(text: str) -> str:
 
 
 def _path(text: str) -> DocPath:
-    return parse(os.fsencode(text))
+    return docroot_path(os.fsencode(text))
 
 
 def _moment(seconds: int) -> str:
@@ -161,5 +169,7 @@ def _saying(code: int) -> Iterator[None]:
         yield
     except TokenRefused as error:
         fail(InvalidRequest(f"The token is no good: {error.reason.value}."), code)
+    except RevocationsUnreadable as error:
+        fail(list_unreadable(error), code)
     except ConnectHelperError as error:
         fail(error, code)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 import secrets
 import string
 from collections.abc import Iterable, Mapping
@@ -36,6 +37,7 @@ __all__ = [
     "TokenRefused",
     "TokenTooLong",
     "WeakKey",
+    "is_token_id",
     "looks_like_token",
     "new_token_id",
 ]
@@ -51,6 +53,7 @@ TRANSFER: Final = "transfer"
 _SIGN: Final = 8
 _NONCE: Final = 12
 _TAG: Final = 16
+_ID: Final = re.compile(r"[0-9a-f]{32}")
 _ALPHABET: Final = frozenset(string.ascii_letters + string.digits + "-_")
 
 
@@ -112,6 +115,11 @@ def looks_like_token(text: str) -> bool:
 def new_token_id() -> str:
     """A name for a token: 128 random bits, in hex."""
     return secrets.token_hex(16)
+
+
+def is_token_id(text: str) -> bool:
+    """Tell a name that `new_token_id` made from a slip of the pen."""
+    return _ID.fullmatch(text) is not None
 
 
 class TokenAuthority:

@@ -85,6 +85,13 @@ def test_what_cannot_be_issued_is_a_usage_error(tool: Tool, arguments: str) -> N
     assert err
 
 
+@pytest.mark.parametrize("options", [("--download", ""), ("--upload", ""), ("--upload", "/", "--only", "")])
+def test_an_empty_path_is_a_variable_that_was_not_set(tool: Tool, options: tuple[str, ...]) -> None:
+    code, out, err = tool.run("issue", "-u", "anna", *options)
+    assert (code, out) == (2, "")
+    assert "A path is empty" in err
+
+
 def test_show_and_verify(tool: Tool) -> None:
     text = tool.issue("-u", "anna", "--download", "/a")
     assert "user: anna\nmode: recv\n" in tool.good("show", text)
@@ -105,7 +112,20 @@ def test_revoke(tool: Tool) -> None:
     assert (code, "revoked" in err) == (1, True)
     tool.good("verify", other)
     assert "user: anna" in tool.good("show", text)
-    assert tool.run("revoke", "no/id")[0] == 1
+    for slip in ("no/id", "foo", "0" * 31, "0" * 33, text[6:40]):
+        code, out, err = tool.run("revoke", slip)
+        assert (code, out) == (1, "")
+        assert "neither a token" in err
+    tool.good("revoke", "0" * 32)
+
+
+def test_a_list_of_revoked_tokens_that_cannot_be_read_is_named(tool: Tool) -> None:
+    text = tool.issue("-u", "anna", "--download", "/a")
+    (tool.config.parent / "revoked-tokens").write_text("junk\n")
+    for command in ("verify", "revoke"):
+        code, _, err = tool.run(command, text)
+        assert code == 1
+        assert f"{tool.config.parent}/revoked-tokens cannot be read: a line is neither" in err
 
 
 def test_a_token_of_an_account_that_lost_its_right_is_no_good(tool: Tool) -> None:

@@ -113,6 +113,35 @@ def test_download_from_a_list_with_a_prefix(tool: Tool) -> None:
     assert claims.sources == ((b"top", b"a"), (b"top", b"b c"), (b"top", b"  d "))
 
 
+def test_a_prefix_is_a_folder_that_no_source_leads_out_of(tool: Tool) -> None:
+    """/public and film.mov are not /publicfilm.mov."""
+    sources = tool.list_file("film.mov", "/b")
+    claims = tool.claims("--mode=recv", "-u", "anna", "--source-prefix=/public", f"--file-list={sources}")
+    assert claims.sources == ((b"public", b"film.mov"), (b"public", b"b"))
+    assert "leads out" in tool.refused("--mode=recv", "-u", "anna", "--source-prefix=/public", "-p", "../c")
+
+
+def test_the_sources_of_a_paired_upload_are_the_clients_own_business(tool: Tool) -> None:
+    pairs = tool.list_file("../photos/a", "x/a")
+    claims = tool.claims("--mode=send", "-u", "anna", "--dest=/in", f"--file-pair-list={pairs}")
+    assert claims.destinations == ((b"in", b"x", b"a"),)
+    out = tool.list_file("a", "../b")
+    assert "leads out" in tool.refused("--mode=send", "-u", "anna", "--dest=/in", f"--file-pair-list={out}")
+
+
+@pytest.mark.parametrize("options", [("--mode=recv", "-p", ""), ("--mode=send", "--dest=")])
+def test_an_empty_path_is_a_variable_that_was_not_set(tool: Tool, options: tuple[str, ...]) -> None:
+    """As a path it would mean the docroot, that is: everything."""
+    assert "A path is empty" in tool.refused("-u", "anna", *options)
+    assert tool.claims("--mode=recv", "-u", "anna", "-p", "/").sources == ((),)
+
+
+def test_a_list_may_begin_with_a_byte_order_mark(tool: Tool) -> None:
+    sources = tool.list_file("\ufefffirst", "second")
+    claims = tool.claims("--mode=recv", "-u", "anna", f"--file-list={sources}")
+    assert claims.sources == ((b"first",), (b"second",))
+
+
 def test_paired_download_opens_the_sources(tool: Tool) -> None:
     pairs = tool.list_file("/a", "here/a", "/b", "b")
     claims = tool.claims("--mode=recv", "-u", "anna", f"--file-pair-list={pairs}")
@@ -152,6 +181,8 @@ def test_every_token_keeps_its_paths_in_full(tool: Tool) -> None:
         "-t CHT1_AAAA -u anna",
         "-t CHT1_AAAA -p /a",
         "-t CHT1_AAAA -v CHT1_AAAA",
+        "-t CHT1_AAAA -b",
+        "-t CHT1_AAAA --full-paths",
         "",
         "-x",
         "-e",
