@@ -119,6 +119,8 @@ class _Server:
         make_private_folder(state)
         self._source = source
         self._config = config
+        self._started = config  # what holds until a restart: all that a reload does not bring about
+        self._fingerprint = only_fingerprint(config)
         self._node_id = node_id(state)
         self.metrics = Metrics()
         self._transfer_log = transfer_log(config, self.metrics)
@@ -234,12 +236,12 @@ class _Server:
             ssh_port=ssh,
             https_port=https,
             http_port=http,
-            fallback=config.fallback.enabled,
-            sshfp=only_fingerprint(config),
+            fallback=self._started.fallback.enabled,
+            sshfp=self._fingerprint,
             max_response_entries=config.node.max_response_entries,
             max_response_s=config.node.max_response_seconds,
             max_file_create_kb=config.node.max_file_create_kb,
-            keep_free_percent=config.limits.keep_free_percent,
+            keep_free_percent=self._started.limits.keep_free_percent,
         )
 
     def running(self, ports: tuple[int | None, int | None, int | None], warnings: tuple[str, ...]) -> Running:
@@ -283,11 +285,11 @@ class _Server:
         self._accounts.replace(accounts)
         self._admission.accounts_changed()
         ended = self.sessions.accounts_changed(self._accounts.get)
-        before, self._config = self._config, config
+        self._config = config
         self._limit(config)
         if self._node is not None:
             self._node.settings = self._node_settings()
-        for warning in (*settings.warnings, *warnings, *needs_restart(before, config)):
+        for warning in (*settings.warnings, *warnings, *needs_restart(self._started, config)):
             _log.warning("%s", warning)
         _log.info("the settings were reloaded: accounts=%d, sessions ended=%d", len(accounts), ended)
 

@@ -20,12 +20,14 @@ from connect_helper.server.ssh import SshSettings
 from connect_helper.server.transfer_log import Rotation, TransferLog
 
 # What a reload puts to work; the rest waits for a restart.
-_RELOADED: Final[dict[str, set[str]]] = {
+_RELOADED: Final[dict[str, set[str] | bool]] = {
+    "user": True,
+    "ssh": {"shared_keys", "aspera_conf_keys"},
     "token": {"key", "key_file", "life_seconds"},
     "limits": {"sessions", "sessions_per_account", "upload_kbps", "download_kbps"},
     "https": {"cert", "key"},
     "node": {"max_response_entries", "max_response_seconds", "max_file_create_kb"},
-    "server": {"name"},
+    "server": {"name", "stop_seconds"},
 }
 
 
@@ -122,9 +124,9 @@ def cannot_listen(service: str, address: str, port: int, error: OSError) -> Cann
             return CannotServe(f"{at}: {error.strerror}.")
 
 
-def needs_restart(before: ServerConfig, after: ServerConfig) -> list[str]:
-    """Sections whose changes only a restart brings about."""
-    old, new = (config.model_dump(exclude=_RELOADED) for config in (before, after))
+def needs_restart(started: ServerConfig, after: ServerConfig) -> list[str]:
+    """Sections in which `after` differs from what runs, and only a restart makes up for that."""
+    old, new = (config.model_dump(exclude=_RELOADED) for config in (started, after))
     return [
         f"{name}: was changed; that takes effect at the next start." for name in old if old[name] != new[name]
     ]

@@ -202,6 +202,59 @@ async def test_a_changed_port_waits_for_a_restart_and_says_so(
     assert told == ["ssh: was changed; that takes effect at the next start."]
 
 
+async def test_a_reload_tells_of_a_restart_where_one_is_needed_and_nowhere_else(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    async with far_server(tmp_path / "server", user("ann", tmp_path / "a")) as server:
+
+        async def reloaded(**changes: Any) -> list[str]:
+            caplog.clear()
+            server.configure({**server.settings, **changes})
+            server.reloading.set()
+            await until(lambda: "settings were reloaded" in caplog.text, "the reload")
+            return [record.message for record in caplog.records if "next start" in record.message]
+
+        users = [user("ann", tmp_path / "a", upload="deny"), user("ben", tmp_path / "b")]
+        assert (
+            await reloaded(user=users, server={**server.settings.get("server", {}), "stop_seconds": 1}) == []
+        )
+        waits = ["fallback: was changed; that takes effect at the next start."]
+        assert await reloaded(fallback={"enabled": False}) == waits
+        assert await reloaded(fallback={"enabled": False}, user=users) == waits
+        assert await reloaded() == []
+
+
+async def test_specs_tell_what_runs_also_after_a_reload(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    async with far_server(tmp_path / "server", user("ann", tmp_path / "a")) as server:
+
+        async def spec() -> dict[str, Any]:
+            wish = {"transfer_requests": [{"transfer_request": {"paths": [{}], "destination_root": "/"}}]}
+            async with (
+                aiohttp.ClientSession(headers=basic("ann", PASSWORD)) as client,
+                client.post(f"{http(server)}/files/upload_setup", json=wish) as response,
+            ):
+                return dict((await response.json())["transfer_specs"][0]["transfer_spec"])
+
+        before = await spec()
+        (key,) = server.settings["ssh"]["host_keys"]
+        (server.toml.parent / key).unlink()
+        asyncssh.generate_private_key("ssh-ed25519").write_private_key(str(server.toml.parent / key))
+        server.configure(
+            {**server.settings, "fallback": {"enabled": False}, "server": {"name": "new.example"}}
+        )
+        server.reloading.set()
+        await until(lambda: "settings were reloaded" in caplog.text, "the reload")
+        after = await spec()
+        assert after["remote_host"] == "new.example"
+        same = ("sshfp", "http_fallback", "http_fallback_port")
+        assert [after.get(name) for name in same] == [before.get(name) for name in same]
+        assert before["sshfp"]
+
+
 async def test_a_stop_lets_a_session_end_and_takes_no_new_one(tmp_path: Path) -> None:
     docroot = tmp_path / "a"
     async with (
