@@ -37,8 +37,9 @@ def examine(config: ServerConfig, path: Path) -> Findings:
     for account in accounts:
         problems.extend(_account_problems(account))
     warnings = [*_file_warnings(config, path), *_service_warnings(config)]
+    own = _own_files(config, path)
     for account in accounts:
-        warnings.extend(_account_warnings(account))
+        warnings.extend(_account_warnings(account, own))
     return Findings(tuple(problems), tuple(warnings))
 
 
@@ -111,7 +112,7 @@ def _account_problems(account: Account) -> Iterator[str]:
         yield f"{where}: {error.user_message}"
 
 
-def _account_warnings(account: Account) -> Iterator[str]:
+def _account_warnings(account: Account, own: list[Path]) -> Iterator[str]:
     where = f"user[{account.name}]"
     if account.password_hash is None and not account.authorized_keys and account.token_key is None:
         yield f"{where}: has no password, no key and no token key, so nobody can log in."
@@ -122,12 +123,28 @@ def _account_warnings(account: Account) -> Iterator[str]:
         )
     if account.docroot == Path("/"):
         yield f"{where}.docroot: is the whole file system."
+        return
+    exposed = next((file for file in own if file.is_relative_to(account.docroot.resolve())), None)
+    if exposed is not None:
+        yield (
+            f"{where}.docroot: holds {exposed}, so this user can read or replace what the server lives by; "
+            "keep them apart."
+        )
+
+
+def _own_files(config: ServerConfig, path: Path) -> list[Path]:
+    """What decides about who gets in, links resolved."""
+    listed = [*_secret_files(config, path), config.server.state, config.token.revocations]
+    return [file.resolve() for file in listed]
+
+
+def _secret_files(config: ServerConfig, path: Path) -> list[Path]:
+    more = (config.https.key, config.token.key_file)
+    return [path, *config.ssh.host_keys, *(file for file in more if file is not None)]
 
 
 def _file_warnings(config: ServerConfig, path: Path) -> Iterator[str]:
-    secret = [path, *config.ssh.host_keys]
-    secret += [file for file in (config.https.key, config.token.key_file) if file is not None]
-    for file in secret:
+    for file in _secret_files(config, path):
         try:
             if readable_by_others(file):
                 yield f"{file} holds secrets and can be read by other accounts; chmod 600 it."

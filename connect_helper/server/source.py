@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from connect_helper.server.aspera_conf import convert
-from connect_helper.server.configuration import ServerConfig, from_mapping, read_toml
+from connect_helper.server.configuration import ServerConfig, from_mapping, read_toml, readable_by_others
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +37,10 @@ class Source:
         ssh = raw.get("ssh")
         trust_keys = isinstance(ssh, dict) and ssh.get("aspera_conf_keys") is True
         taken = convert(self.aspera_conf, trust_keys=trust_keys)
-        warnings = tuple(f"{self.aspera_conf}: {warning}" for warning in taken.warnings)
-        return Settings(from_mapping(merged(raw, taken.raw), self.toml), warnings)
+        warnings = [f"{self.aspera_conf}: {warning}" for warning in taken.warnings]
+        if any("token_key" in user for user in taken.raw["user"]) and readable_by_others(self.aspera_conf):
+            warnings.append(f"{self.aspera_conf} holds token keys and can be read by other accounts.")
+        return Settings(from_mapping(merged(raw, taken.raw), self.toml), tuple(warnings))
 
 
 def merged(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, Any]:

@@ -141,6 +141,36 @@ def test_check_names_what_is_wrong(tmp_path: Path, change: str, sentence: str) -
     assert "Traceback" not in checked.output
 
 
+def test_check_warns_of_a_docroot_that_holds_the_servers_own_files(tmp_path: Path) -> None:
+    """Whoever can fetch the token key makes tokens for everybody."""
+    (tmp_path / "s").mkdir(mode=0o700)
+    (tmp_path / "s" / "files").mkdir()
+    config = tmp_path / "s" / "server.toml"
+    (tmp_path / "link").symlink_to(tmp_path / "s")
+    rest = "[ssh]\nenabled = false\n[https]\nenabled = false\n[http]\nenabled = true\n"
+    for docroot, warned in (("s", True), ("link", True), ("s/files", False), ("s/state", True)):
+        (tmp_path / "s" / "state").mkdir(exist_ok=True)
+        config.write_text(f'{rest}[[user]]\nname = "ann"\ndocroot = "{tmp_path / docroot}"\n')
+        assert ("user[ann].docroot: holds" in command("check", "--config", str(config)).output) is warned, (
+            docroot
+        )
+
+
+def test_check_warns_of_an_aspera_conf_with_keys_that_others_can_read(tmp_path: Path) -> None:
+    command("init", str(tmp_path / "s"))
+    conf = tmp_path / "aspera.conf"
+    key = (
+        "<authorization><token><encryption_key>0123456789abcdef0123</encryption_key></token></authorization>"
+    )
+    place = f"<access><paths><path><absolute>{tmp_path}</absolute></path></paths></access>"
+    for inside, mode, warned in ((key, 0o644, True), (key, 0o600, False), ("", 0o644, False)):
+        user_ = f"<user><name>x</name>{inside}<file_system>{place}</file_system></user>"
+        conf.write_text(f"<CONF><aaa><realms><realm><users>{user_}</users></realm></realms></aaa></CONF>")
+        conf.chmod(mode)
+        told = command("check", "--config", str(tmp_path / "s" / "server.toml"), "--aspera-conf", str(conf))
+        assert (f"{conf} holds token keys" in told.output) is warned
+
+
 def test_check_does_not_ask_for_the_passphrase_of_a_key(tmp_path: Path) -> None:
     """OpenSSL would ask at the terminal, and a service has none."""
     key = ec.generate_private_key(ec.SECP256R1())
