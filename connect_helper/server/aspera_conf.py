@@ -168,7 +168,7 @@ class _User:
         return self._path(found.text, found.where)
 
     def _path(self, text: str, where: str) -> str | None:
-        home = self._machine.home_of(self._levels.name)
+        home = self._machine.home_of(self._levels.name) if "$(home)" in text else None
         if "$(home)" in text and home is None:
             self._left_out(where, "$(home) stands for nothing, since this machine has no such user")
             return None

@@ -124,7 +124,8 @@ def _account_warnings(account: Account, own: list[Path]) -> Iterator[str]:
     if account.docroot == Path("/"):
         yield f"{where}.docroot: is the whole file system."
         return
-    exposed = next((file for file in own if file.is_relative_to(account.docroot.resolve())), None)
+    docroot = account.docroot.resolve()
+    exposed = next((file for file in own if file.is_relative_to(docroot)), None)
     if exposed is not None:
         yield (
             f"{where}.docroot: holds {exposed}, so this user can read or replace what the server lives by; "

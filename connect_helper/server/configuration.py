@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import stat
 import tomllib
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Final, Literal, Self
@@ -327,8 +328,8 @@ class ServerConfig(_Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        names = [user.name for user in self.user]
-        twice = sorted({name for name in names if names.count(name) > 1})
+        times = Counter(user.name for user in self.user)
+        twice = sorted(name for name, number in times.items() if number > 1)
         if twice:
             raise ValueError(f"user: the name {twice[0]} is given twice")
         if not (self.ssh.enabled or self.https.enabled or self.http.enabled):

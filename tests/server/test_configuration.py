@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -132,6 +133,16 @@ def test_the_example_explains_every_key_and_can_be_used_with_all_comments_taken_
 def test_the_example_is_what_the_table_says() -> None:
     """After a change of the table, write `render(tomllib.loads(...))` of the example back."""
     assert EXAMPLE.read_text() == render(tomllib.loads(EXAMPLE.read_text()))
+
+
+def test_ten_times_the_users_take_some_ten_times_as_long() -> None:
+    def taken(number: int) -> float:
+        users = [{"name": f"user-{one}", "docroot": "/data"} for one in range(number)]
+        before = time.process_time()
+        assert len(from_mapping({**FINE, "user": users}, EXAMPLE).user) == number
+        return time.process_time() - before
+
+    assert taken(20_000) < 25 * taken(2000)
 
 
 @pytest.mark.parametrize("text", ["plain", 'quote " and \\', "new\nline", "\x7f\x00", "ünï 漢"])
