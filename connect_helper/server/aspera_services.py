@@ -149,7 +149,8 @@ def _https(raw: dict[str, Any], node: _Section, fallback: _Section, warn: Warn) 
         cert=cert.text("cert_file"), key=cert.text("key_file"), lowest_tls=_lowest_tls(node, warn),
     )  # fmt: skip
     if cert.text("cert_file") is None:
-        warn("http_server/cert_file", "names no certificate; give one as cert in the section https.")
+        section = "http_server" if source is fallback else "server"
+        warn(f"{section}/cert_file", "names no certificate: that of server.toml is used.")
     elif cert is fallback and node.text("cert_file") not in (None, fallback.text("cert_file")):
         warn("server/cert_file", "the Node API has the fallback's certificate here.")
     if cert is node and node.text("chain_file") is not None:

@@ -502,6 +502,16 @@ def test_services_are_on_only_where_the_file_has_them_on(
     assert (None if secure is None else (secure["port"], secure.get("address"))) == https
 
 
+@pytest.mark.parametrize(
+    ("section", "switch"),
+    [("server", "<https_port>9443</https_port>"), ("http_server", "<enable_https>true</enable_https>")],
+)
+def test_a_missing_certificate_is_told_where_it_is_missing(section: str, switch: str) -> None:
+    found = converted(f"<CONF><{section}>{switch}</{section}></CONF>")
+    assert found.warnings == [f"{section}/cert_file: names no certificate: that of server.toml is used."]
+    assert "cert" not in found.raw["https"]
+
+
 @pytest.mark.parametrize(("word", "lowest"), [("TLSv1.3", "1.3"), ("tlsv1.2", None), ("tlsv1", None)])
 def test_the_oldest_tls_version_is_taken_over(word: str, lowest: str | None) -> None:
     found = converted(f"<CONF><server>{SECURE}<ssl_protocol>{word}</ssl_protocol></server></CONF>")
