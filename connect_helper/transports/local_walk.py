@@ -105,10 +105,14 @@ class _Walker:
         return b"/".join((self._granted.path.rstrip(b"/"), *below))
 
     def _look(self, start: tuple[bytes, ...], inside: frozenset[tuple[int, int]]) -> Iterator[LocalEntry]:
-        """The start of the walk, which has to be there."""
+        """The start of the walk, which has to be there. Links above it are followed in any case."""
+        above = start if self._links == "follow" else start[:-1]
         try:
-            real = resolve_links(self._top, self._granted.path, start) if self._links == "follow" else start
+            real = (*resolve_links(self._top, self._granted.path, above), *start[len(above) :])
             found = self._stat(real)
+            if stat.S_ISLNK(found.st_mode) and self._links != "follow":
+                yield self._unfollowed(start, real, found)
+                return
         except OSError as error:
             raise local_error(error, "source", self._path(start)) from error
         except LinkSkipped as error:
@@ -116,9 +120,23 @@ class _Walker:
         if stat.S_ISDIR(found.st_mode):
             self._folders.append(_Folder(start, real, inside))
         elif stat.S_ISLNK(found.st_mode):
-            raise changed(self._path(start))  # what was chosen was no link: those are resolved then
+            raise changed(self._path(start))  # it became one a moment ago
         else:
             yield _single(start, real, found, self._path(start))
+
+    def _unfollowed(
+        self, below: tuple[bytes, ...], real: tuple[bytes, ...], found: os.stat_result
+    ) -> LocalEntry:
+        """The entry of a link that is copied or left out. Raises OSError when it is gone by now."""
+        if self._links == "skip":
+            skipped = LinkSkipped(f"{display(self._path(below))} is a link; links are left out.")
+            return LocalEntry(below, real, facts_of(found), skipped)
+        parent = open_below(self._top, real[:-1], os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            content = os.readlink(real[-1], dir_fd=parent)
+        finally:
+            os.close(parent)
+        return LocalEntry(below, real, facts_of(found), None, content)
 
     def _stat(self, real: tuple[bytes, ...]) -> os.stat_result:
         if not real:
@@ -169,8 +187,8 @@ class _Walker:
         below, real = (*folder.below, name), (*folder.real, name)
         try:
             found = entry.stat(follow_symlinks=False)
-            if stat.S_ISLNK(found.st_mode) and self._links in ("copy", "copy+force"):
-                yield LocalEntry(below, real, facts_of(found), None, self._content(folder, name))
+            if stat.S_ISLNK(found.st_mode) and self._links != "follow":
+                yield self._unfollowed(below, real, found)
                 return
             if stat.S_ISLNK(found.st_mode):
                 real, found = self._follow(below, real)
@@ -189,18 +207,9 @@ class _Walker:
             elif self._enters(below):
                 self._folders.append(_Folder(below, real, inside))
 
-    def _content(self, folder: _Folder, name: bytes) -> bytes:
-        parent = open_below(self._top, folder.real, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            return os.readlink(name, dir_fd=parent)
-        finally:
-            os.close(parent)
-
     def _follow(
         self, below: tuple[bytes, ...], real: tuple[bytes, ...]
     ) -> tuple[tuple[bytes, ...], os.stat_result]:
-        if self._links == "skip":
-            raise LinkSkipped(f"{display(self._path(below))} is a link; links are left out.")
         try:
             resolved = resolve_links(self._top, self._granted.path, real)
             return resolved, self._stat(resolved)

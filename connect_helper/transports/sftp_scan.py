@@ -186,15 +186,14 @@ async def _entry(
         if found is not None and found.kind == "link":
             if options.links != "follow":
                 return await _unfollowed(lister, path, below, found, options.links)
-            real = await _follow(lister, path, root, inside)
-            found = await lister.facts(path, follow=True)
+            real, found = await _follow(lister, path, root, inside)
             inside = (*inside, real)
     except TransferError as error:
         if error.retryable:
             raise
         return Entry(path, below, Facts("link", 0, 0), error)
     if found is None:
-        gone = SourceMissing(f"{display(path)} is not there any more, or a link that leads nowhere.")
+        gone = SourceMissing(f"{display(path)} is not there any more.")
         return Entry(path, below, Facts("file", 0, 0), gone)
     if found.kind == "folder":
         return _Folder(path, below, found, real, inside)
@@ -210,15 +209,27 @@ async def _unfollowed(
     return Entry(path, below, facts, None, await lister.read_link(path))
 
 
-async def _follow(lister: Lister, path: bytes, root: bytes, inside: tuple[bytes, ...]) -> bytes:
-    """The real path of a link that may be followed: it stays in the scanned folder and is no loop."""
-    real = await lister.real_path(path)
+async def _follow(lister: Lister, path: bytes, root: bytes, inside: tuple[bytes, ...]) -> tuple[bytes, Facts]:
+    """The real path of a link that may be followed, and what is there: it stays in the scanned folder, is no
+    loop, and leads somewhere.
+    """
+    try:
+        real = await lister.real_path(path)
+    except SourceMissing as error:
+        raise _leads_nowhere(path) from error
     if not real.startswith(root.rstrip(b"/") + b"/"):
         raise LinkSkipped(f"{display(path)} is a link that leads out of the folder; it was left out.")
     parent = await lister.real_path(path.rpartition(b"/")[0])
     if real in inside or (parent + b"/").startswith(real + b"/"):
         raise LinkSkipped(f"{display(path)} is a link that leads back to a folder above it.")
-    return real
+    found = await lister.facts(path, follow=True)
+    if found is None:
+        raise _leads_nowhere(path)
+    return real, found
+
+
+def _leads_nowhere(path: bytes) -> LinkSkipped:
+    return LinkSkipped(f"{display(path)} is a link that leads nowhere.")
 
 
 def _special(path: bytes) -> SpecialFile:

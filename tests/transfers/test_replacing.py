@@ -7,7 +7,9 @@ import re
 import pytest
 
 from connect_helper.transfers.ledger import Ledger, mirrored
+from connect_helper.transfers.plan import Download, Upload
 from tests.support.policies import Trip, plant, tree
+from tests.support.sessions import download, ref
 
 SAVED = re.compile(r"report\.\d{4}\.\d\d\.\d\d\.\d\d\.\d\d\.\d\d\.\d+\.pdf")
 
@@ -151,3 +153,54 @@ async def test_links_to_folders_are_copied_as_links(trip: Trip) -> None:
     (trip.source / "proj" / "deep" / "link").symlink_to("../sub")
     assert (await trip.go("proj", policies={"links": "copy"})).outcome == "completed"
     assert tree(trip.target) == tree(trip.source)
+
+
+@pytest.mark.parametrize(
+    ("content", "links", "arrived", "state"),
+    [
+        ("real", "follow", "proj/real", "done"),
+        ("real", "copy", "-> real", "done"),
+        ("real", "copy+force", "-> real", "done"),
+        ("real", "skip", None, "skipped"),
+        ("dir", "copy", "-> dir", "done"),
+        ("dir", "skip", None, "skipped"),
+        ("nowhere", "copy", "-> nowhere", "done"),
+        ("link", "copy", "-> link", "done"),
+    ],
+)
+async def test_a_link_that_is_a_source_itself_is_treated_like_any_other(
+    trip: Trip, content: str, links: str, arrived: str | None, state: str
+) -> None:
+    plant(trip.source, "proj/real", "proj/dir/x")
+    (trip.source / "proj" / "link").symlink_to(content)
+    ended = await trip.go(items=[_below(trip, "link")], policies={"links": links})
+    assert ended.outcome == "completed", ended.message
+    assert tree(trip.target) == ({} if arrived is None else {"link": arrived})
+    assert trip.reports()["link"].state == state
+
+
+@pytest.mark.parametrize("links", ["follow", "copy", "copy+force", "skip"])
+async def test_a_link_above_a_source_leads_to_it_whatever_becomes_of_links(trip: Trip, links: str) -> None:
+    plant(trip.source, "proj/dir/x")
+    (trip.source / "proj" / "link").symlink_to("dir")
+    ended = await trip.go(items=[_below(trip, "link", "x")], policies={"links": links})
+    assert ended.outcome == "completed", ended.message
+    assert tree(trip.target) == {"x": "proj/dir/x"}
+
+
+def _below(trip: Trip, *names: str) -> Upload | Download:
+    """The item that takes something below the folder "proj", which alone was granted here."""
+    if trip.way == "send":
+        return Upload(source=ref(trip.source / "proj", *names), target=str(trip.target / names[-1]))
+    return download(trip.source.joinpath("proj", *names), trip.target, names[-1])
+
+
+async def test_links_that_lead_nowhere_are_left_out(trip: Trip) -> None:
+    plant(trip.source, "proj/real")
+    (trip.source / "proj" / "nowhere").symlink_to("missing")
+    (trip.source / "proj" / "circle").symlink_to("circle")
+    ended = await trip.go("proj", policies={"older_than_s": 1.0})
+    assert ended.outcome == "completed", ended.message
+    assert tree(trip.target) == {"proj": "/", "proj/real": "proj/real"}
+    found = {name: (report.state, report.code) for name, report in trip.reports().items()}
+    assert found == {"real": ("done", ""), "nowhere": ("skipped", "link"), "circle": ("skipped", "link")}
