@@ -19,8 +19,11 @@ from connect_helper.errors import Unavailable
 class Receipts(Protocol):
     """Iterated, it gives one receipt for each file, in the order in which the files first ended."""
 
-    def put(self, receipt: Receipt) -> bool:
-        """Keep a receipt; False when it is no news. Raises Unavailable when there is no room for it."""
+    def put(self, receipt: Receipt, *, earlier: bool = False) -> bool:
+        """Keep a receipt; False when it is no news. Raises Unavailable when there is no room for it.
+
+        `earlier`: it only repeats that an earlier session brought the file.
+        """
         ...
 
     def __iter__(self) -> Iterator[Receipt]: ...
@@ -29,7 +32,7 @@ class Receipts(Protocol):
 class NoReceipts:
     """Keeps none; everything is news."""
 
-    def put(self, _: Receipt) -> bool:
+    def put(self, _receipt: Receipt, *, earlier: bool = False) -> bool:
         return True
 
     def __iter__(self) -> Iterator[Receipt]:
@@ -42,10 +45,10 @@ class HeldReceipts:
     def __init__(self) -> None:
         self._receipts: dict[tuple[str, str], Receipt] = {}
 
-    def put(self, receipt: Receipt) -> bool:
+    def put(self, receipt: Receipt, *, earlier: bool = False) -> bool:
         key = (receipt.path, receipt.remote_path)
         before = self._receipts.get(key)
-        if before is not None and before.state == "done" and receipt.state == "skipped":
+        if before is not None and before.state == "done" and (earlier or receipt.state == "skipped"):
             return False
         self._receipts[key] = receipt
         return True
@@ -63,9 +66,10 @@ class SpooledReceipts:
         self._database = sqlite3.connect("", isolation_level=None)
         self._database.executescript(_TABLE)
 
-    def put(self, receipt: Receipt) -> bool:
+    def put(self, receipt: Receipt, *, earlier: bool = False) -> bool:
         names = f"{receipt.path}\0{receipt.remote_path}".encode("utf-8", "surrogatepass")
-        row = (hashlib.blake2b(names, digest_size=16).digest(), receipt.state, json.dumps(as_json(receipt)))
+        name = hashlib.blake2b(names, digest_size=16).digest()
+        row = (name, receipt.state, json.dumps(as_json(receipt)), earlier)
         try:
             return self._database.execute(_PUT, row).rowcount > 0
         except sqlite3.Error as error:
@@ -97,5 +101,5 @@ BEGIN;
 _PUT: Final = """
 INSERT INTO receipts (name, state, fields) VALUES (?, ?, ?)
 ON CONFLICT (name) DO UPDATE SET state = excluded.state, fields = excluded.fields
-WHERE NOT (receipts.state = 'done' AND excluded.state = 'skipped')
+WHERE NOT (receipts.state = 'done' AND (excluded.state = 'skipped' OR ?))
 """

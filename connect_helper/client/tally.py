@@ -68,7 +68,7 @@ class Tally:
         self._skipped += report.state == "skipped"
         self._failed += report.state == "failed"
         receipt = _receipt(report)
-        return receipt if self._receipts.put(receipt) else None
+        return receipt if self._receipts.put(receipt, earlier=report.earlier) else None
 
     def progress(self, clock: float) -> Progress:
         """How far it is at `clock`."""

@@ -110,7 +110,7 @@ class Download:
         there = await existing.look()
         if there is not None and existing.finished_before(there):
             await asyncio.to_thread(self._forget)
-            return Outcome("done", "size")
+            return Outcome("done", "size", earlier=True)
         decision = Decision.WRITE if there is None else await existing.decide(there)
         if decision is Decision.SKIP:
             await asyncio.to_thread(self._forget)

@@ -55,7 +55,8 @@ _COLUMNS: Final = (
     "place, path, remote_path, bytes_expected, bytes_written, state, code, error_code, message, proof,"
     " digest, elapsed_usec"
 )
-# A file that a later session found in its place keeps the receipt of the session that brought it.
+# A file that a later session found in its place keeps the receipt of the session that brought it: the last
+# parameter tells whether the report says so.
 INSERT: Final = f"""
 INSERT INTO files (transfer, name, {_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (transfer, name) DO UPDATE SET
@@ -63,7 +64,7 @@ ON CONFLICT (transfer, name) DO UPDATE SET
     state = excluded.state, code = excluded.code, error_code = excluded.error_code,
     message = excluded.message, proof = excluded.proof, digest = excluded.digest,
     elapsed_usec = excluded.elapsed_usec
-WHERE NOT (files.state = 'done' AND excluded.state IN ('skipped', 'running') AND excluded.code = '')
+WHERE NOT (files.state = 'done' AND (excluded.state IN ('skipped', 'running') AND excluded.code = '' OR ?))
 """  # noqa: S608 - made of constants
 
 Reports = dict[int, FileReport]  # by index
@@ -104,7 +105,7 @@ def row_of(transfer: int, place: int, report: FileReport) -> tuple[Any, ...]:
         report.digest,
         min(report.elapsed_usec, 2**63 - 1),
     )
-    return (transfer, name, place, path, remote_path, *sizes, *ending)
+    return (transfer, name, place, path, remote_path, *sizes, *ending, report.earlier)
 
 
 def _report(row: tuple[Any, ...]) -> FileReport:

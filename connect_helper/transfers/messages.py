@@ -104,6 +104,7 @@ class FileReport(_Message):
     message: str = ""
     proof: Literal["", "size", "digest"] = ""  # receipt: what was verified, when done
     digest: str = ""  # "sha-256:<hex>" when one was computed
+    earlier: bool = False  # done by an earlier session of this transfer: the receipt of that one stands
     elapsed_usec: int = 0  # since the session began with it
 
 

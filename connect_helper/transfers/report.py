@@ -41,6 +41,7 @@ class Outcome:
     proof: Literal["", "size", "digest"] = ""
     digest: str = ""  # "sha-256:<hex>"
     message: str = ""  # something the user should know although all is well
+    earlier: bool = False  # an earlier session of this transfer brought it, and told what was proved
     seen: Identity | Facts | None = None  # what the source was when it was read
 
 
@@ -88,6 +89,7 @@ class Tracker:
             message=error.user_message if error else outcome.message if outcome else "",
             proof=outcome.proof if outcome else "",
             digest=outcome.digest if outcome else "",
+            earlier=outcome.earlier if outcome else False,
             elapsed_usec=round((time.monotonic() - self._began_at) * 1e6),
         )
 

@@ -129,7 +129,7 @@ class Upload:
             there = await existing.look()
             if there is not None and existing.finished_before(source, there):
                 await asyncio.to_thread(self._forget)
-                return Outcome("done", "size")
+                return Outcome("done", "size", earlier=True)
             decision = Decision.WRITE if there is None else await existing.decide(source, there)
             if decision is Decision.SKIP:
                 await asyncio.to_thread(self._forget)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from connect_helper.client.receipts import HeldReceipts, NoReceipts, Receipts
+from connect_helper.client.receipts import HeldReceipts, NoReceipts, Receipts, SpooledReceipts
 from connect_helper.client.tally import Tally
 from connect_helper.errors import ConnectError, LoginError, TransferError
 from connect_helper.transfers.messages import Connected, Ended, FileReport, Progress, Totals
@@ -53,6 +54,20 @@ def test_only_an_ended_file_makes_a_receipt() -> None:
     assert done is not None
     assert (done.state, done.proof, done.digest, done.size) == ("done", "digest", "sha-256:00", 50)
     assert list(kept) == [done]
+
+
+@pytest.mark.parametrize("make", [HeldReceipts, SpooledReceipts])
+def test_a_file_found_finished_keeps_the_receipt_of_the_session_that_brought_it(
+    make: Callable[[], Receipts],
+) -> None:
+    kept = make()
+    counted = tally(kept)
+    done = counted.hear(report("done", proof="digest", digest="sha-256:00"), 101.0)
+    counted.begins()
+    assert counted.hear(report("done", proof="size", earlier=True), 106.0) is None
+    unheard = counted.hear(report("done", 1, proof="size", earlier=True), 106.0)
+    assert unheard is not None  # that session was lost before it could tell
+    assert list(kept) == [done, unheard]
 
 
 def test_a_proof_of_an_earlier_session_is_kept() -> None:

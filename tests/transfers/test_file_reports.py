@@ -16,6 +16,7 @@ from connect_helper.transfers import file_reports, file_rows
 from connect_helper.transfers.file_reports import FILE_NAME, FileReports
 from connect_helper.transfers.file_rows import SCHEMA, STATES
 from connect_helper.transfers.messages import FileReport
+from tests.support.policies import Trip, plant
 
 
 def report(index: int, state: Any = "done", **changes: Any) -> FileReport:
@@ -92,6 +93,30 @@ async def test_a_later_session_changes_the_row_of_the_same_file(folders: Folders
         assert (rows["2"].state, rows["2"].code, rows["2"].index) == ("done", "", 2)
         assert rows["9"].index == 6  # after all of the first session
         assert len(rows) == 4
+
+
+async def test_what_was_proved_stays_when_a_later_session_finds_the_file_finished(
+    trip: Trip, folders: Folders
+) -> None:
+    plant(trip.source, "proj/a", "proj/b")
+    plant(trip.target, "proj/b/")  # a folder is in the way, so there is a reason to come back
+    async with opened(folders) as reports:
+        for outcome in ("failed", "completed"):
+            ended = await trip.go("proj", policies={"checksum": "sha-256", "overwrite": "always"})
+            assert ended.outcome == outcome, ended.message
+            reports.begin(1)
+            for event in trip.listener.events:
+                if isinstance(event, FileReport):
+                    reports.put(1, event)
+            await reports.end(1)
+            if outcome == "failed":
+                (trip.target / "proj" / "b").rmdir()
+        rows = await kept(reports, 1)
+    assert {one.remote_path[-1]: (one.state, one.proof) for one in rows} == {
+        "a": ("done", "digest"),
+        "b": ("done", "digest"),
+    }
+    assert all(one.digest.startswith("sha-256:") for one in rows)
 
 
 async def test_what_a_session_leaves_out_for_a_reason_is_told_even_after_a_receipt(folders: Folders) -> None:
