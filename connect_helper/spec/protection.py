@@ -16,7 +16,7 @@ from pydantic import SecretStr
 from connect_helper.errors import InvalidRequest, UnsafeName
 from connect_helper.spec.lenient import as_bool, as_text, is_unset
 from connect_helper.spec.names import NAME_LIMIT, display
-from connect_helper.spec.words import Direction, flag
+from connect_helper.spec.words import Direction, flag, pick
 
 SUFFIX: Final = b".age"
 FOREIGN_SUFFIX: Final = b".aspera-env"
@@ -72,13 +72,16 @@ def parse_protection(raw: Mapping[str, Any], direction: Direction) -> Protection
 
 def read_passphrase(raw: Mapping[str, Any]) -> SecretStr | None:
     """Read the passphrase of a spec or a resume request; None: ask for it. Raises InvalidRequest."""
-    field = next((name for name in _PASSPHRASES if raw.get(name) is not None), _PASSPHRASES[0])
-    text = as_text(raw.get(field), field, limit=_PASSPHRASE_LIMIT)
-    if raw.get(field) == "":
-        raise InvalidRequest(
-            f'"{field}" is empty: give a passphrase, or leave it out to be asked.', field=field
-        )
-    return None if text is None else SecretStr(text)
+    field, value = pick(raw, *_PASSPHRASES)
+    text = as_text(value, field, limit=_PASSPHRASE_LIMIT)
+    if text is not None:
+        return SecretStr(text)
+    for field in _PASSPHRASES:
+        if raw.get(field) == "":
+            raise InvalidRequest(
+                f'"{field}" is empty: give a passphrase, or leave it out to be asked.', field=field
+            )
+    return None
 
 
 def protected_name(name: bytes) -> bytes:

@@ -68,6 +68,13 @@ def test_a_missing_passphrase_is_asked_for(missing: dict[str, Any]) -> None:
     assert not parse_protection(missing, "send").needs_passphrase
 
 
+def test_an_empty_newer_spelling_is_not_set_where_the_older_one_is() -> None:
+    both = {"content_protection_password": "", "content_protection_passphrase": "old"}
+    protection = parse_protection({"content_protection": "encrypt", **both}, "send")
+    assert protection.passphrase is not None
+    assert protection.passphrase.get_secret_value() == "old"
+
+
 @pytest.mark.parametrize("field", ["content_protection_password", "content_protection_passphrase"])
 def test_a_passphrase_of_length_0_is_refused(field: str) -> None:
     with pytest.raises(InvalidRequest, match="empty") as caught:
