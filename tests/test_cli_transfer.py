@@ -188,6 +188,11 @@ def test_a_wrong_command_line_ends_with_2_and_touches_nothing(
         (("send", here, there, *key_there, "--rate", "fast"), "rate"),
         (("send", here, there, *key_there, "--host-key", "SHA256:short"), "fingerprint"),
         (("send", here, there, *key_there, "--overwrite", "perhaps"), "perhaps"),
+        (
+            ("send", here, there, *key_there, "--exclude-newer-than", "100", "--exclude-older-than", "200"),
+            "leave out every file",
+        ),
+        (("send", here, there, *key_there, "--exclude", "[a"), "closing"),
         (("send", here, here, there, *key_there, "--as", "x"), "several"),
         (("send", here, there, *key_there, "--as", "../x"), "separator"),
         (("receive", there, there, *key_there), "local folder"),

@@ -13,7 +13,9 @@ from pydantic import SecretStr, ValidationError
 
 from connect_helper.client.results import Progress, Receipt
 from connect_helper.errors import InvalidRequest
+from connect_helper.spec.patterns import compile_rules
 from connect_helper.spec.sessions import MOST_SESSIONS
+from connect_helper.spec.times import Moment, check_moments
 from connect_helper.transfers.plan import Policies
 
 DEFAULT_RETRIES: Final = 10
@@ -113,6 +115,17 @@ def _connections(given: int | None) -> int | None:
 
 
 def _policies(given: Policies | Mapping[str, Any] | None) -> Policies:
+    policies = _read_policies(given)
+    compile_rules(policies.include_patterns, policies.exclude_patterns)
+    check_moments(_moment(policies.newer_than_s), _moment(policies.older_than_s))
+    return policies
+
+
+def _moment(seconds: float | None) -> Moment | None:
+    return None if seconds is None else Moment(seconds)
+
+
+def _read_policies(given: Policies | Mapping[str, Any] | None) -> Policies:
     if given is None or isinstance(given, Policies):
         return given or Policies()
     try:

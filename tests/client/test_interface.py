@@ -119,6 +119,8 @@ async def test_what_is_wrong_is_said_before_anything_is_sent(
         *((InvalidRequest, {"connections": number}) for number in (0, 129, True, "4")),
         (InvalidRequest, {"policies": {"overwrite": "perhaps"}}),
         (InvalidRequest, {"policies": {"no_such_policy": True}}),
+        (InvalidRequest, {"policies": {"newer_than_s": 100.0, "older_than_s": 200.0}}),
+        (InvalidRequest, {"policies": Policies(exclude_patterns=("[a",))}),
     ]
     for error, options in cases:
         with pytest.raises(error):
