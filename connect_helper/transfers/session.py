@@ -295,6 +295,7 @@ class Session:
         except TransferError as error:
             if self._is_fatal(error):
                 work.hopeless.set()
+                await self._end_badly(tracker, error)
                 raise
             if ends_session(error):
                 raise

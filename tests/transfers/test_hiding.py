@@ -166,6 +166,18 @@ async def test_a_wrong_passphrase_leaves_nothing_behind(
 
 
 @pytest.mark.usefixtures("light_work")
+@pytest.mark.parametrize("strict", [True, False])
+async def test_the_file_a_wrong_passphrase_does_not_open_is_told_as_failed(
+    sshd: SshServer, near: Path, far: Path, resume: Path, tmp_path: Path, strict: bool
+) -> None:
+    await sealed_files(sshd, tmp_path, far, resume)
+    trip = Trip(sshd, "receive", far, near, resume)
+    await trip.go("1.bin.age", **decrypting(sshd, "wrong", strict=strict))
+    report = trip.reports()["1.bin.age"]
+    assert (report.state, report.code, report.error_code) == ("failed", "bad_passphrase", 49)
+
+
+@pytest.mark.usefixtures("light_work")
 async def test_a_wrong_passphrase_ends_a_file_under_way_without_a_trace(
     sshd: SshServer, near: Path, far: Path, resume: Path, tmp_path: Path
 ) -> None:
