@@ -38,19 +38,21 @@ def forget(folder: Path, transfer_id: str, *, also_sent: bool = True) -> int:
 
 
 def forget_one(folder: Path, key: str, transfer_id: str) -> None:
-    """Remove what a transfer noted of a file that turned out to be in place already.
-
-    It was killed, or its line was cut, after the file got its name and before the record went.
-    """
-    store = RecordStore(folder)
-    record = store.load(key) if store.has(key) else None
-    if record is None or record.transfer_id != transfer_id:
+    """Remove what a transfer left here of a file that it does not fetch any more; see `forget_sent`."""
+    record = noted(folder, key, transfer_id)
+    if record is None or record.direction != "receive":
         return
     with held(folder, key) as ours:
-        if ours and record.direction == "receive":
-            _remove(record)
         if ours:
-            store.remove(key)
+            _remove(record)
+            RecordStore(folder).remove(key)
+
+
+def noted(folder: Path, key: str, transfer_id: str) -> Record | None:
+    """The record of an unfinished file, if it is one of this transfer."""
+    store = RecordStore(folder)
+    record = store.load(key) if store.has(key) else None
+    return record if record is not None and record.transfer_id == transfer_id else None
 
 
 def left(folder: Path, transfer_id: str) -> Iterator[tuple[str, Record]]:

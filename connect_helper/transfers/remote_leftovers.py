@@ -14,10 +14,10 @@ import os
 from pathlib import Path
 from typing import Final
 
-from connect_helper.errors import TransferError
+from connect_helper.errors import ConnectError, TransferError
 from connect_helper.spec.names import display
 from connect_helper.transfers.conversation import Conversation
-from connect_helper.transfers.leftovers import forget, held, sent
+from connect_helper.transfers.leftovers import forget, held, noted, sent
 from connect_helper.transfers.messages import Event, Question
 from connect_helper.transfers.plan import Login, SessionPlan
 from connect_helper.transfers.workers import WorkerLost, WorkerPool
@@ -65,15 +65,37 @@ async def remove_unfinished(plan: SessionPlan, transport: Transport) -> None:
     """The worker's side: remove each file that is still ours, and its record. Raises TransferError."""
     folder = Path(plan.resume_folder)
     for key, record in await asyncio.to_thread(sent, folder, plan.transfer_id):
-        with held(folder, key) as ours:
-            if not ours:
-                continue  # another transfer to the same target goes on from it
-            partial = os.fsencode(record.partial)
-            if await _is_ours(transport, partial, record):
-                await transport.remove(partial)
-            else:
-                logger.info("%s is not ours any more and stays", display(partial))
-            await asyncio.to_thread(RecordStore(folder).remove, key)
+        await _remove_one(folder, key, record, transport)
+
+
+async def forget_sent(plan: SessionPlan, key: str, transport: Transport) -> None:
+    """Remove what this transfer left of a file that is not to be sent any more; also the worker's side.
+
+    There is a record where an earlier session was killed, or its line cut, after the file got its name; or
+    before, and since then somebody else put a file there that is kept. Raises ConnectError.
+    """
+    folder = Path(plan.resume_folder)
+    record = await asyncio.to_thread(noted, folder, key, plan.transfer_id)
+    if record is None or record.direction != "send":
+        return
+    try:
+        await _remove_one(folder, key, record, transport)
+    except ConnectError:
+        raise
+    except TransferError as error:
+        logger.info("%s stays: %s", display(record.partial), error.internal_message)
+
+
+async def _remove_one(folder: Path, key: str, record: Record, transport: Transport) -> None:
+    with held(folder, key) as ours:
+        if not ours:
+            return  # another transfer to the same target goes on from it
+        partial = os.fsencode(record.partial)
+        if await _is_ours(transport, partial, record):
+            await transport.remove(partial)
+        else:
+            logger.info("%s is not ours any more and stays", display(partial))
+        await asyncio.to_thread(RecordStore(folder).remove, key)
 
 
 async def _is_ours(transport: Transport, partial: bytes, record: Record) -> bool:

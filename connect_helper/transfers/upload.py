@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
-from pathlib import Path
 from typing import Final
 
 from connect_helper.errors import ContentError, SourceChanged
@@ -17,7 +16,7 @@ from connect_helper.spec.saving import saves_first
 from connect_helper.transfers.blocking import acquired, finished, handed_over, to_the_end
 from connect_helper.transfers.job import UploadJob, Work
 from connect_helper.transfers.ledger import begun
-from connect_helper.transfers.leftovers import forget_one
+from connect_helper.transfers.remote_leftovers import forget_sent
 from connect_helper.transfers.report import Outcome, Tracker
 from connect_helper.transfers.sealing import SealedSource
 from connect_helper.transfers.sending import NameTaken, Refused, Sending
@@ -128,11 +127,11 @@ class Upload:
             existing = Existing(self._work, self._job)
             there = await existing.look()
             if there is not None and existing.finished_before(source, there):
-                await asyncio.to_thread(self._forget)
+                await self._forget()
                 return Outcome("done", "size", earlier=True)
             decision = Decision.WRITE if there is None else await existing.decide(source, there)
             if decision is Decision.SKIP:
-                await asyncio.to_thread(self._forget)
+                await self._forget()
                 return Outcome("skipped")
             saves = saves_first(
                 wanted=self._policies.save_first,
@@ -181,6 +180,5 @@ class Upload:
         source.close()
         self._slot.release()
 
-    def _forget(self) -> None:
-        plan = self._work.plan
-        forget_one(Path(plan.resume_folder), self._work.record_key(self._job.target), plan.transfer_id)
+    async def _forget(self) -> None:
+        await forget_sent(self._work.plan, self._work.record_key(self._job.target), self._transport)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 
 import pytest
 
 from connect_helper.transfers.ledger import Ledger, mirrored
 from connect_helper.transfers.plan import Download, Upload
+from connect_helper.transfers.session import Session
 from tests.support.policies import Trip, plant, tree
-from tests.support.sessions import download, ref
+from tests.support.sessions import download, noise, plan_for, ref
 
 SAVED = re.compile(r"report\.\d{4}\.\d\d\.\d\d\.\d\d\.\d\d\.\d\d\.\d+\.pdf")
 
@@ -39,6 +41,23 @@ async def test_nothing_is_saved_otherwise(trip: Trip, policies: dict[str, object
     (trip.target / "report.pdf").write_text("there")
     assert (await trip.go("report.pdf", policies=policies)).outcome == "completed"
     assert set(tree(trip.target)) == {"report.pdf"}
+
+
+async def test_where_a_file_is_kept_after_all_the_unfinished_one_beside_it_goes(trip: Trip) -> None:
+    (trip.source / "film").write_bytes(noise(6_000_000))
+    policies = {"overwrite": "none"}
+    plan = plan_for(trip.sshd, [trip.item("film")], trip.resume, policies=policies, rate_kbps=80_000)
+    session = Session(plan, trip.listener)
+    running = asyncio.create_task(session.run())
+    await trip.listener.until(lambda: trip.listener.written() > 2_000_000)
+    session.stop()
+    assert (await running).outcome == "stopped"
+    assert [path.name for path in trip.target.iterdir()] == ["film.partial"]
+    (trip.target / "film").write_text("somebody else was faster")
+    assert (await trip.go("film", policies=policies)).outcome == "completed"
+    assert trip.reports()["film"].state == "skipped"
+    assert tree(trip.target) == {"film": "somebody else was faster"}
+    assert list(trip.resume.glob("*.json")) == []
 
 
 async def test_surplus_goes_from_the_destination_and_what_is_on_both_sides_stays(trip: Trip) -> None:
