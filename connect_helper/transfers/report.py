@@ -131,6 +131,7 @@ class Reporter:
         if self._counted[0]:
             self.files += self._found[0] - self._counted[0]
             self.expected += self._found[1] - self._counted[1]
+            self._counted = 0, 0  # a folder that cannot be made is found later still
         self.scanned = True
 
     async def start(self, path: str, remote_path: str, size: int) -> Tracker:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from connect_helper.transfers.messages import FileReport, Totals
+from connect_helper.transfers.session import SOME_FAILED
 from tests.support.policies import Trip, plant, tree
 from tests.support.sshd import SshServer
 
@@ -128,6 +129,18 @@ async def test_counting_first_makes_the_totals_final_before_the_first_file(
     assert before[-1].final
     assert trip.listener.totals().files_expected == 300
     assert trip.listener.totals().bytes_expected == trip.listener.written()
+
+
+@pytest.mark.parametrize("count_first", ["yes", "no"])
+async def test_a_folder_that_cannot_be_made_counts_beside_the_files_counted_first(
+    trip: Trip, count_first: str
+) -> None:
+    plant(trip.source, "proj/a", "proj/sub/")
+    plant(trip.target, "proj/sub")  # a file is in the way
+    ended = await trip.go("proj", policies={"count_first": count_first})
+    assert (ended.outcome, ended.error_code) == ("failed", SOME_FAILED)
+    assert ended.message.startswith("1 of 2 files failed.")
+    assert trip.listener.totals().files_expected == 2
 
 
 @pytest.mark.parametrize("last_wins", [True, False])
