@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from pydantic import SecretStr
 
@@ -19,6 +19,8 @@ from connect_helper.spec.transfer_spec import TransferSpec
 from connect_helper.transfers.manager import TransferManager
 from connect_helper.transfers.plan import Login
 from connect_helper.transfers.transfer import Transfer
+
+_PASSPHRASE: Final = "content_protection_password"  # noqa: S105 - the name of a field
 
 
 class Logins:
@@ -59,8 +61,7 @@ class Logins:
     async def _ask_passphrase(self, caller: Caller, user: str, action: Action, *, may_ask: bool) -> SecretStr:
         """The passphrase of content protection; the user's name is only shown. Raises Refused."""
         if not may_ask:
-            field = "content_protection_password"
-            raise InvalidRequest(f"{field} is missing, and the page allows no question.", field=field)
+            raise _unanswered(_PASSPHRASE)
         heading = f"Passphrase to {action} the files of this transfer"
         question = CredentialsQuestion(caller.label, heading, user, "Passphrase")
         async with self._ladder.dialog(caller):
@@ -71,8 +72,7 @@ class Logins:
 
     async def _ask(self, caller: Caller, host: str, known: Login, *, may_ask: bool) -> Login:
         if not may_ask:
-            field = "remote_password" if known.user else "remote_user"
-            raise InvalidRequest(f"{field} is missing, and the page allows no question.", field=field)
+            raise _unanswered("remote_password" if known.user else "remote_user")
         question = CredentialsQuestion(caller.label, f"Sign in to {display(host)}", known.user or None)
         async with self._ladder.dialog(caller):
             found = await self._asker.ask_credentials(question)
@@ -123,6 +123,18 @@ class Logins:
         if kept is None:
             return await self._ask(caller, transfer.host, Login(user=user), may_ask=may_ask)
         return None if kept.user == user else kept.model_copy(update={"user": user})
+
+
+def check_complete(spec: TransferSpec) -> None:
+    """Raise InvalidRequest naming what only a question could bring, where the page allows none."""
+    if login_of(spec) is None:
+        raise _unanswered(missing_field(spec))
+    if spec.protection.needs_passphrase:
+        raise _unanswered(_PASSPHRASE)
+
+
+def _unanswered(field: str) -> InvalidRequest:
+    return InvalidRequest(f"{field} is missing, and the page allows no question.", field=field)
 
 
 def missing_field(spec: TransferSpec) -> str:

@@ -21,7 +21,7 @@ from connect_helper.api.agreements import Agreements
 from connect_helper.api.callers import Caller
 from connect_helper.api.ladder import HostQuestion, Ladder
 from connect_helper.api.local_key import LocalKey
-from connect_helper.api.logins import Logins
+from connect_helper.api.logins import Logins, check_complete
 from connect_helper.api.places import Places
 from connect_helper.api.sites import Sites
 from connect_helper.errors import ConnectHelperError, HostNotFound, NotGranted
@@ -193,13 +193,14 @@ class Starting:
         self, caller: Caller, call: StartCall, spec: TransferSpec, plan: SessionPlan
     ) -> tuple[SessionPlan, str]:
         """Every question to the user: the plan with its answers, and what to note about it."""
+        if not call.allow_dialogs:
+            check_complete(spec)
         addresses = await self._reach(caller, await self._question(caller, plan))
         login = await self._logins.complete(caller, spec, may_ask=call.allow_dialogs)
         agreed = await self._agreements.settle(caller, spec, plan, may_ask=call.allow_dialogs)
         policies = plan.policies.model_copy(update={"delete_first": agreed.delete_first})
-        if spec.direction == "receive" and await self._keep_both(
-            caller, plan.items, may_ask=call.allow_dialogs
-        ):
+        asks = call.allow_dialogs and spec.overwrite != "none"  # which replaces nothing anyway
+        if spec.direction == "receive" and await self._keep_both(caller, plan.items, may_ask=asks):
             policies = policies.model_copy(update={"existing": "keep_both"})
         server = plan.server.model_copy(update={"addresses": addresses})
         news = {"server": server, "login": login, "policies": policies, "afterwards": agreed.afterwards}

@@ -298,6 +298,27 @@ async def test_without_dialogs_a_missing_password_is_named(face: Face, granted: 
     assert status == 400
     assert "remote_password" in answer["error"]["internal_message"]
     assert face.person.sign_ins == []
+    assert face.person.questions == []  # nobody is asked about what is refused in any case
+
+
+async def test_without_dialogs_a_missing_passphrase_is_named(face: Face, granted: str) -> None:
+    status, answer = await face.start(upload(granted, content_protection="encrypt"), allow_dialogs=False)
+    assert status == 400
+    assert "content_protection_password" in answer["error"]["internal_message"]
+    assert face.person.questions == []
+
+
+@pytest.mark.parametrize(("overwrite", "asks"), [("none", False), ("diff", True)])
+async def test_nobody_is_asked_to_replace_what_the_page_leaves_alone(
+    face: Face, overwrite: str, asks: bool
+) -> None:
+    face.parts.preferences.change({"existing_files": "ask"})
+    folder = face.parts.preferences.download_folder
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "report.pdf").write_text("mine")
+    assert (await face.start(download(overwrite=overwrite)))[0] == 200
+    headings = [question.heading for question in face.person.questions]
+    assert any("exists already" in one or "exist already" in one for one in headings) is asks
 
 
 async def test_rel_13_a_replayed_request_gets_the_same_transfer(face: Face, granted: str) -> None:
