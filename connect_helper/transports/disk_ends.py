@@ -54,7 +54,7 @@ class DiskReader:
         self._hashing.append(asyncio.create_task(self._hash_after(before, piece), name="hash"))
         while len(self._hashing) > HASHED_LATE:
             await asyncio.shield(self._hashing[0])
-            self._hashing.popleft()
+            del self._hashing[0]
 
     async def _hash_after(self, before: asyncio.Task[None] | None, piece: memoryview) -> None:
         if before is not None:
