@@ -22,15 +22,15 @@ from connect_helper.transports.base import RateLimiter, ReceiveItem
 from connect_helper.transports.groups import first_error
 from connect_helper.transports.http_connection import READ_BUFFER, HttpConnection, refusal, told_sha256
 from connect_helper.transports.http_order import InOrder, Part
-from connect_helper.transports.shares import Shares
+from connect_helper.transports.portions import Portions
 from connect_helper.wire.batches import Batches
 
 FILES: Final = "/fallback/v1/files/"
 BATCH: Final = 2 * 1024 * 1024  # bytes written at once
 PART: Final = 4 * 1024 * 1024  # bytes of one request where several run side by side
 SMALLEST_PART: Final = 1024 * 1024
-FIRST_SHARE: Final = 2 * 1024 * 1024  # bytes of a part, while nobody knows how quick a connection is
-SHARE_S: Final = 1.0  # how long a part takes
+FIRST_PORTION: Final = 2 * 1024 * 1024  # bytes of a part, while nobody knows how quick a connection is
+PORTION_S: Final = 1.0  # how long a part takes
 PARTS: Final = 8  # requests for one file side by side
 AHEAD: Final = 64 * 1024 * 1024  # bytes handed out and not written: what waits for its turn is in memory
 FURTHER: Final = 9  # requests of all files together, beside the first of each
@@ -76,16 +76,16 @@ class RangeClient:
             await order.flush()
             return
         try:
-            shares = Shares(FIRST_SHARE, SHARE_S)
+            portions = Portions(FIRST_PORTION, PORTION_S)
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._fetch_parts(item, order, shares), name="first part")
+                tasks.create_task(self._fetch_parts(item, order, portions), name="first part")
                 for _ in range(PARTS - 1):
-                    tasks.create_task(self._fetch_beside(item, order, shares), name="further part")
+                    tasks.create_task(self._fetch_beside(item, order, portions), name="further part")
         except BaseExceptionGroup as group:
             failure = first_error(group)
         else:
             # The rate may have been lowered, where only one is to go on, after the first one had left.
-            await self._fetch_parts(item, order, shares)
+            await self._fetch_parts(item, order, portions)
             await order.flush()
             return
         raise failure
@@ -108,30 +108,30 @@ class RangeClient:
         """Whether parts that wait for their turn are soon fetched again after a stop."""
         return self._limiter.block_limit() * SECOND >= PART
 
-    async def _fetch_beside(self, item: ReceiveItem, order: InOrder, shares: Shares) -> None:
+    async def _fetch_beside(self, item: ReceiveItem, order: InOrder, portions: Portions) -> None:
         await self._http.further()
         if not self._further.locked():
             async with self._further:
-                await self._fetch_parts(item, order, shares, further=True)
+                await self._fetch_parts(item, order, portions, further=True)
 
     async def _fetch_parts(
-        self, item: ReceiveItem, order: InOrder, shares: Shares, *, further: bool = False
+        self, item: ReceiveItem, order: InOrder, portions: Portions, *, further: bool = False
     ) -> None:
         loop, lane = asyncio.get_running_loop(), object()
         try:
             while self._is_fast or not further:
-                share = min(shares.wanted(lane), order.left // (2 * PARTS))  # smaller towards the end
-                size = min(PART, max(SMALLEST_PART, share))
-                if shares.would_be_last(lane, min(size, order.left), order.missing):
+                portion = min(portions.wanted(lane), order.left // (2 * PARTS))  # smaller towards the end
+                size = min(PART, max(SMALLEST_PART, portion))
+                if portions.would_be_last(lane, min(size, order.left), order.missing):
                     return
                 part = await order.part(size, AHEAD)
                 if part is None:
                     return
                 began = loop.time()
                 await self._fetch(item, order, part)
-                shares.moved(lane, part.length, loop.time() - began)
+                portions.moved(lane, part.length, loop.time() - began)
         finally:
-            shares.gone(lane)
+            portions.gone(lane)
 
     async def _fetch(self, item: ReceiveItem, order: InOrder, part: Part) -> None:
         async with self._answer(item, part) as answer:

@@ -23,8 +23,8 @@ from connect_helper.transports.base import Mark, RateLimiter, SendItem
 from connect_helper.transports.groups import first_error
 from connect_helper.transports.http_connection import HttpConnection
 from connect_helper.transports.http_upload import PART, Cutter, Span, Upload, UploadPart
+from connect_helper.transports.portions import Portions
 from connect_helper.transports.read_ahead import BLOCK, ReadAhead
-from connect_helper.transports.shares import Shares
 from connect_helper.transports.tus_client import TusClient
 
 PIECE: Final = 4 * 1024 * 1024  # bytes of one request
@@ -35,8 +35,8 @@ SLOW_S: Final = 8.0
 SECOND: Final = 10  # slices of the rate limiter
 STALLS: Final = 5  # pieces in a row of which nothing arrived
 LANES: Final = 8  # requests for one file side by side
-FIRST_SHARE: Final = 4 * 1024 * 1024  # bytes of a part, while nobody knows how quick a connection is
-SHARE_S: Final = 2.0  # how long a part takes
+FIRST_PORTION: Final = 4 * 1024 * 1024  # bytes of a part, while nobody knows how quick a connection is
+PORTION_S: Final = 2.0  # how long a part takes
 FURTHER: Final = 9  # requests of all files together, beside the first of each
 
 Begin = Callable[[Span, bool], Awaitable[UploadPart]]
@@ -90,17 +90,17 @@ class PartSender:
 
     async def _lane(self, sending: _Sending) -> None:
         await sending.ready.wait()
-        loop, lane, shares = asyncio.get_running_loop(), object(), sending.shares
+        loop, lane, portions = asyncio.get_running_loop(), object(), sending.portions
         try:
             began = loop.time()
             while (part := await sending.next(lane)) is not None:
                 before = part.sent
                 await self._send(sending, part)
                 now = loop.time()
-                shares.moved(lane, part.length - before, now - began)
+                portions.moved(lane, part.length - before, now - began)
                 began = now
         finally:
-            shares.gone(lane)
+            portions.gone(lane)
 
     async def _send(self, sending: _Sending, part: UploadPart) -> None:
         loop, stalled, size = asyncio.get_running_loop(), 0, PIECE
@@ -174,7 +174,7 @@ class _Sending:
         self._upload = upload
         self._begin = begin
         self._cutter = cutter
-        self.shares = Shares(FIRST_SHARE, SHARE_S)
+        self.portions = Portions(FIRST_PORTION, PORTION_S)
         self._begun = deque(part for part in upload.parts if part.sent < part.length)
         self._news = asyncio.Event()
         self._own = None if item.hashes.chained else hashlib.sha256()  # of the whole file
@@ -191,9 +191,9 @@ class _Sending:
         """The next part to send: those begun by an earlier session come first. None: no more for `lane`."""
         if self._begun:
             return self._begun.popleft()
-        size = self._cutter.size(self.shares.wanted(lane))
+        size = self._cutter.size(self.portions.wanted(lane))
         left = self._upload.size - self._upload.confirmed
-        if size is None or self.shares.would_be_last(lane, size, left):
+        if size is None or self.portions.would_be_last(lane, size, left):
             return None
         span = self._cutter.take(size)
         return await self._begin(span, span == (0, self._upload.size))

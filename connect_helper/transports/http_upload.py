@@ -11,7 +11,7 @@ PART: Final = 16 * 1024 * 1024  # bytes, where a file is cut for several connect
 LARGE_CUTS: Final = 64  # parts of the largest size that a huge file has
 SMALL_CUTS: Final = 128  # parts of the smallest, but for those near its end
 FINEST: Final = 8  # times smaller the smallest parts are
-SHARES: Final = 16  # of what is left, one of which a part has at most
+PORTIONS: Final = 16  # of what is left, one of which a part has at most
 CUTS: Final = 192  # parts of a file, with those of earlier sessions
 PARTS_LIMIT: Final = 256  # that servers join
 Span = tuple[int, int]  # where it begins in the file, and how long it is
@@ -98,8 +98,8 @@ class Cutter:
         if not self._gaps or not self._divided:
             return self._gaps[0][1] if self._gaps else None
         few = -(-self._left // max(1, self._room - len(self._gaps)))
-        share = min(max(wanted, self._least), self._largest, self._left // SHARES)
-        return min(self._gaps[0][1], max(self._largest // FINEST, few, share))
+        portion = min(max(wanted, self._least), self._largest, self._left // PORTIONS)
+        return min(self._gaps[0][1], max(self._largest // FINEST, few, portion))
 
     def take(self, size: int) -> Span:
         """The next part; `size` is what it was told to be."""

@@ -12,8 +12,8 @@ from typing import Protocol, cast
 import asyncssh
 
 from connect_helper.transports.early_channel import EarlyChannel
+from connect_helper.wire.allowance import FixedAllowance
 from connect_helper.wire.connection import LeanConnection, fits
-from connect_helper.wire.share import FixedShare
 from connect_helper.wire.writer import Data
 
 
@@ -110,7 +110,7 @@ async def open_pipe(
             ahead.over()
     typed = cast("asyncssh.SSHClientChannel[bytes]", channel)
     if lean and fits(connection, channel):
-        return LeanConnection(connection, FixedShare(), _is_ours).writer(channel, lambda: None)
+        return LeanConnection(connection, FixedAllowance(), _is_ours).writer(channel, lambda: None)
     return PlainPipe(typed)
 
 

@@ -16,9 +16,9 @@ from typing import Any, Final
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from connect_helper.wire.allowance import Allowance
 from connect_helper.wire.cipher import Counter, gcm_of
 from connect_helper.wire.reader import LeanReader
-from connect_helper.wire.share import Share
 from connect_helper.wire.writer import LeanWriter
 
 _log = logging.getLogger(__name__)
@@ -60,18 +60,18 @@ class LeanConnection:
     def __init__(
         self,
         connection: Any,
-        share: Share,
+        allowance: Allowance,
         takes: Callable[[Any], bool] = lambda session: session is not None,
     ) -> None:
         """`takes` tells which channels' sessions get their data this way; see `LeanReader`."""
         self._connection = connection
-        self.share = share
+        self.allowance = allowance
         self._writers: list[LeanWriter] = []
         self._paused = False
         self._send_counter: Counter | None = None
         transport = connection._transport
-        transport.set_write_buffer_limits(share.socket)
-        reader = LeanReader(connection, self._writable, takes, share)
+        transport.set_write_buffer_limits(allowance.socket)
+        reader = LeanReader(connection, self._writable, takes, allowance)
         transport.set_protocol(reader)
         reader.start()
 

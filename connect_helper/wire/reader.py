@@ -11,8 +11,8 @@ from typing import Any, Final, cast
 
 from cryptography.exceptions import InvalidTag
 
+from connect_helper.wire.allowance import Allowance
 from connect_helper.wire.cipher import CHANNEL_DATA, HEADER, TAG, WINDOW_ADJUST, Counter, gcm_of
-from connect_helper.wire.share import Share
 
 PACKET: Final = 64 * 1024  # bytes; room for a packet that is not whole yet, beside what one turn reads
 RETRY_S: Final = 0.005
@@ -46,12 +46,16 @@ class LeanReader(asyncio.BufferedProtocol):
     """
 
     def __init__(
-        self, connection: Any, writable: Callable[[bool], None], takes: Callable[[Any], bool], share: Share
+        self,
+        connection: Any,
+        writable: Callable[[bool], None],
+        takes: Callable[[Any], bool],
+        allowance: Allowance,
     ) -> None:
         """`takes` tells whether a channel's session is one that data may be handed to past the library."""
         self._connection = connection
         self._takes = takes
-        self._share = share
+        self._allowance = allowance
         self._writable = writable
         self._buffer = bytearray(self._room)
         self._view = memoryview(self._buffer)
@@ -67,7 +71,7 @@ class LeanReader(asyncio.BufferedProtocol):
 
     @property
     def _room(self) -> int:
-        return self._share.turn + PACKET
+        return self._allowance.turn + PACKET
 
     def start(self) -> None:
         """Take over, with what the library has read and not handled."""
@@ -92,7 +96,7 @@ class LeanReader(asyncio.BufferedProtocol):
             self._move(self._buffer)
         if self._end == len(self._buffer):  # one packet, larger than what is usual, or a slow exchange
             self._move(bytearray(2 * (self._end - self._begin) + self._room))
-        return self._view[self._end : self._end + self._share.turn]
+        return self._view[self._end : self._end + self._allowance.turn]
 
     def _move(self, target: bytearray) -> None:
         rest = bytes(self._view[self._begin : self._end])

@@ -8,8 +8,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Final, Protocol
 
+from connect_helper.wire.allowance import Allowance
 from connect_helper.wire.cipher import CHANNEL_DATA, HEADER, TAG, Counter
-from connect_helper.wire.share import Share
 
 BURST: Final = 512 * 1024  # bytes in one socket write
 
@@ -19,7 +19,7 @@ Data = bytes | memoryview
 class Door(Protocol):
     """What a writer asks of its connection."""
 
-    share: Share
+    allowance: Allowance
 
     @property
     def stopped(self) -> bool: ...
@@ -75,7 +75,7 @@ class LeanWriter:
         """Send what the channel's window and the socket take, as far as one turn goes."""
         channel = self._channel
         before = self.waiting
-        turn = self._lean.share.turn
+        turn = self._lean.allowance.turn
         while self._parts and not self._lean.stopped and channel._send_state == "open":
             room = min(channel._send_window, self.waiting)
             if room <= 0 or channel._send_buf:

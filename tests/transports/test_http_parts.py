@@ -17,8 +17,8 @@ from connect_helper.errors import ConnectError, ConnectionLost, SourceChanged
 from connect_helper.transports import http_connection, http_ranges, http_sending, http_upload
 from connect_helper.transports.base import BlockHashes, SendItem
 from connect_helper.transports.http_upload import Span
+from connect_helper.transports.portions import Portions
 from connect_helper.transports.rate import TokenBucket
-from connect_helper.transports.shares import Shares
 from tests.support.http_far_end import FarEnd, far_end
 from tests.support.http_transport import fetching, open_http
 from tests.support.proxy import FaultProxy
@@ -323,15 +323,15 @@ def test_for_one_connection_nothing_is_cut() -> None:
 
 
 def test_a_slow_connection_takes_little_and_nothing_at_the_end() -> None:
-    shares = Shares(4 * MIB, 2.0)
-    assert shares.wanted("slow") == 4 * MIB
-    assert not shares.would_be_last("slow", MIB, 10 * MIB)  # nobody knows yet
-    shares.moved("slow", MIB, 1.0)
-    assert not shares.would_be_last("slow", MIB, 10 * MIB)  # it is the only one
-    shares.moved("quick", 20 * MIB, 1.0)
-    assert (shares.wanted("slow"), shares.wanted("quick")) == (2 * MIB, 40 * MIB)
-    assert not shares.would_be_last("slow", 2 * MIB, 100 * MIB)
-    assert shares.would_be_last("slow", 2 * MIB, 10 * MIB)
-    assert not shares.would_be_last("quick", 2 * MIB, 2 * MIB)
-    shares.gone("quick")
-    assert not shares.would_be_last("slow", 2 * MIB, 10 * MIB)
+    portions = Portions(4 * MIB, 2.0)
+    assert portions.wanted("slow") == 4 * MIB
+    assert not portions.would_be_last("slow", MIB, 10 * MIB)  # nobody knows yet
+    portions.moved("slow", MIB, 1.0)
+    assert not portions.would_be_last("slow", MIB, 10 * MIB)  # it is the only one
+    portions.moved("quick", 20 * MIB, 1.0)
+    assert (portions.wanted("slow"), portions.wanted("quick")) == (2 * MIB, 40 * MIB)
+    assert not portions.would_be_last("slow", 2 * MIB, 100 * MIB)
+    assert portions.would_be_last("slow", 2 * MIB, 10 * MIB)
+    assert not portions.would_be_last("quick", 2 * MIB, 2 * MIB)
+    portions.gone("quick")
+    assert not portions.would_be_last("slow", 2 * MIB, 10 * MIB)

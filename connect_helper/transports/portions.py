@@ -12,13 +12,13 @@ from typing import Final
 SLACK_S: Final = 0.2  # how much later than the others one may be
 
 
-class Shares:
+class Portions:
     """The connections at work on one file, by whatever names them."""
 
-    def __init__(self, first: int, share_s: float) -> None:
-        """`first`: what one takes whose rate is not known; `share_s`: what one takes lasts about so long."""
+    def __init__(self, first: int, portion_s: float) -> None:
+        """`first`: what one takes whose rate is not known; `portion_s`: how long it lasts, about."""
         self._first = first
-        self._share_s = share_s
+        self._portion_s = portion_s
         self._rates: dict[Hashable, float] = {}
 
     def moved(self, lane: Hashable, amount: int, took_s: float) -> None:
@@ -32,7 +32,7 @@ class Shares:
     def wanted(self, lane: Hashable) -> int:
         """How large a part is best."""
         rate = self._rates.get(lane)
-        return self._first if rate is None else int(rate * self._share_s)
+        return self._first if rate is None else int(rate * self._portion_s)
 
     def would_be_last(self, lane: Hashable, size: int, left: int) -> bool:
         """Tell whether the others would have moved all that is left before `lane` has a part of `size`."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 
-class Share(Protocol):
+class Allowance(Protocol):
     """May change from moment to moment. Bytes."""
 
     @property
@@ -21,7 +21,7 @@ class Share(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class FixedShare:
+class FixedAllowance:
     """For a process with few connections."""
 
     socket: int = 1024 * 1024
