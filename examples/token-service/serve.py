@@ -101,7 +101,10 @@ class Service:
         """{"path"} in, a transfer spec with a token out."""
         if request.headers.get("Origin") != f"{request.scheme}://{request.host}":
             raise web.HTTPForbidden(text="This service is for its own page.")
-        path = PurePosixPath(str((await request.json()).get("path", "")))
+        try:
+            path = PurePosixPath(str((await request.json())["path"]))
+        except (ValueError, KeyError, TypeError):
+            raise web.HTTPBadRequest(text='This takes {"path": "..."}.') from None
         if not path.is_relative_to(PUBLIC) or ".." in path.parts:
             raise web.HTTPForbidden(text="That file is not yours to have.")
         wish = {"paths": [{"source": str(path)}], "token_life_seconds": TOKEN_LIFE_S}

@@ -51,6 +51,12 @@ async def test_what_is_not_the_visitor_s_is_refused(site: aiohttp.ClientSession)
         assert "token" not in await answer.text()
 
 
+@pytest.mark.parametrize("body", [b"", b"{", b"[]", b"3", b"{}", b'"path"', b"\xff"])
+async def test_what_asks_for_no_path_is_refused(site: aiohttp.ClientSession, body: bytes) -> None:
+    answer = await site.post("/download-token", data=body, headers=asked_by(site))
+    assert answer.status == 400
+
+
 async def test_other_sites_get_nothing(site: aiohttp.ClientSession) -> None:
     for headers in ({}, asked_by(site, "https://evil.example"), asked_by(site, "null")):
         answer = await site.post("/download-token", json={"path": "/public/film.mov"}, headers=headers)
