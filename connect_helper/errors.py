@@ -139,6 +139,8 @@ class Unavailable(RequestError):
 class TransferError(ConnectHelperError):
     """Ends a file or a transfer; shown as `error_desc` with `error_code`."""
 
+    retry_after_s: float = 0.0  # seconds that the server wants to be left alone; 0 where it says nothing
+
 
 class ConnectError(TransferError):
     """The server cannot be reached, or the line to it broke."""

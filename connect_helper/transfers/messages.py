@@ -126,6 +126,7 @@ class Ended(_Message):
     message: str = ""  # for the user; "3 of 120 files failed." when only files failed
     internal_message: str = ""  # for the log; no secret
     retryable: bool = False
+    retry_after_s: float = 0.0  # seconds that the server wants to be left alone
 
 
 Event = Annotated[Question | Connected | Totals | FileReport | Progress | Ended, Field(discriminator="type")]

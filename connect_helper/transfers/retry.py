@@ -57,12 +57,23 @@ def backoff_s(fruitless: int, fraction: float) -> float:
     return SHORTEST_S + fraction * (ceiling - SHORTEST_S)
 
 
-def after_loss(rules: RetryRules, tries: Tries, *, progressed: bool, now: float, fraction: float) -> Verdict:
-    """Judge one lost session; `progressed` tells whether it brought the transfer on."""
+def after_loss(
+    rules: RetryRules,
+    tries: Tries,
+    *,
+    progressed: bool,
+    now: float,
+    fraction: float,
+    at_least_s: float = 0.0,
+) -> Verdict:
+    """Judge one lost session; `progressed` tells whether it brought the transfer on.
+
+    `at_least_s`: so long the server wants to be left alone. Not all who hear that come back at one moment.
+    """
     fruitless = 0 if progressed else tries.fruitless + 1
     since = now if progressed or tries.since is None else tries.since
     counted = Tries(fruitless, since)
-    delay_s = backoff_s(fruitless, fraction)
+    delay_s = max(backoff_s(fruitless, fraction), at_least_s and at_least_s + fraction * SHORTEST_S)
     too_late = rules.total_s is not None and now + delay_s - since > rules.total_s
     if not rules.enabled or fruitless >= rules.tries or too_late:
         return Verdict(counted, None)

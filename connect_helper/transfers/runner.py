@@ -132,6 +132,7 @@ class Runner:
                 progressed=progressed or entry.suspect,
                 now=self._clock.monotonic(),
                 fraction=self._clock.fraction(),
+                at_least_s=ended.retry_after_s,
             )
             if verdict.delay_s is None:
                 await self._finish(entry, Move.REFUSED, _error_fields(ended))

@@ -434,4 +434,5 @@ def _failed(error: TransferError, *, retryable: bool | None = None) -> Ended:
         message=error.user_message,
         internal_message=display(error.internal_message, 500),
         retryable=error.retryable if retryable is None else retryable,
+        retry_after_s=error.retry_after_s,
     )

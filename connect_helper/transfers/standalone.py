@@ -110,6 +110,7 @@ class Standalone:
                     progressed=self._progressed(),
                     now=self._clock.monotonic(),
                     fraction=self._clock.fraction(),
+                    at_least_s=ended.retry_after_s,
                 )
                 if verdict.delay_s is None:
                     return ended

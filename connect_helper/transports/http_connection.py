@@ -18,6 +18,7 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
 from typing import Any, Final
 
 import aiohttp
@@ -52,6 +53,7 @@ from connect_helper.transports.pacing import PacedSockets
 CONNECT_LIMIT_S: Final = 30.0
 ANSWER_LIMIT_S: Final = 60.0  # without a byte from the server
 LONG_LIMIT_S: Final = 1800.0  # where the server reads or joins a whole file before it answers
+RETRY_AFTER_MOST_S: Final = 3600.0  # whatever the server says
 ERROR_LIMIT: Final = 64 * 1024  # bytes of an error's text
 FAR_S: Final = 0.01  # from question to answer: from here on several connections carry more than one
 CONNECTIONS: Final = 16
@@ -263,7 +265,31 @@ async def refusal(answer: aiohttp.ClientResponse, side: Side, name: bytes) -> Tr
     reason = await reason_of(answer)
     shown = display(name)
     kind, sentence = _row(answer.status, reason, side)
-    return kind(sentence.format(name=shown), internal_message=f"{shown}: HTTP {answer.status} {reason}")
+    error = kind(sentence.format(name=shown), internal_message=f"{shown}: HTTP {answer.status} {reason}")
+    error.retry_after_s = retry_after_s(answer.headers, time.time())
+    return error
+
+
+def retry_after_s(headers: Mapping[str, str], now: float) -> float:
+    """What `Retry-After` says (RFC 9110, section 10.2.3), within RETRY_AFTER_MOST_S; 0 when it says nothing.
+
+    A time of day is compared with the server's own clock, or with `now` (since the epoch) if it tells none.
+    """
+    text = headers.get("Retry-After", "").strip()
+    if text.isascii() and text.isdigit():
+        return float(min(int(text[:9]), RETRY_AFTER_MOST_S))
+    until = _moment(text)
+    if until is None:
+        return 0.0
+    return min(max(0.0, until - (_moment(headers.get("Date", "")) or now)), RETRY_AFTER_MOST_S)
+
+
+def _moment(text: str) -> float | None:
+    """Seconds since the epoch of a date in a header."""
+    try:
+        return parsedate_to_datetime(text).timestamp()
+    except (ValueError, TypeError, OverflowError):
+        return None
 
 
 async def reason_of(answer: aiohttp.ClientResponse) -> str:

@@ -6,8 +6,9 @@ working folder, one JSON list a line: [transfer_id, word, ...].
 
 Steps: ["question"], ["connect"], ["totals", bytes, files], ["progress", bytes], ["file", index, state],
 ["files", first, end, state] (many, `end` not included),
-["hold"] (until told to stop), ["ignore"] (like hold, but deaf to stop), ["end", outcome, code, retryable],
-["chatter"] (progress for ever, deaf to all), ["die"], ["garbage"], ["leak"] (a line to standard error).
+["hold"] (until told to stop), ["ignore"] (like hold, but deaf to stop), ["chatter"] (progress for ever, deaf
+to all), ["end", outcome, code, retryable] (and seconds to be left alone), ["die"], ["garbage"], ["leak"] (a
+line to standard error).
 """
 
 from __future__ import annotations
@@ -118,9 +119,17 @@ def play(plan: Any, steps: list[list[Any]]) -> None:
                 if hold(plan.transfer_id, deaf=step == ["ignore"]):
                     say(messages.Ended(outcome="stopped"))
                     return
-            case ["end", outcome, code, retryable]:
+            case ["end", outcome, code, retryable, *after_s]:
                 words = f"It ended: {code}." if code else ""
-                say(messages.Ended(outcome=outcome, code=code, message=words, retryable=retryable))
+                say(
+                    messages.Ended(
+                        outcome=outcome,
+                        code=code,
+                        message=words,
+                        retryable=retryable,
+                        retry_after_s=sum(after_s),
+                    )
+                )
                 return
             case ["chatter"]:
                 while True:

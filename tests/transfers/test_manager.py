@@ -81,6 +81,17 @@ async def test_a_lost_connection_is_tried_again_and_keeps_its_slot(folders: Fold
         await reaches(waiting, Status.COMPLETED)
 
 
+async def test_a_server_that_wants_to_be_left_alone_is(folders: Folders) -> None:
+    async with manager(folders) as transfers:
+        transfer = await transfers.submit(
+            request([["end", "failed", "connection_lost", True, 1_000.0]], COMPLETES)
+        )
+        await reaches(transfer, Status.WILL_RETRY)
+        assert transfer.retry_at >= transfer.modify_time + 999
+        await transfers.resume(transfer.id)  # but the user need not wait
+        await reaches(transfer, Status.COMPLETED)
+
+
 async def test_a_server_that_restarts_is_waited_for_and_one_never_seen_is_not(folders: Folders) -> None:
     refused = [["end", "failed", "connect_refused", False]]
     lost = [["connect"], ["progress", 40], ["end", "failed", "connection_lost", True]]

@@ -62,6 +62,21 @@ def test_the_total_time_counts_from_the_last_progress() -> None:
     assert None not in waits
 
 
+def test_a_server_that_wants_to_be_left_alone_is() -> None:
+    def delay_s(
+        fruitless: int, at_least_s: float, fraction: float, rules: RetryRules = RULES
+    ) -> float | None:
+        tries = Tries(fruitless, since=0.0)
+        return after_loss(
+            rules, tries, progressed=False, now=0.0, fraction=fraction, at_least_s=at_least_s
+        ).delay_s
+
+    assert delay_s(0, 120.0, 0.0) == 120.0
+    assert delay_s(0, 120.0, 0.5) == 120.5  # not all at once
+    assert delay_s(8, 2.0, 0.9) == backoff_s(9, 0.9)
+    assert delay_s(0, 120.0, 0.0, RetryRules(enabled=True, tries=10, total_s=60.0)) is None
+
+
 def test_a_user_who_wants_no_retry_gets_none() -> None:
     assert schedule(RetryRules(enabled=False, tries=10), [True]) == [None]
 

@@ -208,6 +208,40 @@ async def test_an_answer_that_asks_for_patience_is_worth_another_try(tmp_path: P
         with pytest.raises(TransferError) as caught:
             await transport.receive(fetching(b"/film", FACTS)[0])
     assert caught.value.retryable
+    assert caught.value.retry_after_s == 0
+
+
+NOW = 1_700_000_000.0
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({}, 0),
+        ({"Retry-After": "120"}, 120),
+        ({"Retry-After": " 5 "}, 5),
+        ({"Retry-After": "-5"}, 0),
+        ({"Retry-After": "soon"}, 0),
+        ({"Retry-After": "9" * 5_000}, http_connection.RETRY_AFTER_MOST_S),
+        ({"Retry-After": formatdate(NOW + 30, usegmt=True)}, 30),
+        ({"Retry-After": formatdate(NOW - 30, usegmt=True)}, 0),
+        ({"Retry-After": formatdate(NOW + 90, usegmt=True), "Date": formatdate(NOW + 50, usegmt=True)}, 40),
+        ({"Retry-After": formatdate(NOW + 30, usegmt=True), "Date": "yesterday"}, 30),
+        ({"Retry-After": "Fri, 99 Foo 99999 00:00:00 GMT"}, 0),
+    ],
+)
+def test_how_long_a_server_wants_to_be_left_alone(headers: dict[str, str], seconds: float) -> None:
+    assert http_connection.retry_after_s(headers, NOW) == seconds
+
+
+async def test_the_session_hears_how_long_the_server_wants_to_be_left_alone(tmp_path: Path) -> None:
+    async def handler(_: web.Request) -> web.Response:
+        return web.Response(status=503, headers={"Retry-After": "77"})
+
+    async with serving(handler) as port, open_http(port, "t", tmp_path, sends=False) as transport:
+        with pytest.raises(TransferError) as caught:
+            await transport.receive(fetching(b"/film", FACTS)[0])
+    assert caught.value.retry_after_s == 77
 
 
 @pytest.mark.parametrize("amount", [SIZE - 1, SIZE + 1])
