@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from connect_helper.errors import NotGranted, TargetDenied
 from connect_helper.settings import PreferencesStore
 from connect_helper.spec.names import display
 from connect_helper.spec.paths import download_targets, set_names, upload_targets
+from connect_helper.spec.protection import opened_name
 from connect_helper.spec.transfer_spec import TransferSpec
 from connect_helper.transfers.plan import Download, Item, LocalRef, SessionPlan, Upload
 
@@ -134,12 +136,19 @@ class Places:
             return ""
         return display(str(Path(first.root.path, *first.target[:-1])))
 
-    async def existing_targets(self, items: Sequence[Item]) -> list[str]:
-        """Names of download targets that exist now, safe to show."""
+    async def existing_targets(self, items: Sequence[Item], *, opened: bool = False) -> list[str]:
+        """Names of download targets that exist now, safe to show; `opened`: what arrives is decrypted."""
         targets = [Path(item.root.path, *item.target) for item in items if isinstance(item, Download)]
+        if opened:
+            targets = [_opened(target) for target in targets]
         return await asyncio.to_thread(
             lambda: [display(target.name) for target in targets if target.is_symlink() or target.exists()]
         )
+
+
+def _opened(target: Path) -> Path:
+    name = opened_name(os.fsencode(target.name))
+    return target if name is None else target.with_name(os.fsdecode(name))
 
 
 def full_path(ref: LocalRef) -> str:

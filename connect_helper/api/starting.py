@@ -200,7 +200,7 @@ class Starting:
         agreed = await self._agreements.settle(caller, spec, plan, may_ask=call.allow_dialogs)
         policies = plan.policies.model_copy(update={"delete_first": agreed.delete_first})
         asks = call.allow_dialogs and spec.overwrite != "none"  # which replaces nothing anyway
-        if spec.direction == "receive" and await self._keep_both(caller, plan.items, may_ask=asks):
+        if spec.direction == "receive" and await self._keep_both(caller, spec, plan.items, may_ask=asks):
             policies = policies.model_copy(update={"existing": "keep_both"})
         server = plan.server.model_copy(update={"addresses": addresses})
         news = {"server": server, "login": login, "policies": policies, "afterwards": agreed.afterwards}
@@ -241,12 +241,15 @@ class Starting:
         key = hashlib.sha256(what_exactly.encode("utf-8", "surrogatepass")).hexdigest()
         return HostQuestion(host, port, heading, tuple(details), key)
 
-    async def _keep_both(self, caller: Caller, items: tuple[Item, ...], *, may_ask: bool) -> bool:
+    async def _keep_both(
+        self, caller: Caller, spec: TransferSpec, items: tuple[Item, ...], *, may_ask: bool
+    ) -> bool:
         """What the user prefers when a download meets a file of its name; may ask."""
         preferred = self._preferences.current.existing_files
         if preferred != "ask":
             return preferred == "keep_both"
-        existing = await self._places.existing_targets(items)
+        opened = spec.protection.action == "decrypt"
+        existing = await self._places.existing_targets(items, opened=opened)
         if not existing:
             return True  # nothing to replace now; what turns up meanwhile is not to be replaced either
         if not may_ask:

@@ -321,6 +321,20 @@ async def test_nobody_is_asked_to_replace_what_the_page_leaves_alone(
     assert any("exists already" in one or "exist already" in one for one in headings) is asks
 
 
+@pytest.mark.parametrize(("there", "asks"), [("report.pdf", True), ("report.pdf.age", False)])
+async def test_the_user_is_asked_about_what_a_decrypted_file_would_replace(
+    face: Face, there: str, asks: bool
+) -> None:
+    face.parts.preferences.change({"existing_files": "ask"})
+    folder = face.parts.preferences.download_folder
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / there).write_text("mine")
+    spec = download(content_protection="decrypt", content_protection_password="open")
+    spec["paths"] = [{"source": "out/report.pdf.age"}]
+    assert (await face.start(spec))[0] == 200
+    assert any("exist already" in question.heading for question in face.person.questions) is asks
+
+
 async def test_rel_13_a_replayed_request_gets_the_same_transfer(face: Face, granted: str) -> None:
     first = await face.start(upload(granted), request_id="r-1")
     again = await face.start(upload(granted), request_id="r-1")
