@@ -13,11 +13,12 @@ from connect_helper.api.callers import Caller
 from connect_helper.api.ladder import Ladder
 from connect_helper.api.places import Places
 from connect_helper.consent.origins import Scope
-from connect_helper.errors import InvalidRequest, Refused, Unavailable
+from connect_helper.errors import Refused, Unavailable
 from connect_helper.picking.base import Question
+from connect_helper.spec.aftermath import refuse_inside
 from connect_helper.spec.names import display
 from connect_helper.spec.transfer_spec import TransferSpec
-from connect_helper.transfers.plan import Afterwards, Item, LocalRef, SessionPlan
+from connect_helper.transfers.plan import Afterwards, Item, LocalRef, SessionPlan, afterwards_of
 
 SOURCES_KEPT = "Source files were kept."
 NOTHING_DELETED = "Nothing was deleted at the destination."
@@ -50,15 +51,8 @@ class Agreements:
         root = None
         if wishes.move_to and spec.direction == "send":
             root = self._places.move_folder(scope, wishes.move_to)
-        _refuse_inside(_full(root) if root else wishes.move_to, items)
-        return Afterwards(
-            remove_files=wishes.remove_files,
-            remove_skipped=wishes.remove_skipped,
-            remove_empty_folders=wishes.remove_empty_folders,
-            remove_source_folders=wishes.remove_source_folders,
-            move_to="" if root else wishes.move_to,
-            move_root=root,
-        )
+        refuse_inside(_full(root) if root else wishes.move_to, (item.source_path for item in items))
+        return afterwards_of(wishes, move_root=root)
 
     async def settle(self, caller: Caller, spec: TransferSpec, plan: SessionPlan, *, may_ask: bool) -> Agreed:
         """Ask about everything a spec wants changed; `plan` holds its `wish`. Raises TooManyRequests."""
@@ -114,16 +108,6 @@ def _names(items: Sequence[Item]) -> tuple[str, ...]:
     shown = [display(item.source_path) for item in items[:_SHOWN]]
     more = len(items) - len(shown)
     return (*shown, f"and {more} more") if more else tuple(shown)
-
-
-def _refuse_inside(folder: str, items: Sequence[Item]) -> None:
-    """Raise InvalidRequest when files would be moved to where they are looked for."""
-    for item in items:
-        source = item.source_path.rstrip("/")
-        if folder and (folder.rstrip("/") + "/").startswith(source + "/"):
-            raise InvalidRequest(
-                '"move_after_transfer" must not lie inside of a source.', field="move_after_transfer"
-            )
 
 
 def _full(ref: LocalRef) -> str:

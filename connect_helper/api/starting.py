@@ -32,7 +32,6 @@ from connect_helper.spec.lenient import as_bool, as_text
 from connect_helper.spec.login import read_user
 from connect_helper.spec.obfuscation import KEY_BYTES
 from connect_helper.spec.paths import default_title, download_targets, upload_targets
-from connect_helper.spec.protection import SALT_BYTES
 from connect_helper.spec.rates import effective_rate_kbps
 from connect_helper.spec.times import time_limits
 from connect_helper.spec.transfer_spec import TransferSpec, parse_spec
@@ -45,9 +44,9 @@ from connect_helper.transfers.plan import (
     Item,
     Login,
     Policies,
-    Protect,
     Server,
     SessionPlan,
+    protect_of,
 )
 from connect_helper.transfers.requests import StartRequest
 from connect_helper.transfers.state import Move, next_status
@@ -162,7 +161,7 @@ class Starting:
             connections=spec.sessions.number,
             divide_from=spec.sessions.threshold,
             afterwards=self._agreements.wish(caller.scope(call.app_id), spec, items),
-            protect=_protect(spec),
+            protect=protect_of(spec.protection),
             hidden_key=secrets.token_hex(KEY_BYTES) if spec.obfuscate_file_names else "",
             resume_folder=self._resume_folder,
         )
@@ -367,13 +366,6 @@ def _count_first(spec: TransferSpec) -> CountFirst:
     if spec.count_first is None:
         return "briefly" if spec.direction == "send" else "no"
     return "yes" if spec.count_first else "no"
-
-
-def _protect(spec: TransferSpec) -> Protect | None:
-    if spec.protection.action is None:
-        return None
-    salt = secrets.token_hex(SALT_BYTES) if spec.protection.action == "encrypt" else ""
-    return Protect(action=spec.protection.action, strict=spec.protection.strict, salt=salt)
 
 
 def _fallback(spec: TransferSpec) -> Fallback | None:

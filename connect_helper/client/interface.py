@@ -13,6 +13,7 @@ from connect_helper.client.planning import (
     download_items,
     plan_for,
     upload_items,
+    with_afterwards,
 )
 from connect_helper.client.receipts import HeldReceipts
 from connect_helper.client.results import Progress, Receipt, Result, TransferFailed
@@ -21,6 +22,7 @@ from connect_helper.client.transfer import Transfer
 from connect_helper.errors import InvalidRequest
 from connect_helper.settings import Folders
 from connect_helper.spec.remote_address import RemoteAddress, parse_address
+from connect_helper.spec.words import Direction
 from connect_helper.transfers.messages import Question
 from connect_helper.transfers.plan import Item
 
@@ -59,13 +61,13 @@ async def asend(sources: LocalSources, address: str, **options: Unpack[Options])
     """Do what `send` does, in the running event loop. Cancelled, it ends in good order within seconds."""
     place = parse_address(address)
     named = _named(sources)
-    return await _run(place, lambda: upload_items(named, place), options)
+    return await _run(place, lambda: upload_items(named, place), options, "send")
 
 
 async def areceive(sources: RemoteSources, folder: LocalPath = ".", **options: Unpack[Options]) -> Result:
     """Do what `receive` does, in the running event loop. Cancelled, it ends in good order within seconds."""
     named = remote_sources(_named(sources))
-    return await _run(named[0][0], lambda: download_items(named, folder), options)
+    return await _run(named[0][0], lambda: download_items(named, folder), options, "receive")
 
 
 def remote_sources(sources: Sequence[tuple[str, str]]) -> list[tuple[RemoteAddress, str]]:
@@ -87,16 +89,25 @@ def _named(sources: One | Sequence[One] | Mapping[One, str]) -> list[tuple[One, 
     return [(source, "") for source in sources]
 
 
-async def _run(place: RemoteAddress, items: Callable[[], Sequence[Item]], options: Options) -> Result:
-    settings = await asyncio.to_thread(settle, options)
+async def _run(
+    place: RemoteAddress, items: Callable[[], Sequence[Item]], options: Options, direction: Direction
+) -> Result:
+    settings = await asyncio.to_thread(settle, options, direction)
     if settings.password is None and settings.private_key is None:
         raise InvalidRequest("Give a password or a private key to log in with.", field="password")
+    if settings.protection.needs_passphrase:
+        raise InvalidRequest(
+            'Give a "content_protection_passphrase" for "content_protection".',
+            field="content_protection_passphrase",
+        )
     folders = Folders.from_environment()
     await asyncio.to_thread(folders.create)
-    plan = await plan_for(place, await asyncio.to_thread(items), settings, folders)
+    found = await asyncio.to_thread(items)
+    settings = await asyncio.to_thread(with_afterwards, settings, found)
+    plan = await plan_for(place, found, settings, folders)
     view = _Callbacks(settings.accept_new, options.get("on_progress"), options.get("on_file"))
     receipts = HeldReceipts()
-    result = await Transfer(plan, view, folders, retries=settings.retries, receipts=receipts).run()
+    result = await Transfer(plan, view, folders, rules=settings.retry_rules, receipts=receipts).run()
     result = replace(result, receipts=tuple(receipts))
     if not result.ok and options.get("check", True):
         raise TransferFailed(result)

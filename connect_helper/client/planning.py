@@ -5,15 +5,19 @@ from __future__ import annotations
 import asyncio
 import getpass
 import os
+import secrets
 import uuid
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 from connect_helper.client.settling import Settings
 from connect_helper.errors import InvalidRequest, SourceDenied, SourceError, SourceMissing, TargetError
 from connect_helper.settings import Folders
+from connect_helper.spec.aftermath import refuse_inside
 from connect_helper.spec.names import display, safe_component
+from connect_helper.spec.obfuscation import KEY_BYTES
 from connect_helper.spec.remote_address import RemoteAddress, joined
 from connect_helper.transfers.plan import (
     Download,
@@ -24,6 +28,8 @@ from connect_helper.transfers.plan import (
     Server,
     SessionPlan,
     Upload,
+    afterwards_of,
+    protect_of,
 )
 from connect_helper.transports.known_hosts import KnownHosts
 from connect_helper.transports.resolving import resolve
@@ -93,6 +99,25 @@ def _target_folder(path: Path) -> LocalRef:
     return LocalRef(path=str(real), device=facts.st_dev, inode=facts.st_ino)
 
 
+def with_afterwards(settings: Settings, items: Sequence[Item]) -> Settings:
+    """Add what becomes of the sources. A local folder to move them to is made when missing. Blocks.
+
+    Raises InvalidRequest for a folder inside of a source, TargetError.
+    """
+    folder = settings.wishes.move_to
+    here = Path(folder).expanduser() if folder and isinstance(items[0], Upload) else None
+    refuse_inside(folder if here is None else _real(here), (item.source_path for item in items))
+    root = None if here is None else _target_folder(here)
+    return replace(settings, afterwards=afterwards_of(settings.wishes, move_root=root))
+
+
+def _real(path: Path) -> str:
+    try:
+        return str(path.resolve())
+    except (OSError, RuntimeError, ValueError) as error:
+        raise TargetError(f"The folder {display(str(path))} cannot be used.") from error
+
+
 async def plan_for(
     address: RemoteAddress, items: Sequence[Item], settings: Settings, folders: Folders
 ) -> SessionPlan:
@@ -113,6 +138,10 @@ async def plan_for(
         policies=settings.policies.model_copy(update={"create_dir": True}),
         rate_kbps=settings.rate_kbps,
         connections=settings.connections,
+        divide_from=settings.divide_from,
+        afterwards=settings.afterwards,
+        protect=protect_of(settings.protection),
+        hidden_key=secrets.token_hex(KEY_BYTES) if settings.hide_names else "",
         resume_folder=str(folders.state / RESUME_FOLDER),
     )
 
@@ -123,6 +152,7 @@ def _login(address: RemoteAddress, settings: Settings) -> Login:
         password=settings.password,
         private_key=settings.private_key,
         private_key_passphrase=settings.key_passphrase,
+        file_passphrase=settings.protection.passphrase,
     )
 
 

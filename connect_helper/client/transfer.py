@@ -47,7 +47,7 @@ class Transfer:
         view: View,
         folders: Folders,
         *,
-        retries: int,
+        rules: RetryRules,
         receipts: Receipts,
         clock: Clock | None = None,
     ) -> None:
@@ -55,7 +55,6 @@ class Transfer:
         self._known_hosts = KnownHosts(folders)
         self._clock = clock or Clock()
         self._tally = Tally(plan, began_at=self._clock.monotonic(), receipts=receipts)
-        rules = RetryRules(enabled=retries > 0, tries=retries)
         pool = WorkerPool(folder=folders.state)
         self._session = Standalone(plan, self, pool=pool, rules=rules, clock=self._clock)
 

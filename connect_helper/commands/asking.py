@@ -15,10 +15,12 @@ from pydantic import SecretStr
 
 from connect_helper.errors import InvalidRequest
 from connect_helper.spec.names import display
+from connect_helper.spec.protection import Action, read_passphrase
 from connect_helper.transfers.messages import Question
 
 _LINE: Final = 4096  # bytes; what a terminal hands over at once
 _SECRET_LIMIT: Final = 65_536  # characters
+_FILE_PASSPHRASE: Final = "content_protection_passphrase"  # noqa: S105 - the name of a field
 
 
 def can_ask() -> bool:
@@ -36,11 +38,48 @@ def ask_secret(prompt: str) -> SecretStr:
 
 
 def read_secret() -> SecretStr:
-    """The first line of standard input. Raises InvalidRequest when it is empty."""
-    line = sys.stdin.readline(_SECRET_LIMIT).rstrip("\r\n")
+    """The next line of standard input. Raises InvalidRequest when it is empty."""
+    line = _next_line()
     if not line:
         raise InvalidRequest("Standard input holds no password.", field="password")
     return SecretStr(line)
+
+
+def _next_line() -> str:
+    return sys.stdin.readline(_SECRET_LIMIT).rstrip("\r\n")
+
+
+def read_file_passphrase() -> SecretStr:
+    """The next line of standard input as the passphrase of content protection. Raises InvalidRequest."""
+    passphrase = _as_passphrase(_next_line())
+    if passphrase is None:
+        raise InvalidRequest(
+            "Standard input holds no passphrase for --passphrase-stdin.", field=_FILE_PASSPHRASE
+        )
+    return passphrase
+
+
+def ask_file_passphrase(action: Action) -> SecretStr:
+    """Ask for the passphrase of content protection, to encrypt twice: a slip would lose the files.
+
+    Raises InvalidRequest.
+    """
+    if not can_ask():
+        raise InvalidRequest(
+            "There is no terminal to ask for the passphrase of the files: give --passphrase-stdin.",
+            field=_FILE_PASSPHRASE,
+        )
+    typed = getpass.getpass(f"Passphrase to {action} the files with: ")
+    if action == "encrypt" and typed and getpass.getpass("The same again: ") != typed:
+        raise InvalidRequest("The two passphrases are not the same.", field=_FILE_PASSPHRASE)
+    passphrase = _as_passphrase(typed)
+    if passphrase is None:
+        raise InvalidRequest("--content-protection needs a passphrase.", field=_FILE_PASSPHRASE)
+    return passphrase
+
+
+def _as_passphrase(text: str) -> SecretStr | None:
+    return read_passphrase({_FILE_PASSPHRASE: text or None})
 
 
 def key_is_locked(key: SecretStr) -> bool:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, fields
@@ -20,14 +21,16 @@ from connect_helper.client.settling import DEFAULT_RETRIES
 from connect_helper.errors import InvalidRequest
 from connect_helper.spec.patterns import read_patterns
 from connect_helper.spec.sessions import MOST_SESSIONS
-from connect_helper.spec.times import parse_moment
+from connect_helper.spec.times import NEWER, OLDER, parse_moment
+from connect_helper.spec.words import Direction
 from connect_helper.transfers import plan
 from connect_helper.transfers.plan import Policies
 
-Direction = Literal["send", "receive"]
 _CONNECTION: Final = "Connection"
 _OUTPUT: Final = "Output"
 _FILES: Final = "How files are treated"
+_SOURCES: Final = "What becomes of the sources"
+_PROTECTION: Final = "Encryption of what is stored"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,12 +65,29 @@ class Options:
             rich_help_panel=_CONNECTION,
         ),
     ] = None
+    target_rate_cap: Annotated[
+        str | None,
+        typer.Option(
+            metavar="RATE",
+            help="A limit on --rate itself: the lower of both counts.",
+            rich_help_panel=_CONNECTION,
+        ),
+    ] = None
     connections: Annotated[
         int | None,
         typer.Option(
             min=1,
             max=MOST_SESSIONS,
             help="Exactly so many connections to the server; as many as help by default.",
+            rich_help_panel=_CONNECTION,
+        ),
+    ] = None
+    multi_session_threshold: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            metavar="BYTES",
+            help="Smaller files stay on one connection each; 0: all do.",
             rich_help_panel=_CONNECTION,
         ),
     ] = None
@@ -80,6 +100,14 @@ class Options:
             rich_help_panel=_CONNECTION,
         ),
     ] = DEFAULT_RETRIES
+    retry_duration: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME",
+            help="No try later than this after the last progress: seconds, 90s, 5min, 1h.",
+            rich_help_panel=_CONNECTION,
+        ),
+    ] = None
     rename: Annotated[
         str | None,
         typer.Option(
@@ -89,6 +117,86 @@ class Options:
             rich_help_panel=_FILES,
         ),
     ] = None
+    obfuscate_file_names: Annotated[
+        bool,
+        typer.Option(
+            "--obfuscate-file-names",
+            help="Give files random names on the server; nothing leads back to the real ones.",
+            rich_help_panel=_FILES,
+        ),
+    ] = False
+    remove_after_transfer: Annotated[
+        bool,
+        typer.Option(
+            "--remove-after-transfer",
+            help="Delete each source file once it arrived.",
+            rich_help_panel=_SOURCES,
+        ),
+    ] = False
+    remove_skipped: Annotated[
+        bool,
+        typer.Option(
+            "--remove-skipped",
+            help="With --remove-after-transfer: also those that were there already.",
+            rich_help_panel=_SOURCES,
+        ),
+    ] = False
+    move_after_transfer: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Move each source file there once it arrived: a folder on the sources' side and disk.",
+            rich_help_panel=_SOURCES,
+        ),
+    ] = None
+    remove_empty_directories: Annotated[
+        bool,
+        typer.Option(
+            "--remove-empty-directories",
+            help="Afterwards delete empty folders below the sources.",
+            rich_help_panel=_SOURCES,
+        ),
+    ] = False
+    remove_empty_source_directory: Annotated[
+        bool,
+        typer.Option(
+            "--remove-empty-source-directory",
+            help="The same, and the source folders themselves.",
+            rich_help_panel=_SOURCES,
+        ),
+    ] = False
+    delete_source: Annotated[
+        bool,
+        typer.Option(
+            "--delete-source",
+            help="Delete files once they arrived, then all folders left empty.",
+            rich_help_panel=_SOURCES,
+        ),
+    ] = False
+    content_protection: Annotated[
+        str | None,
+        typer.Option(
+            metavar="encrypt|decrypt",
+            help="send: encrypt files before they leave. receive: decrypt those that end in .age.",
+            rich_help_panel=_PROTECTION,
+        ),
+    ] = None
+    passphrase_stdin: Annotated[
+        bool,
+        typer.Option(
+            "--passphrase-stdin",
+            help="Read its passphrase from standard input: one line, after that of --password-stdin.",
+            rich_help_panel=_PROTECTION,
+        ),
+    ] = False
+    fail_bad_filepass: Annotated[
+        bool,
+        typer.Option(
+            "--fail-bad-filepass",
+            help="A wrong passphrase ends the transfer, not only the file.",
+            rich_help_panel=_PROTECTION,
+        ),
+    ] = False
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object a line.", rich_help_panel=_OUTPUT)
     ] = False
@@ -98,6 +206,9 @@ class Options:
     debug: Annotated[
         bool, typer.Option(help="Log to standard error, for hunting faults.", rich_help_panel=_OUTPUT)
     ] = False
+
+
+_ONE_WAY: Final[Mapping[str, Direction]] = {"obfuscate_file_names": "send"}  # all others go both ways
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,13 +343,28 @@ POLICY_ROWS: Final = (
     PolicyRow("skip_special_files", "--skip-special-files", "Devices, pipes and sockets are no failure."),
 )
 
+_OPTION_OF: Final[Mapping[str, str]] = {
+    **{one.name: f"--{one.name.replace('_', '-')}" for one in fields(Options)},
+    **{row.field: row.option for row in POLICY_ROWS},
+    NEWER: "--exclude-newer-than",
+    OLDER: "--exclude-older-than",
+    "content_protection_passphrase": "--passphrase-stdin",
+}
+_QUOTED_WORD: Final = re.compile(r'"([a-z_]+)"')
+
+
+def in_options(sentence: str) -> str:
+    """An error's sentence with the options in place of the words they stand for."""
+    return _QUOTED_WORD.sub(lambda found: _OPTION_OF.get(found[1], found[0]), sentence)
+
+
 Command = Callable[..., None]
 
 
 def takes_options(direction: Direction) -> Callable[[Command], Command]:
     """Give a command `options: Options` and `policies: Policies`, filled from the command line."""
     rows = [row for row in POLICY_ROWS if row.direction in (None, direction)]
-    own = {field.name: field for field in fields(Options)}
+    own = {one.name: one for one in fields(Options) if _ONE_WAY.get(one.name, direction) == direction}
 
     def decorate(command: Command) -> Command:
         @functools.wraps(command)

@@ -13,15 +13,28 @@ from typing import Annotated, Final
 import typer
 
 from connect_helper.client.interface import remote_sources
-from connect_helper.client.planning import download_items, local_user, plan_for, upload_items
+from connect_helper.client.planning import (
+    download_items,
+    local_user,
+    plan_for,
+    upload_items,
+    with_afterwards,
+)
 from connect_helper.client.receipts import NoReceipts, SpooledReceipts
 from connect_helper.client.results import Result
 from connect_helper.client.settling import Options as ClientOptions
 from connect_helper.client.settling import Settings, settle
 from connect_helper.client.transfer import Transfer
-from connect_helper.commands.asking import ask_host_key, ask_secret, key_is_locked, read_secret
+from connect_helper.commands.asking import (
+    ask_file_passphrase,
+    ask_host_key,
+    ask_secret,
+    key_is_locked,
+    read_file_passphrase,
+    read_secret,
+)
 from connect_helper.commands.common import fail, own_folders, stop_on_signals
-from connect_helper.commands.options import Options, takes_options
+from connect_helper.commands.options import Options, in_options, takes_options
 from connect_helper.commands.views import view_for
 from connect_helper.errors import (
     ConnectError,
@@ -33,6 +46,7 @@ from connect_helper.errors import (
 from connect_helper.settings import Folders
 from connect_helper.spec.rate_words import parse_rate
 from connect_helper.spec.remote_address import RemoteAddress, is_remote, parse_address
+from connect_helper.spec.words import Direction
 from connect_helper.transfers.messages import Question
 from connect_helper.transfers.plan import Item, Policies, Upload
 
@@ -63,7 +77,7 @@ def send(
             if is_remote(source):
                 raise InvalidRequest("Sources of send are local: see receive for fetching.", field="sources")
         named = [(source, _name(options, sources)) for source in sources]
-        _transfer(place, lambda: upload_items(named, place), options, policies)
+        _transfer(place, lambda: upload_items(named, place), options, _settings(options, policies, "send"))
 
 
 @takes_options("receive")
@@ -84,7 +98,8 @@ def receive(
         if is_remote(folder):
             raise InvalidRequest("The last argument of receive is a local folder.", field="folder")
         named = remote_sources([(source, _name(options, sources)) for source in sources])
-        _transfer(named[0][0], lambda: download_items(named, folder), options, policies)
+        settings = _settings(options, policies, "receive")
+        _transfer(named[0][0], lambda: download_items(named, folder), options, settings)
 
 
 def _name(options: Options, sources: Sequence[object]) -> str:
@@ -109,7 +124,9 @@ class _Failing:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
         match error:
-            case InvalidRequest() | SourceError() | TargetError():
+            case InvalidRequest():
+                fail(InvalidRequest(in_options(error.user_message)), EXIT_USAGE)
+            case SourceError() | TargetError():
                 fail(error, EXIT_USAGE)
             case ConnectHelperError():
                 fail(error, EXIT_SOME_FAILED)
@@ -120,13 +137,13 @@ class _Failing:
 
 
 def _transfer(
-    place: RemoteAddress, items: Callable[[], Sequence[Item]], options: Options, policies: Policies
+    place: RemoteAddress, items: Callable[[], Sequence[Item]], options: Options, settings: Settings
 ) -> None:
     """Ask what is missing, run the transfer, exit. Whatever can be wrong here is found before asking."""
     folders = own_folders()
-    settings = _settings(options, policies)
     found = items()
-    settings = _with_secrets(settings, place, options)
+    settings = with_afterwards(settings, found)
+    settings = _with_file_passphrase(_with_secrets(settings, place, options), options)
     result = asyncio.run(_run(place, found, settings, options, folders))
     raise typer.Exit(_exit_code(result))
 
@@ -141,16 +158,34 @@ def _exit_code(result: Result) -> int:
             return EXIT_REFUSED if result.refused else EXIT_SOME_FAILED
 
 
-def _settings(options: Options, policies: Policies) -> Settings:
+def _settings(options: Options, policies: Policies, direction: Direction) -> Settings:
+    if options.passphrase_stdin and options.content_protection is None:
+        raise InvalidRequest('"passphrase_stdin" needs "content_protection".', field="passphrase_stdin")
     given = ClientOptions(
         key=options.key,
         host_key="known" if options.host_key == "ask" else options.host_key,
-        rate_kbps=None if options.rate is None else parse_rate(options.rate),
+        rate_kbps=_rate(options.rate, "rate"),
+        target_rate_cap_kbps=_rate(options.target_rate_cap, "target_rate_cap"),
         connections=options.connections,
+        multi_session_threshold=options.multi_session_threshold,
         policies=policies,
+        remove_after_transfer=options.remove_after_transfer,
+        remove_skipped=options.remove_skipped,
+        move_after_transfer=options.move_after_transfer,
+        remove_empty_directories=options.remove_empty_directories,
+        remove_empty_source_directory=options.remove_empty_source_directory,
+        delete_source=options.delete_source or None,  # False would overrule the others
+        obfuscate_file_names=options.obfuscate_file_names,
+        content_protection=options.content_protection,
+        fail_bad_filepass=options.fail_bad_filepass,
         retries=options.retries,
+        retry_duration=options.retry_duration,
     )
-    return settle(given)
+    return settle(given, direction)
+
+
+def _rate(text: str | None, field: str) -> int | None:
+    return None if text is None else parse_rate(text, field)
 
 
 def _with_secrets(settings: Settings, place: RemoteAddress, options: Options) -> Settings:
@@ -164,6 +199,15 @@ def _with_secrets(settings: Settings, place: RemoteAddress, options: Options) ->
     if key_is_locked(key):
         return replace(settings, key_passphrase=ask_secret(f"Passphrase of {options.key}"))
     return settings
+
+
+def _with_file_passphrase(settings: Settings, options: Options) -> Settings:
+    """Add the passphrase of content protection; on standard input it comes after the secret of the login."""
+    action = settings.protection.action
+    if action is None:
+        return settings
+    passphrase = read_file_passphrase() if options.passphrase_stdin else ask_file_passphrase(action)
+    return replace(settings, protection=replace(settings.protection, passphrase=passphrase))
 
 
 async def _run(
@@ -183,7 +227,7 @@ async def _run(
             result = _unreached(place, items, error)
         else:
             with view:
-                transfer = Transfer(plan, view, folders, retries=settings.retries, receipts=receipts)
+                transfer = Transfer(plan, view, folders, rules=settings.retry_rules, receipts=receipts)
                 stop_on_signals(transfer.stop)
                 result = await transfer.run()
         view.over(result)

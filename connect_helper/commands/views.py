@@ -118,7 +118,7 @@ class PlainView(_Base):
             typer.echo(describe(progress))
 
     def file(self, receipt: Receipt) -> None:
-        if receipt.code:
+        if receipt.message:
             typer.echo(describe_mishap(receipt), err=True)
 
     def over(self, result: Result) -> None:
@@ -183,7 +183,7 @@ class BarsView(_Base):
             )
 
     def file(self, receipt: Receipt) -> None:
-        if receipt.code:
+        if receipt.message:
             self._bars.console.print(Text(describe_mishap(receipt)))
 
     def over(self, result: Result) -> None:
@@ -221,8 +221,9 @@ def describe(progress: results.Progress) -> str:
 
 
 def describe_mishap(receipt: Receipt) -> str:
-    """One line on a file that failed or was left out."""
-    word = "failed" if receipt.state == "failed" else "left out"
+    """One line on a file that failed or was left out, or on a source that could not be removed or moved."""
+    kept = "left out" if receipt.code else "note"
+    word = "failed" if receipt.state == "failed" else kept
     return f"{word}: {display(receipt.path, 200)}: {receipt.message}"
 
 

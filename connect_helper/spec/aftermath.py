@@ -84,6 +84,18 @@ def parse_aftermath(raw: Mapping[str, Any]) -> Aftermath:
     return Aftermath(files, skipped, move_to or "", folders or sources, sources)
 
 
+def refuse_inside(folder: str, sources: Iterable[str]) -> None:
+    """Raise InvalidRequest when files would be moved to where they are looked for.
+
+    All are paths of one side; `folder` is that of `move_after_transfer`, "": none.
+    """
+    for source in sources:
+        if folder and (folder.rstrip("/") + "/").startswith(source.rstrip("/") + "/"):
+            raise InvalidRequest(
+                '"move_after_transfer" must not lie inside of a source.', field="move_after_transfer"
+            )
+
+
 def after_file(wishes: Aftermath, outcome: Outcome, names: Names) -> Keep | Remove | Move:
     """Decide about one source file.
 

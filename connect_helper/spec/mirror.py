@@ -9,9 +9,26 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from connect_helper.errors import UnsafeName
+from connect_helper.errors import InvalidRequest, UnsafeName
+from connect_helper.spec.aftermath import Aftermath
 from connect_helper.spec.names import collision_key, partial_name
 from connect_helper.spec.protection import Action, opened_name, protected_name
+
+
+def check_surplus(aftermath: Aftermath, *, hidden_names: bool, field: str = "delete_before_transfer") -> None:
+    """Raise InvalidRequest naming `field` where deleting would take what it must not, by the other wishes."""
+    if hidden_names:
+        raise InvalidRequest(
+            'With "obfuscate_file_names" nothing at the destination has a name of the source, so '
+            f'"{field}" would delete everything: leave out one of them.',
+            field=field,
+        )
+    if aftermath.remove_files or aftermath.move_to:
+        raise InvalidRequest(
+            f'"{field}" would delete at the destination what an earlier transfer took away '
+            "from the source: leave it out, or the removing and moving of sources.",
+            field=field,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,15 +13,17 @@ _RATE: Final = re.compile(r"(\d{1,12}(?:\.\d{1,6})?)\s*([kmg]?)(?:bit/s|bps)?", 
 _KBPS: Final = {"": 1.0, "k": 1.0, "m": 1_000.0, "g": 1_000_000.0}
 
 
-def parse_rate(text: str) -> int:
-    """Return the rate in kbit/s of 1000 bit. Raises InvalidRequest."""
+def parse_rate(text: str, field: str = "rate") -> int:
+    """Return the rate in kbit/s of 1000 bit. Raises InvalidRequest naming `field`."""
     found = _RATE.fullmatch(text.strip())
     if found is None:
-        raise InvalidRequest('"rate" must be a number of kbit/s, or one with k, M or G: 200M.', field="rate")
+        raise InvalidRequest(
+            f'"{field}" must be a number of kbit/s, or one with k, M or G: 200M.', field=field
+        )
     kbps = int(float(found[1]) * _KBPS[found[2].lower()])
     if not LOWEST_KBPS <= kbps <= HIGHEST_KBPS:
         raise InvalidRequest(
-            f'"rate" must be from {LOWEST_KBPS} kbit/s to 1000 Gbit/s; leave it out for no limit.',
-            field="rate",
+            f'"{field}" must be from {LOWEST_KBPS} kbit/s to 1000 Gbit/s; leave it out for no limit.',
+            field=field,
         )
     return kbps

@@ -95,6 +95,11 @@ def _path(text: str) -> str:
     path = decoded(text)
     if "\0" in path:
         raise _invalid("the path holds a NUL")
+    return from_login(path)
+
+
+def from_login(path: str) -> str:
+    """The path as servers take it: "/~/in" lies in the folder the login leads to, "in" to them."""
     if path == "/~" or path.startswith("/~/"):
         return path[3:].lstrip("/")
     return path

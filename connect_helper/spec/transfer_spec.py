@@ -25,6 +25,7 @@ from connect_helper.spec.hosts import clean_host
 from connect_helper.spec.lenient import as_int, as_text, is_unset
 from connect_helper.spec.login import SECRET_LIMIT as SECRET_LIMIT
 from connect_helper.spec.login import read_authentication, read_fingerprint, read_secret, read_user
+from connect_helper.spec.mirror import check_surplus
 from connect_helper.spec.overwrite import Overwrite, Resume
 from connect_helper.spec.patterns import EXCLUDE, INCLUDE, read_patterns
 from connect_helper.spec.protection import Protection, parse_protection
@@ -225,18 +226,8 @@ def parse_spec(raw: Mapping[str, Any]) -> TransferSpec:
 def _refuse_contradictions(spec: TransferSpec) -> None:
     """Raise InvalidRequest for wishes that are each well-formed but cannot be met together."""
     check_moments(spec.exclude_newer_than, spec.exclude_older_than)
-    if spec.delete_before_transfer and spec.obfuscate_file_names:
-        raise InvalidRequest(
-            'With "obfuscate_file_names" nothing at the destination has a name of the source, so '
-            '"delete_before_transfer" would delete everything: leave out one of them.',
-            field="delete_before_transfer",
-        )
-    if spec.delete_before_transfer and (spec.aftermath.remove_files or spec.aftermath.move_to):
-        raise InvalidRequest(
-            '"delete_before_transfer" would delete at the destination what an earlier transfer took away '
-            "from the source: leave it out, or the removing and moving of sources.",
-            field="delete_before_transfer",
-        )
+    if spec.delete_before_transfer:
+        check_surplus(spec.aftermath, hidden_names=spec.obfuscate_file_names)
 
 
 def _host(raw: Mapping[str, Any]) -> str:

@@ -9,10 +9,13 @@ Paths and names are `str` as `os.fsdecode` makes them: lone surrogates stand for
 
 from __future__ import annotations
 
+import secrets
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
+from connect_helper.spec.aftermath import Aftermath
+from connect_helper.spec.protection import SALT_BYTES, Protection
 from connect_helper.spec.words import Links
 
 
@@ -172,6 +175,26 @@ class SessionPlan(_Plain):
     hidden_key: str = ""  # hex, random for each transfer that hides names; "": names stay
     clean_only: bool = False  # transfer nothing: remove what an unfinished upload left on the server
     resume_folder: str  # where resume records of partial files are kept, 0700
+
+
+def afterwards_of(wishes: Aftermath, *, move_root: LocalRef | None) -> Afterwards:
+    """What a session does about `wishes`; `move_root` is their folder to move to where that lies here."""
+    return Afterwards(
+        remove_files=wishes.remove_files,
+        remove_skipped=wishes.remove_skipped,
+        remove_empty_folders=wishes.remove_empty_folders,
+        remove_source_folders=wishes.remove_source_folders,
+        move_to="" if move_root else wishes.move_to,
+        move_root=move_root,
+    )
+
+
+def protect_of(protection: Protection) -> Protect | None:
+    """What a session does about `protection`, with a new salt; None: nothing."""
+    if protection.action is None:
+        return None
+    salt = secrets.token_hex(SALT_BYTES) if protection.action == "encrypt" else ""
+    return Protect(action=protection.action, strict=protection.strict, salt=salt)
 
 
 def trusting(plan: SessionPlan, key: str) -> SessionPlan:

@@ -21,12 +21,14 @@ async def test_the_number_of_connections_reaches_the_session(tmp_path: Path) -> 
     address = parse_address("ssh://ann@127.0.0.1/in")
     items = upload_items([(tmp_path / "film", "")], address)
     for number in (None, 1, 128):
-        plan = await plan_for(address, items, settle({"password": "x", "connections": number}), folders)
+        plan = await plan_for(
+            address, items, settle({"password": "x", "connections": number}, "send"), folders
+        )
         assert plan.connections == number
 
 
 @pytest.mark.parametrize("number", [0, -1, 129, True, "4", 2.0])
 def test_an_absurd_number_is_refused(number: Any) -> None:
     with pytest.raises(InvalidRequest) as caught:
-        settle({"connections": number})
+        settle({"connections": number}, "send")
     assert caught.value.field == "connections"
