@@ -14,7 +14,7 @@ import pytest
 from typer.testing import CliRunner
 
 from connect_helper.cli import app
-from tests.support.command import finish, ran, start, terminal
+from tests.support.command import Ran, finish, ran, start, terminal
 from tests.support.proxy import FaultProxy
 from tests.support.sessions import noise
 from tests.support.sshd import PasswordServer, SshServer, free_port
@@ -193,6 +193,32 @@ def test_a_wrong_command_line_ends_with_2_and_touches_nothing(
             "leave out every file",
         ),
         (("send", here, there, *key_there, "--exclude", "[a"), "closing"),
+        (("send", here, there, *key_there, "--move-after-transfer", ""), "--move-after-transfer must"),
+        (
+            ("send", here, there, *key_there, "--remove-after-transfer", "--move-after-transfer", "x"),
+            "leave out --move-after-transfer",
+        ),
+        (("send", here, there, *key_there, "--remove-skipped"), "--remove-skipped needs --remove-after"),
+        (
+            ("send", here, there, *key_there, "--delete-source", "--delete-surplus"),
+            "--delete-surplus would delete",
+        ),
+        (
+            ("send", here, there, *key_there, "--obfuscate-file-names", "--delete-surplus"),
+            "With --obfuscate-file-names",
+        ),
+        (("receive", there, tmp_path / "out", *key_there, "--obfuscate-file-names"), "No such option"),
+        (("send", here, there, *key_there, "--content-protection", "decrypt"), "--content-protection can"),
+        (("send", here, there, *key_there, "--content-protection", "encrypt"), "give --passphrase-stdin"),
+        (
+            ("send", here, there, *key_there, "--content-protection", "encrypt", "--passphrase-stdin"),
+            "no passphrase for --passphrase-stdin",
+        ),
+        (("send", here, there, *key_there, "--passphrase-stdin"), "--passphrase-stdin needs"),
+        (("send", here, there, *key_there, "--fail-bad-filepass"), "--fail-bad-filepass needs"),
+        (("send", here, there, *key_there, "--multi-session-threshold", "-1"), "--multi-session-threshold"),
+        (("send", here, there, *key_there, "--target-rate-cap", "fast"), "--target-rate-cap must"),
+        (("send", here, there, *key_there, "--retry-duration", "soon"), "--retry-duration must"),
         (("send", here, here, there, *key_there, "--as", "x"), "several"),
         (("send", here, there, *key_there, "--as", "../x"), "separator"),
         (("receive", there, there, *key_there), "local folder"),
@@ -352,6 +378,73 @@ async def test_a_locked_key_is_opened_with_its_passphrase(
     (far / "a").unlink()
     assert (await ran(home, *sending, "--password-stdin", given=b"open sesame")).code == 0
     assert (await ran(home, *sending)).code == 2
+
+
+async def test_sources_are_removed_moved_or_hidden(
+    tmp_path: Path, home: Path, sshd: SshServer, key: Path, far: Path
+) -> None:
+    login = ("-i", key, "--host-key", sshd.fingerprint, "-q")
+    for name in ("a", "b"):
+        (tmp_path / "tree" / name).mkdir(parents=True)
+        (tmp_path / "tree" / name / "note").write_text(name)
+    tree = tmp_path / "tree"
+    moving = ("send", tree / "a", url(sshd, far), *login, "--move-after-transfer", tmp_path / "sent")
+    assert await ran(home, *moving, "--remove-empty-source-directory") == Ran(0, "", "")
+    assert (tmp_path / "sent" / "a" / "note").read_text() == "a"
+    assert not (tree / "a").exists()
+    hiding = ("--obfuscate-file-names", "--delete-source")
+    assert await ran(home, "send", tree, url(sshd, far), *login, *hiding) == Ran(0, "", "")
+    assert not tree.exists()
+    [hidden] = (far / "tree" / "b").iterdir()
+    assert (len(hidden.name), hidden.read_text()) == (32, "b")
+    removing = ("--remove-after-transfer", "--remove-empty-directories")
+    assert (await ran(home, "receive", url(sshd, far / "a"), tmp_path / "out", *login, *removing)).code == 0
+    assert list((far / "a").iterdir()) == []
+
+
+async def test_a_source_that_cannot_be_moved_stays_and_is_told_of(
+    tmp_path: Path, home: Path, sshd: SshServer, key: Path, far: Path
+) -> None:
+    (tmp_path / "tree").mkdir()
+    (tmp_path / "tree" / "plain").write_text("text")
+    (tmp_path / "tree" / "link").symlink_to("plain")
+    login = ("-i", key, "--host-key", sshd.fingerprint, "--remove-after-transfer")
+    sent = await ran(home, "send", tmp_path / "tree", url(sshd, far), *login)
+    assert sent.code == 0
+    assert f"note: {tmp_path / 'tree' / 'link'}: The source stays" in sent.err
+
+
+async def test_files_are_encrypted_with_a_passphrase_that_comes_after_the_password(
+    tmp_path: Path, home: Path, passwords: PasswordServer
+) -> None:
+    (tmp_path / "note").write_text("text")
+    login = ("--password-stdin", "--passphrase-stdin", "--host-key", "accept-new", "--content-protection")
+    given = b"correct horse\nopen sesame\n"
+    sent = await ran(home, "send", tmp_path / "note", url(passwords, "/in"), *login, "encrypt", given=given)
+    assert (sent.code, sent.err) == (0, "")
+    assert (passwords.root / "in" / "note.age").read_bytes().startswith(b"age-encryption.org/v1\n")
+    there, out = url(passwords, "/in/note.age"), tmp_path / "out"
+    wrong = await ran(home, "receive", there, out, *login, "decrypt", given=b"correct horse\nsesame\n")
+    assert wrong.code == 1
+    assert list(out.iterdir()) == []
+    got = await ran(home, "receive", there, out, *login, "decrypt", given=given)
+    assert (got.code, (out / "note").read_text()) == (0, "text")
+
+
+async def test_at_a_terminal_it_asks_twice_for_a_passphrase_to_encrypt_with(
+    tmp_path: Path, home: Path, sshd: SshServer, key: Path, far: Path
+) -> None:
+    (tmp_path / "note").write_text("text")
+    login = ("-i", key, "--host-key", sshd.fingerprint, "--content-protection", "encrypt")
+    for second, code in (("open barley", 2), ("open sesame", 0)):
+        async with terminal(home, "send", tmp_path / "note", url(sshd, far), *login) as shown:
+            await shown.until("Passphrase to encrypt the files with: ")
+            shown.type("open sesame\n")
+            await shown.until("The same again: ")
+            shown.type(f"{second}\n")
+            assert await shown.code() == code, shown.text
+        assert (far / "note.age").exists() == (code == 0)
+        assert "open sesame" not in shown.text
 
 
 @pytest.mark.parametrize("direction", ["send", "receive"])
