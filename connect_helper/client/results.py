@@ -16,7 +16,8 @@ class Receipt:
     """One file that ended, and what was proved about it.
 
     `proof` of a file that is "done": "digest" when both sides' digests were compared, "size" when length
-    and times had to do. A file that was there already and needed nothing is "skipped", with no code.
+    and times had to do. A file that was there already and needed nothing is "skipped", with no code. A
+    message without a code says why a source stays that was to be removed or moved.
     """
 
     path: str  # local; lone surrogates stand for bytes that are no UTF-8

@@ -184,3 +184,9 @@ def test_files_are_not_moved_to_where_they_are_looked_for(tmp_path: Path) -> Non
         with_afterwards(settle({"move_after_transfer": source / "a"}, "send"), upload_items(
             [(source / "sub", "")], parse_address("ssh://ann@127.0.0.1/in")
         ))  # fmt: skip
+
+
+def test_a_folder_on_the_server_is_named_as_in_addresses() -> None:
+    for given, there in (("/done", "/done"), ("done", "done"), ("/~/done", "done"), ("/~", ".")):
+        assert settle({"move_after_transfer": given}, "receive").wishes.move_to == there
+    assert settle({"move_after_transfer": "/~/done"}, "send").wishes.move_to == "/~/done"
