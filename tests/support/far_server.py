@@ -48,7 +48,8 @@ class FarServer:
 
 def user(name: str, docroot: Path, **more: Any) -> dict[str, Any]:
     """One `[[user]]` with the password of the tests; the docroot is made."""
-    docroot.mkdir(parents=True, exist_ok=True)
+    docroot.parent.mkdir(parents=True, exist_ok=True, mode=0o700)  # it may be the server's own folder
+    docroot.mkdir(exist_ok=True)
     return {"name": name, "docroot": str(docroot), "password_hash": HASH, **more}
 
 
