@@ -18,6 +18,9 @@ ARTEFACTS = Path(__file__).parents[2] / "artefacts"
 
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
+# The same browser without a window or extensions: it starts in a third of the time.
+SHELL = "chromium-headless-shell"
+
 # No traffic of the browser's own; no sandbox, because containers and root cannot have one.
 ARGUMENTS = (
     "--no-sandbox",
@@ -45,6 +48,12 @@ def chromium() -> str:
     raise FileNotFoundError("No Chromium here. Run scripts/install-test-programs, or set CHROMIUM.")
 
 
+def without_window() -> str:
+    """The program for pages that nobody sees."""
+    shell = None if os.environ.get("CHROMIUM") else shutil.which(SHELL)
+    return shell or chromium()
+
+
 @asynccontextmanager
 async def launch(
     *,
@@ -62,7 +71,10 @@ async def launch(
     environment = {**os.environ, "DISPLAY": display} if display else dict(os.environ)
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(
-            executable_path=chromium(), headless=headless, args=arguments, env=environment
+            executable_path=without_window() if headless else chromium(),
+            headless=headless,
+            args=arguments,
+            env=environment,
         )
         try:
             yield browser
