@@ -14,6 +14,7 @@ import pytest
 from typer.testing import CliRunner
 
 from connect_helper.cli import app
+from connect_helper.commands.transfer import BEGINS_ANEW, GOES_ON
 from tests.support.command import Ran, finish, ran, start, terminal
 from tests.support.proxy import FaultProxy
 from tests.support.sessions import noise
@@ -474,6 +475,22 @@ async def test_ctrl_c_keeps_the_partial_file_and_the_same_command_goes_on(
     assert [path.name for path in target.parent.iterdir()] == ["film"]
     written = [line["bytes_written"] for line in resumed.lines if line["type"] == "progress"]
     assert next(filter(None, written)) > 2_000_000  # it did not start from nothing
+
+
+@pytest.mark.parametrize(("hides", "says"), [((), GOES_ON), (("--obfuscate-file-names",), BEGINS_ANEW)])
+async def test_after_ctrl_c_it_says_what_the_same_command_does(
+    tmp_path: Path, home: Path, sshd: SshServer, key: Path, far: Path, hides: tuple[str, ...], says: str
+) -> None:
+    (tmp_path / "film").write_bytes(noise(12_000_000))
+    login = ("-i", key, "--host-key", sshd.fingerprint, "--json", "--rate", "24M")
+    process = await start(home, "send", tmp_path / "film", url(sshd, far), *login, *hides)
+    assert process.stdout is not None
+    async with asyncio.timeout(30):
+        while json.loads(await process.stdout.readline()).get("bytes_written", 0) < 1_000_000:
+            pass
+    process.send_signal(signal.SIGINT)
+    stopped = await finish(process)
+    assert (stopped.code, stopped.lines[-1]["message"]) == (130, says)
 
 
 async def test_a_cut_line_is_tried_again(

@@ -55,6 +55,9 @@ EXIT_USAGE: Final = 2
 EXIT_REFUSED: Final = 3  # connection or login
 EXIT_INTERRUPTED: Final = 130  # as shells say it of Ctrl-C
 
+GOES_ON: Final = "Stopped. What was sent so far is kept: the same command goes on from there."
+BEGINS_ANEW: Final = "Stopped. The same command sends everything again: hidden names are others each time."
+
 
 @takes_options("send")
 def send(
@@ -230,6 +233,8 @@ async def _run(
                 transfer = Transfer(plan, view, folders, rules=settings.retry_rules, receipts=receipts)
                 stop_on_signals(transfer.stop)
                 result = await transfer.run()
+        if result.outcome == "stopped":
+            result = replace(result, message=BEGINS_ANEW if settings.hide_names else GOES_ON)
         view.over(result)
     return result
 

@@ -251,19 +251,13 @@ def _figures(progress: results.Progress) -> str:
 
 def _tell_end(result: Result, *, quiet: bool) -> None:
     if result.outcome != "completed":
-        typer.echo(_bad_end(result), err=True)
+        typer.echo(result.message, err=True)
         return
     if not quiet:
         already = f" ({result.files_skipped:,} left as they were)" if result.files_skipped else ""
         total = result.files_done + result.files_skipped
         size, time = readable_size(result.bytes_written), readable_time(result.elapsed_s)
         typer.echo(f"Done: {_count(total)}{already}, {size} in {time}.")
-
-
-def _bad_end(result: Result) -> str:
-    if result.outcome == "stopped":
-        return "Stopped. What was sent so far is kept: the same command goes on from there."
-    return result.message
 
 
 def readable_rate(kbps: float) -> str:
