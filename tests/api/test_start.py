@@ -308,14 +308,19 @@ async def test_without_dialogs_a_missing_passphrase_is_named(face: Face, granted
     assert face.person.questions == []
 
 
+def asks_about(face: Face, there: str) -> None:
+    """The user has a file of that name and wants to be asked before one is replaced."""
+    face.parts.preferences.change({"existing_files": "ask"})
+    folder = face.parts.preferences.download_folder
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / there).write_text("mine")
+
+
 @pytest.mark.parametrize(("overwrite", "asks"), [("none", False), ("diff", True)])
 async def test_nobody_is_asked_to_replace_what_the_page_leaves_alone(
     face: Face, overwrite: str, asks: bool
 ) -> None:
-    face.parts.preferences.change({"existing_files": "ask"})
-    folder = face.parts.preferences.download_folder
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "report.pdf").write_text("mine")
+    asks_about(face, "report.pdf")
     assert (await face.start(download(overwrite=overwrite)))[0] == 200
     headings = [question.heading for question in face.person.questions]
     assert any("exists already" in one or "exist already" in one for one in headings) is asks
@@ -325,10 +330,7 @@ async def test_nobody_is_asked_to_replace_what_the_page_leaves_alone(
 async def test_the_user_is_asked_about_what_a_decrypted_file_would_replace(
     face: Face, there: str, asks: bool
 ) -> None:
-    face.parts.preferences.change({"existing_files": "ask"})
-    folder = face.parts.preferences.download_folder
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / there).write_text("mine")
+    asks_about(face, there)
     spec = download(content_protection="decrypt", content_protection_password="open")
     spec["paths"] = [{"source": "out/report.pdf.age"}]
     assert (await face.start(spec))[0] == 200
