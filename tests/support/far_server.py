@@ -98,7 +98,8 @@ async def far_server(
         task = tasks.create_task(
             serve(Source(toml), stopping, reloading, told.set_result), name="transfer server"
         )
-        await asyncio.wait({told, task}, return_when=asyncio.FIRST_COMPLETED)
+        either: set[asyncio.Future[Any]] = {told, task}
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         if task.done():
             task.result()
         try:

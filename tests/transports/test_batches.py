@@ -73,7 +73,7 @@ async def read(line: Line, batches: Batches, amount: int, waits: list[int]) -> N
 async def test_a_quick_body_is_waited_for_and_arrives_whole() -> None:
     async with line() as here:
         waits: list[int] = []
-        size = 4 * WORTH
+        size = 16 * WORTH  # long enough for its rate to be seen
         with Batches(here.stream, here.transport, size) as batches:
             async with asyncio.TaskGroup() as both:
                 both.create_task(here.send(size, pause_s=0))
