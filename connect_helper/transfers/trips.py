@@ -2,11 +2,17 @@
 
 A trip costs more than what a small file needs done there. So what came up meanwhile goes together; a lone
 piece of work goes at once.
+
+A quick disk is served by one trip at a time, with all that waits. A thread that makes many short calls takes
+the interpreter from the event loop and gives it back at each, so the fewer of them there are and the more
+they do while the loop waits for them, the better. A slow disk is asked from several threads: it is the disk
+that these wait for.
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
@@ -16,14 +22,17 @@ from connect_helper.transfers.blocking import Owed
 _Work = tuple[Callable[[], Any], Owed[Any]]
 _Result = tuple[Any, BaseException | None]
 
-TOGETHER: Final = 16  # pieces of work in one trip: the first one waits for the last
+TOGETHER: Final = 256  # pieces of work in one trip at most: the first one waits for the last
+TRIP_S: Final = 0.25  # what a trip should take at most
+SLOW_S: Final = 0.004  # a piece of work that takes longer waits for the disk, not for the interpreter
 
 
 class Trips:
     """All methods belong to the event loop, all work to the threads of its executor."""
 
     def __init__(self, lanes: int) -> None:
-        self._lanes = lanes  # trips at a time
+        self._lanes = lanes  # trips at a time, at most
+        self._piece_s = SLOW_S  # what a piece of work took in the last trip, on average
         self._under_way = 0
         self._waiting: deque[_Work] = deque()
         self._called = False
@@ -40,9 +49,11 @@ class Trips:
 
     def _set_off(self) -> None:
         self._called = False
-        while self._waiting and self._under_way < self._lanes:
-            free = self._lanes - self._under_way
-            share = min(TOGETHER, -(-len(self._waiting) // free))
+        lanes = self._lanes if self._piece_s >= SLOW_S else 1
+        together = max(1, min(TOGETHER, int(TRIP_S / self._piece_s)))
+        while self._waiting and self._under_way < lanes:
+            free = lanes - self._under_way
+            share = min(together, -(-len(self._waiting) // free))
             works = [self._waiting.popleft() for _ in range(share)]
             self._under_way += 1
             calls = [call for call, _ in works]
@@ -56,9 +67,11 @@ class Trips:
                 continue
             trip.add_done_callback(lambda ended, works=works: self._back(works, ended))  # type: ignore[misc] # mypy cannot infer the default
 
-    def _back(self, works: list[_Work], trip: asyncio.Future[list[_Result]]) -> None:
+    def _back(self, works: list[_Work], trip: asyncio.Future[tuple[list[_Result], float]]) -> None:
         self._under_way -= 1
-        for (_, done), (result, error) in zip(works, trip.result(), strict=True):
+        results, seconds = trip.result()
+        self._piece_s = max(seconds / len(works), TRIP_S / TOGETHER)
+        for (_, done), (result, error) in zip(works, results, strict=True):
             if error is None:
                 done.set_result(result)
             else:
@@ -66,11 +79,13 @@ class Trips:
         self._set_off()
 
 
-def _do(calls: list[Callable[[], Any]]) -> list[_Result]:
+def _do(calls: list[Callable[[], Any]]) -> tuple[list[_Result], float]:
+    """What each gave, and how many seconds all of them took."""
     results: list[_Result] = []
+    began = time.perf_counter()
     for call in calls:
         try:
             results.append((call(), None))
         except BaseException as error:  # noqa: BLE001 - raised again where its result is awaited
             results.append((None, error))
-    return results
+    return results, time.perf_counter() - began

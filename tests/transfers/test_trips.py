@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NoReturn
@@ -11,7 +12,7 @@ from typing import Any, NoReturn
 import pytest
 
 from connect_helper.transfers.blocking import finished, handed_over
-from connect_helper.transfers.trips import TOGETHER, Trips
+from connect_helper.transfers.trips import SLOW_S, TOGETHER, TRIP_S, Trips
 
 
 def fail() -> None:
@@ -43,9 +44,44 @@ async def test_what_comes_together_goes_together_in_order() -> None:
     assert threading.current_thread().name not in {name for _, name in seen}
 
 
-async def test_lanes_are_as_many_as_there_are() -> None:
+async def test_a_disk_nobody_knows_yet_is_asked_over_all_lanes() -> None:
     trips, both = Trips(2), threading.Barrier(2, timeout=10)
     await asyncio.gather(*(trips.start(both.wait) for _ in range(2)))  # each waits for the other one
+
+
+async def test_a_slow_disk_is_asked_over_all_lanes() -> None:
+    trips, both = Trips(2), threading.Barrier(2, timeout=10)
+    await asyncio.gather(*(trips.start(lambda: None) for _ in range(4)))
+    await trips.start(lambda: time.sleep(2 * SLOW_S))
+    await asyncio.gather(*(trips.start(both.wait) for _ in range(2)))
+
+
+async def test_a_quick_disk_gets_one_trip_at_a_time_with_all_that_waits() -> None:
+    trips, go, seen = Trips(2), threading.Event(), list[float]()
+    await trips.start(lambda: None)
+    first = trips.start(lambda: go.wait(10))
+    await asyncio.sleep(0.01)
+    others = [trips.start(lambda: seen.append(time.monotonic())) for _ in range(TOGETHER // 2)]
+    await asyncio.sleep(0.05)
+    assert not seen  # though there is a second lane
+    go.set()
+    await asyncio.gather(first, *others)
+    assert len(seen) == len(others)
+
+
+async def test_a_trip_is_no_longer_than_it_may_take() -> None:
+    trips, first = Trips(1), list[int]()
+    await trips.start(lambda: time.sleep(TRIP_S / 2))
+    done = list[int]()
+
+    def work() -> None:
+        time.sleep(0.001)
+        done.append(1)
+
+    works = [trips.start(work) for _ in range(8)]
+    works[0].add_done_callback(lambda _: first.append(len(done)))
+    await asyncio.gather(*works)
+    assert first[0] < 8  # the first result did not wait for the last piece
 
 
 async def test_a_cancelled_caller_sees_its_work_through() -> None:
