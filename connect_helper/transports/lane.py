@@ -40,6 +40,7 @@ class Lane:
         self._may_wait = max(WAITING, WAITING_BLOCKS * self.largest_write)
         self.on_way = 0  # bytes
         self.moved = 0  # bytes, all told
+        self.small = 0  # bytes of files that go in one piece
         self.users = 0  # files that use it at the moment
         self.round_trip_s = UNKNOWN_S  # quickest answer
         self._disturbed = 0  # packets, before this transfer
@@ -114,7 +115,7 @@ class Lane:
 
     def rest(self) -> None:
         """Nobody uses it for now, and nobody wants to hear of it."""
-        self.moved = self.users = 0
+        self.moved = self.users = self.small = 0
         facts = tcp_facts(self.connection.get_extra_info("socket"))
         self._disturbed = facts.disturbed if facts else 0
         self.wire.on_lost = lambda: None

@@ -19,6 +19,7 @@ from connect_helper.spec.sessions import divides
 from connect_helper.transports.error_map import Side
 from connect_helper.transports.lane import UNKNOWN_S, Lane
 from connect_helper.transports.line import Line
+from connect_helper.transports.packing import SMALL, Packing
 from connect_helper.transports.sftp_answers import Answer
 from connect_helper.transports.sftp_wire import SftpWire
 
@@ -82,6 +83,7 @@ class Lanes:
         self._step_at = 0.0
         self._best = 0.0
         self._rate = _Rate()
+        self._packing = Packing()
         self._starting = 0
         self._logging_in = 0
 
@@ -128,13 +130,18 @@ class Lanes:
             lane = min(self.all, key=lambda one: (one.is_stalled, one.load()))
         return lane
 
+    def for_small(self, size: int = 0) -> Lane:
+        """The connection for a request, or for a file of `size` bytes that goes in one piece."""
+        packed = self._packing.choose(self.all, size) if size <= SMALL else None
+        return packed or self.lightest()
+
     def lane_for(self, size: int) -> Lane:
         """The connection that a file of so many bytes begins on."""
-        return self.first if self.divides(size) else self.lightest()
+        return self.first if self.divides(size) else self.for_small(size)
 
     async def call(self, ask: Callable[[SftpWire], Awaitable[_T]], side: Side, name: bytes) -> _T:
-        """One request over the connection with the least to do, its error translated."""
-        lane = self.lightest()
+        """One small request, its error translated."""
+        lane = self.for_small()
         return await lane.call(ask(lane.wire), side, name)
 
     def has_room(self, lane: Lane) -> bool:
@@ -253,6 +260,7 @@ class Lanes:
         if self._is_near():
             return
         self._look(now)
+        self._packing.look([lane.tcp_facts() for lane in self.all], now)
         if self._fixed is not None:
             return
         useful = self._useful()

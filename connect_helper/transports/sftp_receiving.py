@@ -23,7 +23,7 @@ from connect_helper.wire.writer import Data
 async def receive_file(lanes: Lanes, limiter: RateLimiter, item: ReceiveItem) -> None:
     """As `Transport.receive`."""
     item.done = item.hashes.mark()
-    lane = lanes.lightest()
+    lane = lanes.for_small(item.size)
     if not item.offset and item.size < min(lane.largest_read, SMALL):
         if await _receive_at_once(lanes, limiter, lane, item):
             return
@@ -53,6 +53,7 @@ async def _receive_at_once(lanes: Lanes, limiter: RateLimiter, lane: Lane, item:
     False when the server answers with less than there is: it has to be asked piece by piece.
     """
     lane.users += 1
+    lane.small += item.size
     try:
         handle = await open_handle(lanes, lane, item.path, asyncssh.FXF_READ, "source")
         await limiter.take(item.size)
@@ -61,6 +62,7 @@ async def _receive_at_once(lanes: Lanes, limiter: RateLimiter, lane: Lane, item:
         before, data, after = await lane.call(reading, "source", item.path)
     finally:
         lane.users -= 1
+        lane.small -= item.size
     expected = (item.size, item.mtime_ns)
     for attrs in (before, after):
         facts = facts_of(attrs)

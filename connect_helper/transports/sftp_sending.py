@@ -30,7 +30,7 @@ _SECOND: Final = 1_000_000_000  # ns
 
 async def send_file(lanes: Lanes, limiter: RateLimiter, item: SendItem) -> None:
     """As `Transport.send`."""
-    lane = lanes.lightest()
+    lane = lanes.for_small(item.source.size)
     if item.exclusive and not item.offset and item.source.size <= min(lane.largest_write, SMALL):
         await _send_at_once(lanes, limiter, lane, item)
         return
@@ -58,6 +58,7 @@ async def _send_at_once(lanes: Lanes, limiter: RateLimiter, lane: Lane, item: Se
     elif item.hashes.asked_for:  # small enough to be hashed here
         item.hashes.feed(data)
     lane.users += 1
+    lane.small += len(data)
     try:
         handle = await open_handle(lanes, lane, item.partial, _FRESH, "target")
         await limiter.take(len(data))
@@ -68,6 +69,7 @@ async def _send_at_once(lanes: Lanes, limiter: RateLimiter, lane: Lane, item: Se
             raise await _full_or(lanes, error, item) from error
     finally:
         lane.users -= 1
+        lane.small -= len(data)
     lane.moved += len(data)
     item.arrived, item.times = facts_of(attrs), None
     item.done = item.hashes.mark()  # nothing, where it was not hashed: nobody goes on with so small a file
