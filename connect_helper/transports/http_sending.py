@@ -36,7 +36,7 @@ SECOND: Final = 10  # slices of the rate limiter
 STALLS: Final = 5  # pieces in a row of which nothing arrived
 LANES: Final = 8  # requests for one file side by side
 FIRST_PORTION: Final = 4 * 1024 * 1024  # bytes of a part, while nobody knows how quick a connection is
-PORTION_S: Final = 2.0  # how long a part takes
+PORTION_S: Final = 4.0  # how long a part takes: between two of them a connection waits for two answers
 FURTHER: Final = 9  # requests of all files together, beside the first of each
 
 Begin = Callable[[Span, bool], Awaitable[UploadPart]]
@@ -90,20 +90,21 @@ class PartSender:
 
     async def _lane(self, sending: _Sending) -> None:
         await sending.ready.wait()
-        loop, lane, portions = asyncio.get_running_loop(), object(), sending.portions
+        loop, lane, portions, size = asyncio.get_running_loop(), object(), sending.portions, PIECE
         try:
             began = loop.time()
             while (part := await sending.next(lane)) is not None:
                 before = part.sent
-                await self._send(sending, part)
+                size = await self._send(sending, part, size)
                 now = loop.time()
                 portions.moved(lane, part.length - before, now - began)
                 began = now
         finally:
             portions.gone(lane)
 
-    async def _send(self, sending: _Sending, part: UploadPart) -> None:
-        loop, stalled, size = asyncio.get_running_loop(), 0, PIECE
+    async def _send(self, sending: _Sending, part: UploadPart, size: int) -> int:
+        """Send a part in pieces of about `size` bytes; returns how large the next piece is best."""
+        loop, stalled = asyncio.get_running_loop(), 0
         while part.sent < part.length:
             before, began = part.sent, loop.time()
             length = min(self._limit(size), part.length - before)
@@ -121,6 +122,7 @@ class PartSender:
             sending.arrived(part, after)
             if not self._checks_pieces:
                 size = _next_size(size, loop.time() - began)
+        return size
 
     @property
     def _checks_pieces(self) -> bool:
