@@ -166,6 +166,20 @@ async def test_an_answer_that_is_ready_is_given_in_one_turn() -> None:
     assert given.value.value == answer
 
 
+async def test_a_shelved_transfer_that_is_read_again_has_its_text_already(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(info_text, "TURN_S", 0.0)  # who makes a text leaves a turn to others
+    texts = InfoTexts()
+    answer = await texts.activity(9, [transfer(status=Status.COMPLETED, iteration_token=7)])
+    again = texts.activity(9, [transfer(status=Status.COMPLETED, iteration_token=7)])
+    with pytest.raises(StopIteration) as given:
+        again.send(None)
+    assert given.value.value == answer
+    changed = await texts.activity(9, [transfer(status=Status.COMPLETED, iteration_token=8, title="new")])
+    assert json.loads(changed)["transfers"][0]["title"] == "new"
+
+
 async def test_what_is_removed_while_the_answer_is_made_does_no_harm(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(info_text, "TEXTS_KEPT", 5)
     monkeypatch.setattr(info_text, "TURN_S", 0.0)
