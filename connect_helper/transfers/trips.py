@@ -6,15 +6,18 @@ piece of work goes at once.
 A quick disk is served by one trip at a time, with all that waits. A thread that makes many short calls takes
 the interpreter from the event loop and gives it back at each, so the fewer of them there are and the more
 they do while the loop waits for them, the better. A slow disk is asked from several threads: it is the disk
-that these wait for.
+that these wait for. Which it is shows when a trip has the interpreter for itself: now and then the loop
+stands back for a short one.
 """
 
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from connect_helper.transfers.blocking import Owed
@@ -22,9 +25,23 @@ from connect_helper.transfers.blocking import Owed
 _Work = tuple[Callable[[], Any], Owed[Any]]
 _Result = tuple[Any, BaseException | None]
 
-TOGETHER: Final = 256  # pieces of work in one trip at most: the first one waits for the last
-TRIP_S: Final = 0.25  # what a trip should take at most
-SLOW_S: Final = 0.004  # a piece of work that takes longer waits for the disk, not for the interpreter
+TOGETHER: Final = 128  # pieces of work in one trip, at most: they wait for each other
+TRIP_S: Final = 0.1  # after which a trip begins no further piece
+SLOW_S: Final = 0.001  # for a piece of work
+PROBE: Final = 8  # pieces in a trip that shows how quick the disk is
+PROBE_S: Final = 0.01  # how long the event loop stands back for one, at most
+PROBES_S: Final = 0.5  # between two of them, but for
+FIRST_PROBES_S: Final = 0.05  # between the first two; then twice as long each time
+FORGETS: Final = 0.7  # part of what a probe showed that still counts after the next one
+LATE_S: Final = 1.0  # a trip that takes longer has a piece of work that hangs
+
+
+@dataclass(slots=True, eq=False)
+class _Trip:
+    works: list[_Work]
+    probes: bool = False
+    late: bool = False
+    over: threading.Event = field(default_factory=threading.Event)
 
 
 class Trips:
@@ -32,8 +49,11 @@ class Trips:
 
     def __init__(self, lanes: int) -> None:
         self._lanes = lanes  # trips at a time, at most
-        self._piece_s = SLOW_S  # what a piece of work took in the last trip, on average
+        self._piece_s = SLOW_S  # what the slowest piece of work lately took the disk
+        self._probe_at = 0.0  # on the loop's clock
+        self._probes_s = FIRST_PROBES_S
         self._under_way = 0
+        self._late = 0  # of those under way
         self._waiting: deque[_Work] = deque()
         self._called = False
 
@@ -49,29 +69,50 @@ class Trips:
 
     def _set_off(self) -> None:
         self._called = False
-        lanes = self._lanes if self._piece_s >= SLOW_S else 1
-        together = max(1, min(TOGETHER, int(TRIP_S / self._piece_s)))
-        while self._waiting and self._under_way < lanes:
-            free = lanes - self._under_way
-            share = min(together, -(-len(self._waiting) // free))
-            works = [self._waiting.popleft() for _ in range(share)]
-            self._under_way += 1
-            calls = [call for call, _ in works]
-            try:
-                trip = asyncio.get_running_loop().run_in_executor(None, _do, calls)
-            except RuntimeError as error:  # the system gives no more threads; nobody can wait for it for ever
-                calls.clear()  # they stay with the executor
-                self._under_way -= 1
-                for _, done in works:
-                    done.set_exception(error)
-                continue
-            trip.add_done_callback(lambda ended, works=works: self._back(works, ended))  # type: ignore[misc] # mypy cannot infer the default
+        while self._waiting:
+            probes = asyncio.get_running_loop().time() >= self._probe_at
+            alone = probes or self._piece_s < SLOW_S
+            free = (min(self._lanes, 1 + self._late) if alone else self._lanes) - self._under_way
+            if free <= 0:
+                return
+            share = min(PROBE if probes else TOGETHER, -(-len(self._waiting) // free))
+            self._go(_Trip([self._waiting.popleft() for _ in range(share)], probes))
 
-    def _back(self, works: list[_Work], trip: asyncio.Future[tuple[list[_Result], float]]) -> None:
+    def _go(self, trip: _Trip) -> None:
+        loop, calls = asyncio.get_running_loop(), [call for call, _ in trip.works]
+        try:
+            results = loop.run_in_executor(None, _do, calls, trip.over)
+        except RuntimeError as error:  # the system gives no more threads; nobody can wait for it for ever
+            calls.clear()  # they stay with the executor
+            for _, done in trip.works:
+                done.set_exception(error)
+            return
+        self._under_way += 1
+        timer = loop.call_later(LATE_S, self._is_late, trip)
+
+        def back(_: object) -> None:
+            timer.cancel()
+            self._back(trip, *results.result())
+
+        results.add_done_callback(back)
+        if trip.probes:
+            self._probe_at = loop.time() + self._probes_s
+            self._probes_s = min(2 * self._probes_s, PROBES_S)
+            trip.over.wait(PROBE_S)  # with the interpreter for itself only the disk can hold it up
+
+    def _is_late(self, trip: _Trip) -> None:
+        """Something in it hangs: the others do not wait for that, as far as there are lanes."""
+        trip.late = True
+        self._late += 1
+        self._set_off()
+
+    def _back(self, trip: _Trip, results: list[_Result], slowest_s: float) -> None:
         self._under_way -= 1
-        results, seconds = trip.result()
-        self._piece_s = max(seconds / len(works), TRIP_S / TOGETHER)
-        for (_, done), (result, error) in zip(works, results, strict=True):
+        self._late -= trip.late
+        if trip.probes:
+            self._piece_s = max(slowest_s, FORGETS * self._piece_s)
+        self._waiting.extendleft(reversed(trip.works[len(results) :]))  # what there was no time for
+        for (_, done), (result, error) in zip(trip.works, results, strict=False):
             if error is None:
                 done.set_result(result)
             else:
@@ -79,13 +120,19 @@ class Trips:
         self._set_off()
 
 
-def _do(calls: list[Callable[[], Any]]) -> tuple[list[_Result], float]:
-    """What each gave, and how many seconds all of them took."""
+def _do(calls: list[Callable[[], Any]], over: threading.Event) -> tuple[list[_Result], float]:
+    """What each gave, as far as there was time, and how many seconds the slowest took."""
     results: list[_Result] = []
-    began = time.perf_counter()
+    slowest_s, began = 0.0, time.perf_counter()
+    end, ended = began + TRIP_S, began
     for call in calls:
+        if ended > end:
+            break
         try:
             results.append((call(), None))
         except BaseException as error:  # noqa: BLE001 - raised again where its result is awaited
             results.append((None, error))
-    return results, time.perf_counter() - began
+        ended = time.perf_counter()
+        slowest_s, began = max(slowest_s, ended - began), ended
+    over.set()
+    return results, slowest_s

@@ -11,8 +11,9 @@ from typing import Any, NoReturn
 
 import pytest
 
+from connect_helper.transfers import trips as trips_module
 from connect_helper.transfers.blocking import finished, handed_over
-from connect_helper.transfers.trips import SLOW_S, TOGETHER, TRIP_S, Trips
+from connect_helper.transfers.trips import FIRST_PROBES_S, SLOW_S, TOGETHER, TRIP_S, Trips
 
 
 def fail() -> None:
@@ -44,19 +45,32 @@ async def test_what_comes_together_goes_together_in_order() -> None:
     assert threading.current_thread().name not in {name for _, name in seen}
 
 
-async def test_a_disk_nobody_knows_yet_is_asked_over_all_lanes() -> None:
+async def test_a_slow_disk_is_asked_over_all_lanes() -> None:
     trips, both = Trips(2), threading.Barrier(2, timeout=10)
+    await trips.start(lambda: time.sleep(4 * SLOW_S))
     await asyncio.gather(*(trips.start(both.wait) for _ in range(2)))  # each waits for the other one
 
 
-async def test_a_slow_disk_is_asked_over_all_lanes() -> None:
+async def test_a_disk_that_becomes_slow_is_asked_over_all_lanes() -> None:
     trips, both = Trips(2), threading.Barrier(2, timeout=10)
-    await asyncio.gather(*(trips.start(lambda: None) for _ in range(4)))
-    await trips.start(lambda: time.sleep(2 * SLOW_S))
+    await trips.start(lambda: None)
+    await asyncio.sleep(FIRST_PROBES_S)
+    await asyncio.gather(*(trips.start(lambda: time.sleep(4 * SLOW_S)) for _ in range(2)))
     await asyncio.gather(*(trips.start(both.wait) for _ in range(2)))
 
 
-async def test_a_quick_disk_gets_one_trip_at_a_time_with_all_that_waits() -> None:
+async def test_one_quick_look_does_not_make_a_slow_disk_quick() -> None:
+    trips, both = Trips(2), threading.Barrier(2, timeout=10)
+    await trips.start(lambda: time.sleep(4 * SLOW_S))
+    await asyncio.sleep(FIRST_PROBES_S)
+    await trips.start(lambda: None)  # as to open something is where to make it durable is not
+    await asyncio.gather(*(trips.start(both.wait) for _ in range(2)))
+
+
+async def test_a_quick_disk_gets_one_trip_at_a_time_with_all_that_waits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(trips_module, "FIRST_PROBES_S", 10.0)
     trips, go, seen = Trips(2), threading.Event(), list[float]()
     await trips.start(lambda: None)
     first = trips.start(lambda: go.wait(10))
@@ -69,19 +83,34 @@ async def test_a_quick_disk_gets_one_trip_at_a_time_with_all_that_waits() -> Non
     assert len(seen) == len(others)
 
 
-async def test_a_trip_is_no_longer_than_it_may_take() -> None:
-    trips, first = Trips(1), list[int]()
-    await trips.start(lambda: time.sleep(TRIP_S / 2))
-    done = list[int]()
+async def test_a_piece_that_hangs_holds_up_only_its_own_trip(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trips_module, "LATE_S", 0.1)
+    trips, go = Trips(2), threading.Event()
+    await trips.start(lambda: None)
+    hangs = trips.start(lambda: go.wait(10))
+    await asyncio.sleep(0.01)
+    async with asyncio.timeout(5):
+        for _ in range(3):  # also after the others have shown that the disk is quick
+            await asyncio.gather(*(trips.start(lambda: None) for _ in range(TOGETHER)))
+    assert not hangs.done()
+    go.set()
+    await hangs
+    assert trips._late == trips._under_way == 0
 
-    def work() -> None:
-        time.sleep(0.001)
+
+async def test_results_do_not_wait_for_a_long_trip_to_end() -> None:
+    trips, done = Trips(1), list[int]()
+    await trips.start(lambda: None)
+
+    def work() -> int:
+        time.sleep(TRIP_S / 3)
         done.append(1)
+        return len(done)
 
-    works = [trips.start(work) for _ in range(8)]
-    works[0].add_done_callback(lambda _: first.append(len(done)))
-    await asyncio.gather(*works)
-    assert first[0] < 8  # the first result did not wait for the last piece
+    works, seen = [trips.start(work) for _ in range(9)], list[int]()
+    works[0].add_done_callback(lambda _: seen.append(len(done)))
+    assert await asyncio.gather(*works) == list(range(1, 10))  # in their order all the same
+    assert seen[0] < len(works)
 
 
 async def test_a_cancelled_caller_sees_its_work_through() -> None:
