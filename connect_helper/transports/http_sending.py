@@ -90,7 +90,8 @@ class PartSender:
 
     async def _lane(self, sending: _Sending) -> None:
         await sending.ready.wait()
-        loop, lane, portions, size = asyncio.get_running_loop(), object(), sending.portions, PIECE
+        loop, lane, portions = asyncio.get_running_loop(), object(), sending.portions
+        size = PIECE
         try:
             began = loop.time()
             while (part := await sending.next(lane)) is not None:
@@ -120,7 +121,7 @@ class PartSender:
             if stalled >= STALLS:
                 raise ConnectionLost("The server takes no more bytes; start the transfer again to go on.")
             sending.arrived(part, after)
-            if not self._checks_pieces:
+            if not self._checks_pieces and length == size:  # what is left of a part tells little
                 size = _next_size(size, loop.time() - began)
         return size
 

@@ -40,7 +40,7 @@ class Lane:
         self._may_wait = max(WAITING, WAITING_BLOCKS * self.largest_write)
         self.on_way = 0  # bytes
         self.moved = 0  # bytes, all told
-        self.small = 0  # bytes of files that go in one piece
+        self.small = 0  # bytes of the files on it that go in one piece
         self.users = 0  # files that use it at the moment
         self.round_trip_s = UNKNOWN_S  # quickest answer
         self._disturbed = 0  # packets, before this transfer

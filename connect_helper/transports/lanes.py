@@ -19,7 +19,7 @@ from connect_helper.spec.sessions import divides
 from connect_helper.transports.error_map import Side
 from connect_helper.transports.lane import UNKNOWN_S, Lane
 from connect_helper.transports.line import Line
-from connect_helper.transports.packing import SMALL, Packing
+from connect_helper.transports.packing import SMALL_FILE, Packing
 from connect_helper.transports.sftp_answers import Answer
 from connect_helper.transports.sftp_wire import SftpWire
 
@@ -124,15 +124,15 @@ class Lanes:
         return divides(size, self._divide_from, own_threshold=SHARED_FROM)
 
     def lightest(self) -> Lane:
-        """The connection with the least to do."""
-        lane = min(self.all, key=Lane.load)
+        """The connection with the least to do; of several the last, for small requests fill the first."""
+        lane = min(reversed(self.all), key=Lane.load)
         if lane.is_stalled:  # rarely so, and to ask each of them costs more than the rest
-            lane = min(self.all, key=lambda one: (one.is_stalled, one.load()))
+            lane = min(reversed(self.all), key=lambda one: (one.is_stalled, one.load()))
         return lane
 
     def for_small(self, size: int = 0) -> Lane:
         """The connection for a request, or for a file of `size` bytes that goes in one piece."""
-        packed = self._packing.choose(self.all, size) if size <= SMALL else None
+        packed = self._packing.choose(self.all, size) if size <= SMALL_FILE else None
         return packed or self.lightest()
 
     def lane_for(self, size: int) -> Lane:
@@ -257,10 +257,10 @@ class Lanes:
 
     def _aim(self, now: float) -> None:
         rate = self._rate.of(self._moved, now)
+        self._packing.look([lane.tcp_facts() for lane in self.all], now)
         if self._is_near():
             return
         self._look(now)
-        self._packing.look([lane.tcp_facts() for lane in self.all], now)
         if self._fixed is not None:
             return
         useful = self._useful()

@@ -14,9 +14,10 @@ from typing import Final
 from connect_helper.transports.lane import Lane
 from connect_helper.transports.tcp_facts import TcpFacts
 
-SMALL: Final = 16 * 1024  # bytes; files up to this size share packets, or nearly so
+SMALL_FILE: Final = 16 * 1024  # bytes; files up to this size share packets, or nearly so
 REQUESTS: Final = 128  # under way on one connection before the next one gets some
-BYTES: Final = 128 * 1024  # of small files, the same; so much a connection carries without having to wait
+FILES: Final = 32  # the same; each becomes five requests once it is open
+BYTES: Final = 128 * 1024  # of files, the same; so much a connection carries without having to wait
 CALM_S: Final = 10.0  # so long after a packet was lost all connections share
 
 
@@ -40,7 +41,12 @@ class Packing:
         """The first connection that has room for a request with `size` bytes; None: let all share."""
         if self._packs:
             for lane in lanes:
-                full = lane.wire.owed >= REQUESTS or lane.small + size > BYTES
-                if not (full or lane.on_way or lane.is_stalled):
+                if _has_room(lane, size) and not (lane.on_way or lane.is_stalled):
                     return lane
         return None
+
+
+def _has_room(lane: Lane, size: int) -> bool:
+    # One over which little has gone yet would have to wait for its first packets to be confirmed.
+    carries = min(BYTES, SMALL_FILE + lane.moved)
+    return lane.wire.owed < REQUESTS and lane.users < FILES and lane.small + size <= carries

@@ -178,11 +178,15 @@ class SftpTransport:
 
     async def _digest_by_server(self, path: bytes, algorithm: str) -> str:
         """What a server says that offers the check-file extension; "" where it has no answer."""
+        lane = self._all.lightest()  # it may take long, and what is asked behind it waits
+        lane.users += 1
         try:
-            return await self._all.call(lambda wire: wire.check_file(path, algorithm), "source", path)
+            return await lane.call(lane.wire.check_file(path, algorithm), "source", path)
         except SourceError as error:
             _log.debug("no digest by the server: %s", error.internal_message)
             return ""
+        finally:
+            lane.users -= 1
 
     # Moving bytes --------------------------------------------------------------------------------
 

@@ -52,14 +52,15 @@ async def send_file(lanes: Lanes, limiter: RateLimiter, item: SendItem) -> None:
 
 async def _send_at_once(lanes: Lanes, limiter: RateLimiter, lane: Lane, item: SendItem) -> None:
     """A small file, with everything behind the opening on its way together."""
-    data = item.source.held
-    if data is None:
-        data = await asyncio.to_thread(_read_all, item)
-    elif item.hashes.asked_for:  # small enough to be hashed here
-        item.hashes.feed(data)
+    size = item.source.size
     lane.users += 1
-    lane.small += len(data)
+    lane.small += size
     try:
+        data = item.source.held
+        if data is None:
+            data = await asyncio.to_thread(_read_all, item)
+        elif item.hashes.asked_for:  # small enough to be hashed here
+            item.hashes.feed(data)
         handle = await open_handle(lanes, lane, item.partial, _FRESH, "target")
         await limiter.take(len(data))
         try:
@@ -69,7 +70,7 @@ async def _send_at_once(lanes: Lanes, limiter: RateLimiter, lane: Lane, item: Se
             raise await _full_or(lanes, error, item) from error
     finally:
         lane.users -= 1
-        lane.small -= len(data)
+        lane.small -= size
     lane.moved += len(data)
     item.arrived, item.times = facts_of(attrs), None
     item.done = item.hashes.mark()  # nothing, where it was not hashed: nobody goes on with so small a file

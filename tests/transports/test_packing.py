@@ -6,14 +6,29 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 from connect_helper.transports.lane import Lane
-from connect_helper.transports.packing import BYTES, CALM_S, REQUESTS, SMALL, Packing
+from connect_helper.transports.packing import BYTES, CALM_S, FILES, REQUESTS, SMALL_FILE, Packing
 from connect_helper.transports.tcp_facts import TcpFacts
 
 
-def lane(*, owed: int = 0, small: int = 0, on_way: int = 0, stalled: bool = False) -> Lane:
-    """A connection with so many requests and bytes on their way."""
-    facts = SimpleNamespace(wire=SimpleNamespace(owed=owed), small=small, on_way=on_way, is_stalled=stalled)
-    return cast("Lane", cast("Any", facts))
+def lane(
+    *,
+    owed: int = 0,
+    users: int = 0,
+    small: int = 0,
+    moved: int = BYTES,
+    on_way: int = 0,
+    stalled: bool = False,
+) -> Lane:
+    """A connection with so many requests, files and bytes on their way."""
+    told = SimpleNamespace(
+        wire=SimpleNamespace(owed=owed),
+        users=users,
+        small=small,
+        moved=moved,
+        on_way=on_way,
+        is_stalled=stalled,
+    )
+    return cast("Lane", cast("Any", told))
 
 
 def facts(disturbed: int) -> TcpFacts:
@@ -24,13 +39,21 @@ def test_the_first_connection_gets_requests_until_it_has_enough_to_do() -> None:
     first, second = lane(owed=REQUESTS - 1), lane()
     assert Packing().choose([first, second], 0) is first
     assert Packing().choose([lane(owed=REQUESTS), second], 0) is second
+    assert Packing().choose([lane(users=FILES), second], 0) is second
 
 
 def test_files_count_by_their_bytes() -> None:
-    first, second = lane(small=BYTES - SMALL), lane()
-    assert Packing().choose([first, second], SMALL) is first
-    assert Packing().choose([first, second], SMALL + 1) is second
+    first, second = lane(small=BYTES - SMALL_FILE), lane()
+    assert Packing().choose([first, second], SMALL_FILE) is first
+    assert Packing().choose([first, second], SMALL_FILE + 1) is second
     assert Packing().choose([lane(small=BYTES), second], 0) is not second  # a question has no bytes
+
+
+def test_a_connection_that_begins_carries_little() -> None:
+    first, second = lane(moved=0), lane()
+    assert Packing().choose([first, second], SMALL_FILE) is first
+    assert Packing().choose([lane(moved=0, small=1), second], SMALL_FILE) is second
+    assert Packing().choose([lane(moved=1, small=1), second], SMALL_FILE) is not second
 
 
 def test_connections_that_carry_a_large_file_or_stall_are_left_alone() -> None:
