@@ -180,6 +180,13 @@ async def test_a_shelved_transfer_that_is_read_again_has_its_text_already(
     assert json.loads(changed)["transfers"][0]["title"] == "new"
 
 
+async def test_files_that_could_not_be_read_before_show_when_they_are() -> None:
+    texts, over = InfoTexts(), {"status": Status.COMPLETED, "iteration_token": 7}
+    await texts.activity(9, [transfer(**over)])
+    answer = await texts.activity(9, [transfer(**over, files={1: report(1, 10)})])
+    assert len(json.loads(answer)["transfers"][0]["files"]) == 1
+
+
 async def test_what_is_removed_while_the_answer_is_made_does_no_harm(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(info_text, "TEXTS_KEPT", 5)
     monkeypatch.setattr(info_text, "TURN_S", 0.0)

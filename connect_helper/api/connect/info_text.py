@@ -52,6 +52,7 @@ class _Known:
     files: dict[int, tuple[FileReport, str]] = field(default_factory=dict)
     token: int = -1
     whole: bytes = b""  # empty: nobody has asked yet
+    reports: int = 0  # files in it
 
     @property
     def size(self) -> int:
@@ -138,6 +139,7 @@ class InfoTexts:
         if known.token != transfer.iteration_token:
             before = len(known.whole)
             known.token, known.whole = transfer.iteration_token, _whole(known, transfer)
+            known.reports = len(transfer.files)
             self._characters += len(known.whole) - before
             self._make_room()
         return known.whole
@@ -145,11 +147,11 @@ class InfoTexts:
     def _ready(self, transfer: Transfer) -> bytes | None:
         """The text of a transfer as it is now, if there is one.
 
-        Whatever a text shows changes the token with it, so a shelved transfer, which is another object each
-        time it is read, has the text that was made of it before.
+        A shelved transfer is another object each time it is read, but with the same token it is the same.
+        Only its files may not have been read with it, where the disk was busy or too many were asked for.
         """
         known = self._known.get(transfer.id)
-        if known is None or known.token != transfer.iteration_token:
+        if known is None or known.token != transfer.iteration_token or known.reports < len(transfer.files):
             return None
         return known.whole
 
