@@ -21,6 +21,7 @@ from benchmarks.links import Link
 from benchmarks.movers import Job, plan_of
 
 WARM_SIZE = 16 * 1024 * 1024
+END_LIMIT_S = 10.0
 
 
 class RunningHelper:
@@ -67,5 +68,11 @@ class RunningHelper:
         return answer
 
     def close(self) -> None:
-        self._process.kill()
-        self._process.wait()
+        """End it, with the folder it keeps; by force where it hangs."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        try:
+            self._process.wait(END_LIMIT_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
