@@ -28,10 +28,10 @@ _Result = tuple[Any, BaseException | None]
 TOGETHER: Final = 128  # pieces of work in one trip, at most: they wait for each other
 TRIP_S: Final = 0.1  # after which a trip begins no further piece
 SLOW_S: Final = 0.001  # for a piece of work
-PROBE: Final = 8  # pieces in a trip that shows how quick the disk is
-PROBE_S: Final = 0.01  # how long the event loop stands back for one, at most
-PROBES_S: Final = 0.5  # between two of them, but for
-FIRST_PROBES_S: Final = 0.05  # between the first two; then twice as long each time
+PROBED: Final = 8  # pieces in a probe, a trip that shows how quick the disk is
+STAND_BACK_S: Final = 0.01  # how long the event loop leaves the interpreter to a probe, at most
+PROBES_APART_S: Final = 0.5
+FIRST_APART_S: Final = 0.05  # between the first two probes; then twice as long each time
 FORGETS: Final = 0.7  # part of what a probe showed that still counts after the next one
 LATE_S: Final = 1.0  # a trip that takes longer has a piece of work that hangs
 
@@ -41,7 +41,7 @@ class _Trip:
     works: list[_Work]
     probes: bool = False
     late: bool = False
-    over: threading.Event = field(default_factory=threading.Event)
+    over: threading.Event = field(default_factory=threading.Event)  # for who cannot await it
 
 
 class Trips:
@@ -51,7 +51,7 @@ class Trips:
         self._lanes = lanes  # trips at a time, at most
         self._piece_s = SLOW_S  # what the slowest piece of work lately took the disk
         self._probe_at = 0.0  # on the loop's clock
-        self._probes_s = FIRST_PROBES_S
+        self._apart_s = FIRST_APART_S  # the next probe and the one after it
         self._under_way = 0
         self._late = 0  # of those under way
         self._waiting: deque[_Work] = deque()
@@ -75,7 +75,7 @@ class Trips:
             free = (min(self._lanes, 1 + self._late) if alone else self._lanes) - self._under_way
             if free <= 0:
                 return
-            share = min(PROBE if probes else TOGETHER, -(-len(self._waiting) // free))
+            share = min(PROBED if probes else TOGETHER, -(-len(self._waiting) // free))
             self._go(_Trip([self._waiting.popleft() for _ in range(share)], probes))
 
     def _go(self, trip: _Trip) -> None:
@@ -96,9 +96,9 @@ class Trips:
 
         results.add_done_callback(back)
         if trip.probes:
-            self._probe_at = loop.time() + self._probes_s
-            self._probes_s = min(2 * self._probes_s, PROBES_S)
-            trip.over.wait(PROBE_S)  # with the interpreter for itself only the disk can hold it up
+            self._probe_at = loop.time() + self._apart_s
+            self._apart_s = min(2 * self._apart_s, PROBES_APART_S)
+            trip.over.wait(STAND_BACK_S)  # with the interpreter for itself only the disk can hold it up
 
     def _is_late(self, trip: _Trip) -> None:
         """Something in it hangs: the others do not wait for that, as far as there are lanes."""

@@ -13,7 +13,10 @@ import pytest
 
 from connect_helper.transfers import trips as trips_module
 from connect_helper.transfers.blocking import finished, handed_over
-from connect_helper.transfers.trips import FIRST_PROBES_S, SLOW_S, TOGETHER, TRIP_S, Trips
+from connect_helper.transfers.trips import SLOW_S, TOGETHER, TRIP_S, Trips
+
+NEVER_S = 60.0  # longer than any test
+APART_S = 0.5  # of two probes
 
 
 def fail() -> None:
@@ -45,24 +48,29 @@ async def test_what_comes_together_goes_together_in_order() -> None:
     assert threading.current_thread().name not in {name for _, name in seen}
 
 
-async def test_a_slow_disk_is_asked_over_all_lanes() -> None:
+async def test_a_slow_disk_is_asked_over_all_lanes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trips_module, "FIRST_APART_S", NEVER_S)
     trips, both = Trips(2), threading.Barrier(2, timeout=10)
     await trips.start(lambda: time.sleep(4 * SLOW_S))
     await asyncio.gather(*(trips.start(both.wait) for _ in range(2)))  # each waits for the other one
 
 
-async def test_a_disk_that_becomes_slow_is_asked_over_all_lanes() -> None:
+async def test_a_disk_that_becomes_slow_is_asked_over_all_lanes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trips_module, "PROBES_APART_S", NEVER_S)
+    monkeypatch.setattr(trips_module, "FIRST_APART_S", APART_S)
     trips, both = Trips(2), threading.Barrier(2, timeout=10)
     await trips.start(lambda: None)
-    await asyncio.sleep(FIRST_PROBES_S)
+    await asyncio.sleep(APART_S)
     await asyncio.gather(*(trips.start(lambda: time.sleep(4 * SLOW_S)) for _ in range(2)))
     await asyncio.gather(*(trips.start(both.wait) for _ in range(2)))
 
 
-async def test_one_quick_look_does_not_make_a_slow_disk_quick() -> None:
+async def test_one_quick_look_does_not_make_a_slow_disk_quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trips_module, "PROBES_APART_S", NEVER_S)
+    monkeypatch.setattr(trips_module, "FIRST_APART_S", APART_S)
     trips, both = Trips(2), threading.Barrier(2, timeout=10)
     await trips.start(lambda: time.sleep(4 * SLOW_S))
-    await asyncio.sleep(FIRST_PROBES_S)
+    await asyncio.sleep(APART_S)
     await trips.start(lambda: None)  # as to open something is where to make it durable is not
     await asyncio.gather(*(trips.start(both.wait) for _ in range(2)))
 
@@ -70,7 +78,8 @@ async def test_one_quick_look_does_not_make_a_slow_disk_quick() -> None:
 async def test_a_quick_disk_gets_one_trip_at_a_time_with_all_that_waits(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(trips_module, "FIRST_PROBES_S", 10.0)
+    monkeypatch.setattr(trips_module, "FIRST_APART_S", NEVER_S)
+    monkeypatch.setattr(trips_module, "SLOW_S", NEVER_S)  # however busy the machine is
     trips, go, seen = Trips(2), threading.Event(), list[float]()
     await trips.start(lambda: None)
     first = trips.start(lambda: go.wait(10))
