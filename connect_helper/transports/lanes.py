@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Final, TypeVar
 
 from connect_helper.errors import TransferError
@@ -22,6 +22,7 @@ from connect_helper.transports.line import Line
 from connect_helper.transports.packing import SMALL_FILE, Packing
 from connect_helper.transports.sftp_answers import Answer
 from connect_helper.transports.sftp_wire import SftpWire
+from connect_helper.transports.tcp_facts import TcpFacts
 
 _log = logging.getLogger(__name__)
 
@@ -130,18 +131,18 @@ class Lanes:
             lane = min(reversed(self.all), key=lambda one: (one.is_stalled, one.load()))
         return lane
 
-    def for_small(self, size: int = 0) -> Lane:
-        """The connection for a request, or for a file of `size` bytes that goes in one piece."""
+    def only_lane_for(self, size: int = 0) -> Lane:
+        """The connection that a request goes over, or all of a file of `size` bytes."""
         packed = self._packing.choose(self.all, size) if size <= SMALL_FILE else None
         return packed or self.lightest()
 
     def lane_for(self, size: int) -> Lane:
         """The connection that a file of so many bytes begins on."""
-        return self.first if self.divides(size) else self.for_small(size)
+        return self.first if self.divides(size) else self.only_lane_for(size)
 
     async def call(self, ask: Callable[[SftpWire], Awaitable[_T]], side: Side, name: bytes) -> _T:
         """One small request, its error translated."""
-        lane = self.for_small()
+        lane = self.only_lane_for()
         return await lane.call(ask(lane.wire), side, name)
 
     def has_room(self, lane: Lane) -> bool:
@@ -244,10 +245,11 @@ class Lanes:
             return self.line.round_trip_s < SHORT_S
         return answer_s < SHORT_S or (self.line.round_trip_s < TABLE_S and answer_s < BUSY_S)
 
-    def _look(self, now: float) -> None:
+    def _look(self, told: Mapping[Lane, TcpFacts | None], now: float) -> None:
+        """`told` is what the system says about each connection."""
         used = [lane for lane in self.all if lane.on_way]
         # What the system says before anything has come back is of the login, or of an earlier transfer.
-        facts = [one for lane in used if lane.moved and (one := lane.tcp_facts()) is not None]
+        facts = [one for lane in used if lane.moved and (one := told[lane]) is not None]
         self._stuck = sum(lane.on_way for lane in used if lane.is_stalled)
         before = self.line.limit
         self.line.look(self._moved, facts, now, used=sum(lane.on_way for lane in used) - self._stuck)
@@ -257,10 +259,11 @@ class Lanes:
 
     def _aim(self, now: float) -> None:
         rate = self._rate.of(self._moved, now)
-        self._packing.look([lane.tcp_facts() for lane in self.all], now)
+        facts = {lane: lane.tcp_facts() for lane in self.all}
+        self._packing.look(list(facts.values()), now)
         if self._is_near():
             return
-        self._look(now)
+        self._look(facts, now)
         if self._fixed is not None:
             return
         useful = self._useful()

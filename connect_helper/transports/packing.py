@@ -30,7 +30,7 @@ class Packing:
         self._calm_from = 0.0  # monotonic
 
     def look(self, facts: Sequence[TcpFacts | None], now: float) -> None:
-        """Take in what the system says about each connection of a long line; None where it says nothing."""
+        """Take in what the system says about each connection; None where it says nothing."""
         lost = sum(one.disturbed for one in facts if one is not None)
         if lost > self._lost:
             self._calm_from = now + CALM_S

@@ -23,7 +23,7 @@ from connect_helper.wire.writer import Data
 async def receive_file(lanes: Lanes, limiter: RateLimiter, item: ReceiveItem) -> None:
     """As `Transport.receive`."""
     item.done = item.hashes.mark()
-    lane = lanes.for_small(item.size)
+    lane = lanes.only_lane_for(item.size)
     if not item.offset and item.size < min(lane.largest_read, SMALL):
         if await _receive_at_once(lanes, limiter, lane, item):
             return

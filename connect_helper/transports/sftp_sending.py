@@ -30,7 +30,7 @@ _SECOND: Final = 1_000_000_000  # ns
 
 async def send_file(lanes: Lanes, limiter: RateLimiter, item: SendItem) -> None:
     """As `Transport.send`."""
-    lane = lanes.for_small(item.source.size)
+    lane = lanes.only_lane_for(item.source.size)
     if item.exclusive and not item.offset and item.source.size <= min(lane.largest_write, SMALL):
         await _send_at_once(lanes, limiter, lane, item)
         return
