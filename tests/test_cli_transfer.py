@@ -448,6 +448,16 @@ async def test_at_a_terminal_it_asks_twice_for_a_passphrase_to_encrypt_with(
         assert "open sesame" not in shown.text
 
 
+async def interrupted(process: asyncio.subprocess.Process, after: int) -> Ran:
+    """End it with Ctrl-C once it has moved so many bytes."""
+    assert process.stdout is not None
+    async with asyncio.timeout(30):
+        while json.loads(await process.stdout.readline()).get("bytes_written", 0) < after:
+            pass
+    process.send_signal(signal.SIGINT)
+    return await finish(process)
+
+
 @pytest.mark.parametrize("direction", ["send", "receive"])
 async def test_ctrl_c_keeps_the_partial_file_and_the_same_command_goes_on(
     tmp_path: Path, home: Path, sshd: SshServer, key: Path, far: Path, direction: str
@@ -459,12 +469,7 @@ async def test_ctrl_c_keeps_the_partial_file_and_the_same_command_goes_on(
     ends = (source, url(sshd, far)) if direction == "send" else (url(sshd, source), tmp_path / "out")
     arguments = (direction, *ends, "-i", key, "--host-key", sshd.fingerprint, "--json")
     process = await start(home, *arguments, "--rate", "24M")
-    assert process.stdout is not None
-    async with asyncio.timeout(30):
-        while json.loads(await process.stdout.readline()).get("bytes_written", 0) < 3_000_000:
-            pass
-    process.send_signal(signal.SIGINT)
-    stopped = await finish(process)
+    stopped = await interrupted(process, 3_000_000)
     assert (stopped.code, stopped.lines[-1]["outcome"]) == (130, "stopped")
     assert not target.exists()
     assert [path.name for path in target.parent.iterdir()] == ["film.partial"]
@@ -484,12 +489,7 @@ async def test_after_ctrl_c_it_says_what_the_same_command_does(
     (tmp_path / "film").write_bytes(noise(12_000_000))
     login = ("-i", key, "--host-key", sshd.fingerprint, "--json", "--rate", "24M")
     process = await start(home, "send", tmp_path / "film", url(sshd, far), *login, *hides)
-    assert process.stdout is not None
-    async with asyncio.timeout(30):
-        while json.loads(await process.stdout.readline()).get("bytes_written", 0) < 1_000_000:
-            pass
-    process.send_signal(signal.SIGINT)
-    stopped = await finish(process)
+    stopped = await interrupted(process, 1_000_000)
     assert (stopped.code, stopped.lines[-1]["message"]) == (130, says)
 
 
