@@ -6,16 +6,21 @@ until the whole has its name: killed in between, the same request simply joins a
 
 from __future__ import annotations
 
+import asyncio
+import hashlib
 import os
-from collections.abc import Sequence
-from contextlib import AsyncExitStack, suppress
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from typing import Final
 
 from connect_helper.server.http.callers import Caller
+from connect_helper.server.http.digests import Hash
 from connect_helper.server.http.problems import Problem, bad_request, no_such_upload
-from connect_helper.server.http.upload_disk import split, upload_target
+from connect_helper.server.http.upload_disk import feed_piece, split, upload_target
 from connect_helper.server.http.upload_records import UploadRecord
+from connect_helper.server.http.upload_store import UploadStore
 from connect_helper.server.http.uploads import Creation, Uploads
 from connect_helper.storage.docpath import DocPath
 from connect_helper.storage.docroot import Docroot
@@ -49,7 +54,7 @@ async def concatenate(uploads: Uploads, caller: Caller, wish: Creation) -> Uploa
         await uploads.room.check_space(caller, sum(lengths[1:]))  # copied behind the first
         whole = await uploads.create(caller, replace(wish, length=None, kind="final"))
         try:
-            return await _join(uploads, caller, whole, parts, lengths)
+            return await _join(uploads, caller, whole, parts)
         except BaseException:
             await uploads.endings.forget(caller, whole)
             raise
@@ -100,13 +105,11 @@ async def _join(
     caller: Caller,
     whole: UploadRecord,
     parts: Sequence[UploadRecord],
-    lengths: Sequence[int],
 ) -> UploadRecord:
     try:
-        at = await _lengthen_first(uploads, caller, parts, lengths)
+        whole = await _lengthen_first(uploads, caller, whole, parts)
     except FileNotFoundError:  # somebody removed a part's file
         raise no_such_upload() from None
-    whole = replace(whole, partial=parts[0].partial, length=at, offset=at)
     await uploads.store.note(whole)
     await uploads.store.note(replace(parts[0], parts=(whole.id,)))
     if len(parts) == 1:
@@ -121,18 +124,67 @@ async def _join(
 
 
 async def _lengthen_first(
-    uploads: Uploads, caller: Caller, parts: Sequence[UploadRecord], lengths: Sequence[int]
-) -> int:
-    """Add the other parts to the first one's file; returns its length in bytes."""
-    first = path_of(parts[0])
-    at = lengths[0]
-    for part, length in zip(parts[1:], lengths[1:], strict=True):
-        for start in range(0, length, STEP):
-            step = min(STEP, length - start)
-            await uploads.store.on_disk(_append, caller.docroot, first, at, path_of(part), start, step)
+    uploads: Uploads, caller: Caller, whole: UploadRecord, parts: Sequence[UploadRecord]
+) -> UploadRecord:
+    """Add the other parts to the first one's file; returns `whole` with that file, all of it."""
+    first, store = path_of(parts[0]), uploads.store
+    joined = _Joined(parts[0].offset)
+    async with joined.hashed(store, caller.docroot, first, wanted=whole.wants_digest and len(parts) > 1):
+        for part in parts[1:]:
+            for start in range(0, part.offset, STEP):
+                step = min(STEP, part.offset - start)
+                append = partial(_append, caller.docroot, first, joined.length, path_of(part), start, step)
+                await store.on_disk(append)
+                joined.grow(step)
+    await store.on_disk(_settle_length, caller.docroot, first, joined.length)
+    whole = replace(whole, partial=parts[0].partial, length=joined.length, offset=joined.length)
+    if joined.digest is not None:
+        uploads.endings.hashed(whole, joined.digest, await store.on_disk(caller.docroot.lstat, first))
+    return whole
+
+
+class _Joined:
+    """A file that grows by other files, and is hashed behind that: what counts is what was written."""
+
+    def __init__(self, length: int) -> None:
+        self.length = length  # bytes
+        self.digest: Hash | None = None  # of all of it, once it has been `hashed`
+        self._is_complete = False
+        self._news = asyncio.Event()
+
+    def grow(self, more: int) -> None:
+        self.length += more
+        self._news.set()
+
+    @asynccontextmanager
+    async def hashed(
+        self, store: UploadStore, docroot: Docroot, path: DocPath, *, wanted: bool
+    ) -> AsyncIterator[None]:
+        """Hash the file while it grows within the context; it is complete at the end of that."""
+        if not wanted:
+            yield
+            return
+        hashing = asyncio.create_task(self._hash(store, docroot, path), name="digest of a joined file")
+        try:
+            yield
+            self._is_complete = True
+            self._news.set()
+            self.digest = await hashing
+        finally:
+            hashing.cancel()
+            await asyncio.gather(hashing, return_exceptions=True)
+
+    async def _hash(self, store: UploadStore, docroot: Docroot, path: DocPath) -> Hash:
+        digest, at = hashlib.sha256(usedforsecurity=False), 0
+        while at < self.length or not self._is_complete:
+            if at == self.length:
+                self._news.clear()
+                await self._news.wait()
+                continue
+            step = min(STEP, self.length - at)
+            await store.on_disk(feed_piece, digest, docroot, path, at, step)
             at += step
-    await uploads.store.on_disk(_settle_length, caller.docroot, first, at)
-    return at
+        return digest
 
 
 def path_of(record: UploadRecord) -> DocPath:

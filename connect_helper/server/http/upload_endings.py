@@ -6,11 +6,13 @@ A file gets its final name only when it is whole, verified if the client said ho
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
 from connect_helper.server.http.callers import Caller
+from connect_helper.server.http.digests import Hash
 from connect_helper.server.http.problems import (
     Problem,
     already_exists,
@@ -106,6 +108,10 @@ class UploadEndings:
         for start in range(0, size, _STEP):
             await self._store.on_disk(feed_piece, digest, docroot, path, start, min(_STEP, size - start))
         return digest.digest()
+
+    def hashed(self, record: UploadRecord, digest: Hash, facts: os.stat_result) -> None:
+        """The digest of all that a complete upload has; `facts` are those of its file."""
+        self._digests.keep(record, digest, facts)
 
     def joined_from(self, part: UploadRecord, whole: UploadRecord) -> None:
         """The file of `whole` is that of its only part."""

@@ -10,9 +10,11 @@ import os
 import aiohttp
 import pytest
 
-from connect_helper.server.http import upload_endings
+from connect_helper.server.http import concatenation, upload_endings
 from connect_helper.server.http.digests import Hash
 from connect_helper.server.http.upload_disk import feed_piece
+from connect_helper.server.http.upload_records import UploadRecord
+from connect_helper.server.http.upload_store import UploadStore
 from connect_helper.storage.docpath import DocPath
 from connect_helper.storage.docroot import Docroot
 from tests.support.http_far_end import TUS, FarEnd, begin, metadata, send
@@ -208,6 +210,54 @@ async def test_a_part_that_is_all_of_the_file_is_hashed_as_it_comes(
     digest = base64.b64encode(hashlib.sha256(content).digest()).decode()
     assert answer.headers["Repr-Digest"] == f"sha-256=:{digest}:"
     assert sum(amounts) == read
+
+
+async def test_a_joined_file_is_hashed_while_it_is_joined(
+    server: FarEnd, sender: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(concatenation, "STEP", 100_000)
+    amounts = counted(monkeypatch)  # what is hashed once it is joined
+    content = os.urandom(1_000_001)
+    cuts = [content[:300_000], content[300_000:300_001], b"", content[300_001:]]
+    parts = [await begin(sender, "film", len(cut), PARTIAL) for cut in cuts]
+    for part, cut in zip(parts, cuts, strict=True):
+        if cut:
+            assert (await send(sender, part, 0, cut)).status == 204
+    answer = await join(sender, parts, sha256=hashlib.sha256(content).hexdigest())
+    assert answer.status == 201
+    assert (server.docroot / "in/film").read_bytes() == content
+    assert not amounts
+
+
+async def test_a_joined_file_that_somebody_touched_is_hashed_anew(
+    server: FarEnd, sender: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settle = concatenation._settle_length
+    content = os.urandom(200_000)
+
+    def touched(docroot: Docroot, path: DocPath, length: int) -> None:
+        """After it was hashed, and before it gets its name."""
+        settle(docroot, path, length)
+        touching.append(path)
+
+    touching: list[DocPath] = []
+    monkeypatch.setattr(concatenation, "_settle_length", touched)
+    note = UploadStore.note
+
+    async def noting(self: UploadStore, record: UploadRecord) -> None:
+        if touching and record.kind == "final":
+            await asyncio.sleep(0.02)  # some systems tell times in steps of ten milliseconds
+            path = server.docroot / os.fsdecode(b"/".join(touching.pop()))
+            path.write_bytes(bytes((content[0] ^ 1,)) + content[1:])
+        await note(self, record)
+
+    monkeypatch.setattr(UploadStore, "note", noting)
+    parts = [await begin(sender, "film", 100_000, PARTIAL) for _ in range(2)]
+    for part, cut in zip(parts, (content[:100_000], content[100_000:]), strict=True):
+        assert (await send(sender, part, 0, cut)).status == 204
+    assert (await join(sender, parts, sha256=hashlib.sha256(content).hexdigest())).status == 460
+    assert not touching
+    assert server.names() == ["in/"]
 
 
 @pytest.mark.parametrize("when", ["between two pieces", "before the joining"])
