@@ -64,6 +64,7 @@ class SftpTransport:
         self._connections = connections
         self._limiter = connections.limiter
         self._folders = RemoteFolders(self.facts, self._mkdir)
+        self._settling: dict[bytes, asyncio.Task[None]] = {}  # by the partial file
 
     async def __aenter__(self) -> SftpTransport:
         try:
@@ -76,6 +77,9 @@ class SftpTransport:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        for task in self._settling.values():  # of files that got no name
+            task.cancel()
+        await asyncio.gather(*self._settling.values(), return_exceptions=True)
         await self._connections.close(well=kind is None)
 
     def expect(self, size: int, files: int = 1) -> None:
@@ -191,7 +195,9 @@ class SftpTransport:
     # Moving bytes --------------------------------------------------------------------------------
 
     async def send(self, item: SendItem) -> None:
-        await send_file(self._all, self._limiter, item)
+        settling = await send_file(self._all, self._limiter, item)
+        if settling is not None:
+            self._settling[item.partial] = asyncio.create_task(settling, name="settling")
 
     async def receive(self, item: ReceiveItem) -> None:
         await receive_file(self._all, self._limiter, item)
@@ -211,6 +217,17 @@ class SftpTransport:
         await self._all.call(lambda wire: wire.truncate(path, length), "target", path)
 
     async def publish(self, partial: bytes, target: bytes, how: Publish) -> None:
+        settling = self._settling.pop(partial, None)
+        try:
+            await self._publish(partial, target, how)
+        except BaseException:
+            if settling is not None:
+                settling.cancel()
+            raise
+        if settling is not None:
+            await settling
+
+    async def _publish(self, partial: bytes, target: bytes, how: Publish) -> None:
         if how != "replace":
             if how == "fresh":
                 await self._refuse_taken(target, folders_only=False)

@@ -45,6 +45,10 @@ class RemoteFile:
     async def call(self, call: Awaitable[_T]) -> _T:
         return await self.lane.call(call, self.side, self.path)
 
+    def leave(self) -> None:
+        """Somebody else closes it."""
+        self.is_open = False
+
     async def last(self, call: Awaitable[_T]) -> _T:
         """As `call`, for what closes the file."""
         self.is_open = False

@@ -224,10 +224,13 @@ class Move(ABC):
                     await asyncio.wait([proof])
                 elif (late := self._late(lane)) is not None:
                     await self._start(lane, handle, late, under_way)
-                elif under_way:
-                    await self._oldest(lane, handle, under_way)
                 else:
-                    await self._any_news()
+                    if self.next >= self.end and not self.again:
+                        self.all_asked(lane, handle)
+                    if under_way:
+                        await self._oldest(lane, handle, under_way)
+                    else:
+                        await self._any_news()
         except TransferError as error:
             self.again.extend(block for block, _ in under_way)
             further = lane is not self.first
@@ -350,6 +353,10 @@ class Move(ABC):
     @abstractmethod
     async def check(self, lane: Lane, handle: bytes) -> None:
         """Raise a TransferError when a further connection shows another file."""
+
+    @abstractmethod
+    def all_asked(self, lane: Lane, handle: bytes) -> None:
+        """Nothing is left for `lane` but to wait; told more than once, and perhaps too soon."""
 
     @abstractmethod
     async def close_handle(self, lane: Lane, handle: bytes, clean: bool) -> None:

@@ -127,6 +127,9 @@ class Receiving(Move):
     async def check(self, lane: Lane, handle: bytes) -> None:
         await unchanged(lane, handle, self._item)
 
+    def all_asked(self, lane: Lane, handle: bytes) -> None:
+        return None  # nothing is to be said behind what is read
+
     async def close_handle(self, lane: Lane, handle: bytes, clean: bool) -> None:
         lane.wire.close_soon(handle)  # its answer may stand behind data nobody waits for any more
 

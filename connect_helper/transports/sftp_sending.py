@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
+from collections.abc import Coroutine
 from dataclasses import dataclass
 from typing import Final
 
 import asyncssh
 
-from connect_helper.errors import DiskFull, TargetError
+from connect_helper.errors import ConnectionLost, DiskFull, TargetError
 from connect_helper.spec.names import display
 from connect_helper.transports.base import Mark, RateLimiter, SendItem
 from connect_helper.transports.disk_ends import DiskReader
 from connect_helper.transports.lane import LARGEST_BLOCK, Lane
 from connect_helper.transports.lanes import Lanes
-from connect_helper.transports.sftp_answers import Answer, done, handle_of, looked
+from connect_helper.transports.sftp_answers import Answer, Attrs, done, handle_of, looked
 from connect_helper.transports.sftp_files import SMALL, RemoteFile, open_file, open_handle
 from connect_helper.transports.sftp_move import Block, Move
 from connect_helper.transports.sftp_scan import facts_of
+from connect_helper.transports.ssh_errors import remote_error
 
 SAME_FILE_S: Final = 5  # between the times two connections tell of a file that is being written
+FAR_S: Final = 0.02  # a round trip that is worth being saved
+BEHIND_ROUND_TRIPS: Final = 1  # how long the answers behind the last ones are waited for
 COPY_S: Final = 0.1  # how long copies nobody needs any more may take, or
 COPY_ROUND_TRIPS: Final = 1.5
 
@@ -28,12 +33,12 @@ _FRESH: Final = _WRITE | asyncssh.FXF_TRUNC | asyncssh.FXF_EXCL
 _SECOND: Final = 1_000_000_000  # ns
 
 
-async def send_file(lanes: Lanes, limiter: RateLimiter, item: SendItem) -> None:
-    """As `Transport.send`."""
+async def send_file(lanes: Lanes, limiter: RateLimiter, item: SendItem) -> Coroutine[None, None, None] | None:
+    """As `Transport.send`. Returns what is still to be said about the file, beside what comes next."""
     lane = lanes.only_lane_for(item.source.size)
     if item.exclusive and not item.offset and item.source.size <= min(lane.largest_write, SMALL):
         await _send_at_once(lanes, limiter, lane, item)
-        return
+        return None
     flags = _FRESH if item.exclusive else _WRITE
     item.done = item.hashes.mark()
     moving, lane = Sending(lanes, limiter, item), lanes.lane_for(item.source.size)
@@ -43,7 +48,11 @@ async def send_file(lanes: Lanes, limiter: RateLimiter, item: SendItem) -> None:
         try:
             await moving.run(file.handle)
             await moving.hashed()
-            await _settle(file, item)
+            attrs = await moving.durable()
+            if attrs is None:
+                await _settle(file, item)
+                return None
+            return _settle_later(file, item, attrs)
         except TargetError as error:
             raise await _full_or(lanes, error, item) from error
         finally:
@@ -114,6 +123,18 @@ async def _settle(file: RemoteFile, item: SendItem) -> None:
     item.arrived, item.times = facts_of(attrs), None
 
 
+def _settle_later(file: RemoteFile, item: SendItem, attrs: Attrs) -> Coroutine[None, None, None]:
+    """Everything is durable. What is left to be said harms no content, and need not be waited for alone."""
+    settling = file.wire.settle(file.handle, times=_seconds(item.times), durable=False)
+    item.arrived, item.times = facts_of(attrs), None
+    file.leave()
+
+    async def settle() -> None:
+        await file.call(settling)
+
+    return settle()
+
+
 def _seconds(times_ns: tuple[int, int] | None) -> tuple[int, int] | None:
     return None if times_ns is None else (times_ns[0] // _SECOND, times_ns[1] // _SECOND)
 
@@ -141,6 +162,15 @@ class _Looks:
     at_first: asyncio.Future[Answer]
 
 
+@dataclass(frozen=True, slots=True)
+class _Behind:
+    """What one connection is asked behind its last write, while the answer to that is on its way."""
+
+    writes: int  # asked for before
+    syncing: asyncio.Future[Answer]
+    looking: asyncio.Future[Answer]
+
+
 class Sending(Move):
     """`item.source` from `item.offset` to its end, into the partial file."""
 
@@ -153,12 +183,15 @@ class Sending(Move):
         self.exists = not item.exclusive
         self._prefix = _Prefix(item.offset)
         self._looks: dict[Lane, _Looks] = {}
+        self._writes: Counter[Lane] = Counter()
+        self._behind: dict[Lane, _Behind] = {}
 
     async def take(self, length: int) -> Block:
         data = await self._disk.next_block(length)
         return Block(self.next, len(data), data)
 
     def ask(self, lane: Lane, handle: bytes, block: Block) -> asyncio.Future[Answer]:
+        self._writes[lane] += 1
         return lane.wire.start_write(handle, block.offset, block.data)
 
     async def finish(self, lane: Lane, handle: bytes, block: Block, answer: Answer) -> None:
@@ -168,6 +201,46 @@ class Sending(Move):
         self._note()
         if self.certain > before:  # what lies behind a gap would have to be sent again
             self._item.sink(self.certain - before)
+
+    def all_asked(self, lane: Lane, handle: bytes) -> None:
+        """Have it durable behind the last write: to ask once all is confirmed costs one more round trip.
+
+        Each connection says so of what it wrote itself, before.
+        """
+        writes, behind = self._writes[lane], self._behind.get(lane)
+        if not writes or (behind is not None and behind.writes == writes):
+            return
+        wire = lane.wire
+        if wire.makes_durable and wire.keeps_order and lane.round_trip_s >= FAR_S and not wire.is_lost:
+            behind = _Behind(writes, wire.start_sync(handle), wire.start_look(handle))
+            for answer in (behind.syncing, behind.looking):
+                answer.add_done_callback(lambda one: one.cancelled() or one.exception())
+            self._behind[lane] = behind
+
+    async def durable(self) -> Attrs | None:
+        """What the server says about the whole file, if it told already that all is durable.
+
+        None: it is to be asked. Raises TargetError.
+        """
+        behind = [self._behind.get(lane) for lane in self._writes]
+        told = [one for one in behind if one is not None]
+        if [one.writes for one in told] != list(self._writes.values()):
+            return None  # one has written since, or was never asked
+        answers = [answer for one in told for answer in (one.syncing, one.looking)]
+        _, late = await asyncio.wait(answers, timeout=BEHIND_ROUND_TRIPS * self.first.round_trip_s)
+        if late:
+            return None
+        try:
+            for one in told:
+                done(one.syncing.result())
+            looks = [looked(one.looking.result()) for one in told]
+        except (asyncssh.Error, OSError, ValueError) as error:
+            failure = remote_error(error, self.side, self.path)
+            if isinstance(failure, ConnectionLost):
+                return None
+            self._item.done = Mark()  # what the server shows from here on need not be on its disk (REL-11)
+            raise failure from error
+        return next((look for look in looks if look.size == self.end), None)
 
     def _note(self) -> None:
         """How far a later session can go on: what is certain to have arrived, as far as it is hashed."""

@@ -62,6 +62,7 @@ _Q: Final = struct.Struct(">Q")
 _I: Final = struct.Struct(">I")
 _GREETING: Final = _I.pack(5) + bytes((INIT,)) + _I.pack(3)
 _ASK_LIMITS: Final = _I.pack(18) + b"limits@openssh.com"
+_FSYNC: Final = b"fsync@openssh.com"
 _FIRST: Final = _HEAD.pack(5 + len(_ASK_LIMITS), EXTENDED, 1) + _ASK_LIMITS  # as request number 1
 
 
@@ -253,7 +254,7 @@ class SftpWire:
         return self.ask(LSTAT, _string(path))
 
     async def fstat(self, handle: bytes) -> Attrs:
-        return looked(await self.ask(FSTAT, _string(handle)))
+        return looked(await self.start_look(handle))
 
     async def open_file(self, path: bytes, flags: int) -> bytes:
         """The handle of a file. `flags` are asyncssh.FXF_*."""
@@ -273,6 +274,19 @@ class SftpWire:
         except asyncssh.Error:
             return  # the connection is gone, and the handle with it
         closing.add_done_callback(lambda answer: answer.cancelled() or answer.exception())
+
+    @property
+    def makes_durable(self) -> bool:
+        """Tell whether the server can be asked to have a file on its disk."""
+        return _FSYNC in self._extensions
+
+    def start_sync(self, handle: bytes) -> asyncio.Future[Answer]:
+        """Have what was written to a file on the server's disk; see `done`."""
+        return self.ask(EXTENDED, _string(_FSYNC), _string(handle))
+
+    def start_look(self, handle: bytes) -> asyncio.Future[Answer]:
+        """Ask what the server says about an open file; see `looked`."""
+        return self.ask(FSTAT, _string(handle))
 
     def start_read(self, handle: bytes, offset: int, length: int) -> asyncio.Future[Answer]:
         return self.ask(READ, _string(handle), _READ.pack(offset, length))
@@ -301,10 +315,9 @@ class SftpWire:
         `times` of access and modification in whole seconds; a server that cannot set them is no error. Tells
         what the server says about the file before it is closed.
         """
-        durable = durable and b"fsync@openssh.com" in self._extensions
         timing = self.ask(FSETSTAT, _string(handle), *_times(*times)) if times is not None else None
-        syncing = self.ask(EXTENDED, _string(b"fsync@openssh.com"), _string(handle)) if durable else None
-        looking = self.ask(FSTAT, _string(handle))
+        syncing = self.start_sync(handle) if durable and self.makes_durable else None
+        looking = self.start_look(handle)
         closing = self.ask(CLOSE, _string(handle))
         answers = [one for one in (writing, syncing, closing) if one is not None]
         await _all_there(*answers, looking, *([timing] if timing is not None else []))
@@ -332,8 +345,8 @@ class SftpWire:
         return first, data_of(reading.result()), last
 
     async def fsync(self, handle: bytes) -> None:
-        self._offers(b"fsync@openssh.com")
-        await self._done(EXTENDED, _string(b"fsync@openssh.com"), _string(handle))
+        self._offers(_FSYNC)
+        await self._done(EXTENDED, _string(_FSYNC), _string(handle))
 
     async def look_behind(self, handle: bytes, size: int) -> tuple[Attrs, Data]:
         """What the server says about a file that was read, and a byte behind its end; then close it."""
