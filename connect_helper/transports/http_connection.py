@@ -13,16 +13,14 @@ import binascii
 import errno
 import json
 import re
-import socket
 import time
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from typing import Any, Final
 
 import aiohttp
-from aiohttp.abc import AbstractResolver, ResolveResult
 from pydantic import SecretStr
 from yarl import URL
 
@@ -47,8 +45,8 @@ from connect_helper.errors import (
 from connect_helper.spec.names import display
 from connect_helper.transports.certificates import certificate_refused, trust
 from connect_helper.transports.error_map import Side
-from connect_helper.transports.http_further import FurtherConnections
-from connect_helper.transports.pacing import PacedSockets
+from connect_helper.transports.http_kept import KeptLines, Peer
+from connect_helper.transports.http_lines import HttpLine, HttpLines
 
 CONNECT_LIMIT_S: Final = 30.0
 ANSWER_LIMIT_S: Final = 60.0  # without a byte from the server
@@ -56,8 +54,6 @@ LONG_LIMIT_S: Final = 1800.0  # where the server reads or joins a whole file bef
 RETRY_AFTER_MOST_S: Final = 3600.0  # whatever the server says
 ERROR_LIMIT: Final = 64 * 1024  # bytes of an error's text
 FAR_S: Final = 0.01  # from question to answer: from here on several connections carry more than one
-CONNECTIONS: Final = 16
-READ_BUFFER: Final = 512 * 1024  # bytes of an answer held back before the server is slowed down
 _ADDRESS: Final = re.compile(r"[!-~]+")  # it is put between spaces in a header
 _DIGEST: Final = re.compile(r"(?:^|,)\s*sha-256=:([A-Za-z0-9+/=]{44}):")
 
@@ -81,45 +77,31 @@ class HttpEndpoint:
     def scheme(self) -> str:
         return "https" if self.tls else "http"
 
-
-class _Settled(AbstractResolver):
-    """Answers with the addresses the user agreed to, whatever the name is by now."""
-
-    def __init__(self, addresses: tuple[str, ...]) -> None:
-        self._addresses = addresses
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
-    ) -> list[ResolveResult]:
-        return [
-            ResolveResult(
-                hostname=host,
-                host=address,
-                port=port,
-                family=socket.AF_INET6 if ":" in address else socket.AF_INET,
-                proto=socket.IPPROTO_TCP,
-                flags=socket.AI_NUMERICHOST,
-            )
-            for address in self._addresses
-        ]
-
-    async def close(self) -> None:
-        return None
+    @property
+    def peer(self) -> Peer:
+        """Without the token."""
+        return Peer(self.scheme, self.host, self.port, self.addresses, self.ca_file, self.pinned)
 
 
 class HttpConnection:
     """Requests to one server, each with the token."""
 
-    def __init__(self, endpoint: HttpEndpoint, question: str) -> None:
-        """`question` is a path that may be asked about (OPTIONS) at any time."""
+    def __init__(self, endpoint: HttpEndpoint, question: str, kept: KeptLines | None = None) -> None:
+        """`question` is a path that may be asked about (OPTIONS) at any time.
+
+        `kept` are the connections that earlier transfers left in this process.
+        """
         self._endpoint = endpoint
         self._question = question
-        self._session: aiohttp.ClientSession | None = None
-        self._sockets = PacedSockets()
-        self._further: FurtherConnections | None = None
+        self._kept = kept
+        self._lines: HttpLines | None = None
         self._waiting = 0
         self._heard = 0.0
         self._quickest_s = float("inf")  # from question to answer
+        self._every = {
+            "Authorization": f"Bearer {endpoint.token.get_secret_value()}",
+            "Accept-Encoding": "identity",
+        }
         host = f"[{endpoint.host}]" if ":" in endpoint.host else endpoint.host
         self._base = f"{endpoint.scheme}://{host}:{endpoint.port}"
 
@@ -128,42 +110,44 @@ class HttpConnection:
         endpoint = self._endpoint
         if not endpoint.addresses:
             raise HostNotFound(f"No address is known for {endpoint.host}; check the name.")
-        connector = aiohttp.TCPConnector(
-            resolver=_Settled(endpoint.addresses),
-            ssl=await asyncio.to_thread(trust, endpoint.ca_file, endpoint.pinned) if endpoint.tls else False,
-            limit=CONNECTIONS,
-            socket_factory=self._sockets.make,
-        )
-        self._further = FurtherConnections(self._ask, self._sockets.line_is_long)
-        self._session = aiohttp.ClientSession(
-            connector=connector,
-            trace_configs=[self._further.trace()],
-            trust_env=False,
-            auto_decompress=False,
-            read_bufsize=READ_BUFFER,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            headers={
-                "Authorization": f"Bearer {endpoint.token.get_secret_value()}",
-                "Accept-Encoding": "identity",
-            },
-        )
+        if self._kept is not None:
+            self._lines = await self._kept.take(endpoint.peer)
+        if self._lines is None:
+            tls = endpoint.tls
+            verified = await asyncio.to_thread(trust, endpoint.ca_file, endpoint.pinned) if tls else False
+            self._lines = HttpLines(endpoint.addresses, verified, self._ask)
 
     async def _ask(self) -> None:
         async with self.request("OPTIONS", self._question, awaited=False):
             return
 
+    def line(self) -> AbstractAsyncContextManager[HttpLine]:
+        """A connection for oneself, for requests one after the other; waits while all are in use."""
+        return self._opened.one()
+
+    def spare_line(self) -> AbstractAsyncContextManager[HttpLine | None]:
+        """As `line`, but none where it would have to be waited for, or made."""
+        return self._opened.spare()
+
+    @property
+    def _opened(self) -> HttpLines:
+        if self._lines is None:
+            raise RuntimeError("the connection is not open")
+        return self._lines
+
     async def further(self) -> None:
         """Wait until connections for requests beside the first are there, if any are being made."""
-        if self._further is not None:
-            await self._further.ready()
+        await self._opened.further.ready()
 
-    async def close(self) -> None:
-        try:
-            if self._further is not None:
-                await self._further.close()
-        finally:
-            if self._session is not None:
-                await self._session.close()
+    async def close(self, *, keep: bool = False) -> None:
+        """End all connections, or `keep` them for a moment, for the next transfer."""
+        lines, self._lines = self._lines, None
+        if lines is None:
+            return
+        if keep and self._kept is not None:
+            await self._kept.keep(self._endpoint.peer, lines)
+        else:
+            await lines.close()
 
     @property
     def silent_s(self) -> float:
@@ -208,14 +192,23 @@ class HttpConnection:
         data: Any = None,
         long: bool = False,
         awaited: bool = True,
+        over: HttpLine | None = None,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """Send one request; the answer's status is the caller's to judge. `path` is percent-encoded.
 
-        Where the answer may take long, or is not awaited, its delay is no silence of the server.
+        It goes `over` the caller's own connection, or any. Where the answer may take long, or is not awaited,
+        its delay is no silence of the server.
         Raises ConnectError, CertificateRefused, also when reading the answer breaks off.
         """
-        if self._session is None:
-            raise RuntimeError("the connection is not open")
+        if over is None:
+            async with (
+                self.line() as line,
+                self.request(
+                    method, path, headers=headers, data=data, long=long, awaited=awaited, over=line
+                ) as answer,
+            ):
+                yield answer
+            return
         limit_s = LONG_LIMIT_S if long else ANSWER_LIMIT_S
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_LIMIT_S, sock_read=limit_s)
         self.heard()
@@ -223,10 +216,10 @@ class HttpConnection:
         owed = awaited and not long
         self._waiting += owed
         try:
-            async with self._session.request(
+            async with over.session.request(
                 method,
                 URL(self._base + path, encoded=True),
-                headers=headers,
+                headers={**self._every, **(headers or {})},
                 data=data,
                 timeout=timeout,
                 allow_redirects=False,

@@ -21,7 +21,7 @@ from connect_helper.errors import TransferError
 _log = logging.getLogger(__name__)
 
 LONG_S: Final = 0.1  # to make a connection, TLS included
-FURTHER: Final = 6  # connections; the first questions make two more
+FURTHER: Final = 8  # connections; the first questions make two more
 PATIENCE: Final = 2  # times as long as the first one took is waited for them
 
 
@@ -37,6 +37,11 @@ class FurtherConnections:
         self._first: asyncio.Future[float] = asyncio.get_running_loop().create_future()  # seconds it took
         self._hang = False  # they took longer than anybody waits
         self._making = asyncio.create_task(self._make(), name="further connections")
+
+    @property
+    def are_made(self) -> bool:
+        """None is being made any more, if any ever were."""
+        return self._making.done()
 
     def trace(self) -> aiohttp.TraceConfig:
         """Sees how long the first connection takes to make."""

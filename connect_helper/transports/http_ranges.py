@@ -20,7 +20,8 @@ from connect_helper.errors import LengthMismatch, SourceChanged, SourceError
 from connect_helper.spec.names import display
 from connect_helper.transports.base import RateLimiter, ReceiveItem
 from connect_helper.transports.groups import first_error
-from connect_helper.transports.http_connection import READ_BUFFER, HttpConnection, refusal, told_sha256
+from connect_helper.transports.http_connection import HttpConnection, refusal, told_sha256
+from connect_helper.transports.http_lines import READ_BUFFER
 from connect_helper.transports.http_order import InOrder, Part
 from connect_helper.transports.portions import Portions
 from connect_helper.wire.batches import Batches

@@ -16,12 +16,14 @@ import asyncio
 import hashlib
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
 from typing import Final
 
 from connect_helper.errors import ConnectError, ConnectionLost
 from connect_helper.transports.base import Mark, RateLimiter, SendItem
 from connect_helper.transports.groups import first_error
 from connect_helper.transports.http_connection import HttpConnection
+from connect_helper.transports.http_lines import HttpLine
 from connect_helper.transports.http_upload import PART, Cutter, Span, Upload, UploadPart
 from connect_helper.transports.portions import Portions
 from connect_helper.transports.read_ahead import BLOCK, ReadAhead
@@ -39,8 +41,20 @@ FIRST_PORTION: Final = 4 * 1024 * 1024  # bytes of a part, while nobody knows ho
 PORTION_S: Final = 4.0  # how long a part takes: between two of them a connection waits for two answers
 FURTHER: Final = 9  # requests of all files together, beside the first of each
 
-Begin = Callable[[Span, bool], Awaitable[UploadPart]]
+Begin = Callable[[Span, bool, HttpLine], Awaitable[UploadPart]]
 """Begins the upload for a stretch of the file, and remembers it; told whether that is all of the file."""
+
+
+@dataclass(slots=True, eq=False)
+class _Lane:
+    """What sends parts one after the other over a connection of its own."""
+
+    line: HttpLine
+    size: int = PIECE  # bytes the next piece has best
+    ahead: asyncio.Task[None] | None = (
+        None  # finds the next part while the last bytes of one are on their way
+    )
+    found: list[UploadPart | None] = field(default_factory=list)  # by it
 
 
 class PartSender:
@@ -63,9 +77,9 @@ class PartSender:
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(sending.follow(), name="hash")
-                tasks.create_task(self._lane(sending), name="first lane")
+                tasks.create_task(self._lane(sending, tasks), name="first lane")
                 for _ in range(LANES - 1 if divides else 0):
-                    tasks.create_task(self._further_lane(sending), name="further lane")
+                    tasks.create_task(self._further_lane(sending, tasks), name="further lane")
         except BaseExceptionGroup as group:
             failure = first_error(group)
         else:
@@ -82,36 +96,56 @@ class PartSender:
         """At most `size`, and no more than the rate limit lets through in a second."""
         return min(size, max(SMALLEST_PIECE, self._limiter.block_limit() * SECOND))
 
-    async def _further_lane(self, sending: _Sending) -> None:
+    async def _further_lane(self, sending: _Sending, tasks: asyncio.TaskGroup) -> None:
         await self._http.further()
         if not self._further.locked():
             async with self._further:
-                await self._lane(sending)
+                await self._lane(sending, tasks)
 
-    async def _lane(self, sending: _Sending) -> None:
+    async def _lane(self, sending: _Sending, tasks: asyncio.TaskGroup) -> None:
         await sending.ready.wait()
-        loop, lane, portions = asyncio.get_running_loop(), object(), sending.portions
-        size = PIECE
-        try:
-            began = loop.time()
-            while (part := await sending.next(lane)) is not None:
-                before = part.sent
-                size = await self._send(sending, part, size)
-                now = loop.time()
-                portions.moved(lane, part.length - before, now - began)
-                began = now
-        finally:
-            portions.gone(lane)
+        loop, portions = asyncio.get_running_loop(), sending.portions
+        async with self._http.line() as line:
+            lane = _Lane(line)
+            try:
+                began = loop.time()
+                while (part := await self._next(sending, lane)) is not None:
+                    before = part.sent
+                    await self._send(sending, lane, part, tasks)
+                    now = loop.time()
+                    portions.moved(lane, part.length - before, now - began)
+                    began = now
+            finally:
+                portions.gone(lane)
 
-    async def _send(self, sending: _Sending, part: UploadPart, size: int) -> int:
-        """Send a part in pieces of about `size` bytes; returns how large the next piece is best."""
+    async def _next(self, sending: _Sending, lane: _Lane) -> UploadPart | None:
+        if lane.ahead is not None:
+            await lane.ahead
+            lane.ahead = None
+        return lane.found.pop() if lane.found else await sending.next(lane, lane.line)
+
+    async def _look_ahead(self, sending: _Sending, lane: _Lane, on_way: int) -> None:
+        """Find the lane's next part, while the server's answer about `on_way` bytes is waited for."""
+        async with self._http.spare_line() as line:
+            if line is not None:
+                lane.found.append(await sending.next(lane, line, on_way))
+
+    async def _send(self, sending: _Sending, lane: _Lane, part: UploadPart, tasks: asyncio.TaskGroup) -> None:
+        """Send a part in pieces."""
         loop, stalled = asyncio.get_running_loop(), 0
+
+        def ends() -> None:
+            if lane.ahead is None and not lane.found:
+                looking = self._look_ahead(sending, lane, part.length - part.sent)
+                lane.ahead = tasks.create_task(looking, name="next part")
+
         while part.sent < part.length:
             before, began = part.sent, loop.time()
-            length = min(self._limit(size), part.length - before)
-            after = await self._append(sending, part, length)
+            length = min(self._limit(lane.size), part.length - before)
+            last = before + length == part.length
+            after = await self._append(sending, lane, part, length, ends if last else None)
             if after is None:
-                after = await self._tus.offset(part.address, sending.item.partial)
+                after = await self._tus.offset(part.address, sending.item.partial, over=lane.line)
             if after is None or not before <= after <= before + length:
                 raise ConnectionLost(
                     "The server lost what was sent; start the transfer again to go on.",
@@ -121,16 +155,25 @@ class PartSender:
             if stalled >= STALLS:
                 raise ConnectionLost("The server takes no more bytes; start the transfer again to go on.")
             sending.arrived(part, after)
-            if not self._checks_pieces and length == size:  # what is left of a part tells little
-                size = _next_size(size, loop.time() - began)
-        return size
+            if not self._checks_pieces and length == lane.size:  # what is left of a part tells little
+                lane.size = _next_size(lane.size, loop.time() - began)
 
     @property
     def _checks_pieces(self) -> bool:
         return self._tus.offer.compares and not (self._http.encrypted and self._tus.offer.compares_whole)
 
-    async def _append(self, sending: _Sending, part: UploadPart, length: int) -> int | None:
-        """Send the next `length` bytes of `part`; see `TusClient.append`."""
+    async def _append(
+        self,
+        sending: _Sending,
+        lane: _Lane,
+        part: UploadPart,
+        length: int,
+        at_end: Callable[[], None] | None,
+    ) -> int | None:
+        """Send the next `length` bytes of `part`; see `TusClient.append`.
+
+        `at_end` is called once all of them are handed to the system.
+        """
         block, sha256 = BLOCK, b""
         if self._checks_pieces:  # all of it has to be read before the first byte goes
             block = length
@@ -141,8 +184,10 @@ class PartSender:
                 piece = await anext(pieces)
                 sha256 = (await asyncio.to_thread(hashlib.sha256, piece)).digest()
                 pieces = _one(piece)
+            if at_end is not None:
+                pieces = _ending(pieces, at_end)
             return await self._tus.append(
-                part.address, part.sent, length, pieces, sending.item.partial, sha256
+                part.address, part.sent, length, pieces, sending.item.partial, sha256, over=lane.line
             )
         except ConnectError:
             if reading.failure is not None:  # the HTTP library takes it for a broken line
@@ -156,6 +201,12 @@ def _next_size(size: int, took_s: float) -> int:
     if took_s < QUICK_S:
         return min(2 * size, LARGEST_PIECE)
     return max(size // 2, PIECE) if took_s > SLOW_S else size
+
+
+async def _ending(pieces: AsyncIterator[bytes], at_end: Callable[[], None]) -> AsyncIterator[bytes]:
+    async for piece in pieces:
+        yield piece
+    at_end()
 
 
 async def _one(piece: bytes) -> AsyncIterator[bytes]:
@@ -190,16 +241,19 @@ class _Sending:
         """Of all of the file, once it is sent; in hex."""
         return self.item.hashes.sha256 if self._own is None else self._own.hexdigest()
 
-    async def next(self, lane: object) -> UploadPart | None:
-        """The next part to send: those begun by an earlier session come first. None: no more for `lane`."""
+    async def next(self, lane: object, line: HttpLine, on_way: int = 0) -> UploadPart | None:
+        """The next part to send: those begun by an earlier session come first. None: no more for `lane`.
+
+        `on_way` bytes of its last part are as good as confirmed.
+        """
         if self._begun:
             return self._begun.popleft()
         size = self._cutter.size(self.portions.wanted(lane))
-        left = self._upload.size - self._upload.confirmed
+        left = self._upload.size - self._upload.confirmed - on_way
         if size is None or self.portions.would_be_last(lane, size, left):
             return None
         span = self._cutter.take(size)
-        return await self._begin(span, span == (0, self._upload.size))
+        return await self._begin(span, span == (0, self._upload.size), line)
 
     def arrived(self, part: UploadPart, sent: int) -> None:
         part.sent = sent

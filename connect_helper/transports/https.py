@@ -40,6 +40,8 @@ from connect_helper.transports.base import (
     everywhere,
 )
 from connect_helper.transports.http_connection import HttpConnection, HttpEndpoint, reason_of, refusal
+from connect_helper.transports.http_kept import KeptLines
+from connect_helper.transports.http_lines import HttpLine
 from connect_helper.transports.http_manifest import lines, scan
 from connect_helper.transports.http_notes import UploadNotes
 from connect_helper.transports.http_ranges import FILES, RangeClient
@@ -53,7 +55,10 @@ LEAST_PATIENCE_S: Final = 2.0
 
 
 class HttpTransport:
-    """See `Transport`. `root` is the folder of the server that the token's destinations are relative to."""
+    """See `Transport`. `root` is the folder of the server that the token's destinations are relative to.
+
+    `kept` are the connections that earlier transfers left in this process.
+    """
 
     def __init__(
         self,
@@ -63,12 +68,13 @@ class HttpTransport:
         sends: bool,
         root: bytes,
         resume_folder: Path,
+        kept: KeptLines | None = None,
     ) -> None:
         self._endpoint = endpoint
         self._limiter = limiter
         self._sends = sends
         self._root = _names(root)
-        self._http = HttpConnection(endpoint, UPLOADS)
+        self._http = HttpConnection(endpoint, UPLOADS, kept)
         self._tus = TusClient(self._http, limiter)
         self._files = RangeClient(self._http, limiter)
         self._notes = UploadNotes(resume_folder, f"{endpoint.scheme}://{endpoint}")
@@ -89,7 +95,7 @@ class HttpTransport:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._http.close()
+        await self._http.close(keep=kind is None)
 
     async def _meet(self) -> None:
         """Hear what the server offers and that the token is good, side by side: each takes a round trip.
@@ -227,13 +233,12 @@ class HttpTransport:
         upload = await self._begun(item)
         one_note = asyncio.Lock()  # an older list must not replace a longer one
 
-        async def begin(span: Span, whole: bool) -> UploadPart:
+        async def begin(span: Span, whole: bool, line: HttpLine) -> UploadPart:
             offer = self._tus.offer
             named = None if offer.joins else self._relative(item.target)
             hashed = whole and offer.compares_whole
-            part = UploadPart(
-                await self._tus.create(span[1], item.partial, named=named, hashed=hashed), *span
-            )
+            address = await self._tus.create(span[1], item.partial, named=named, hashed=hashed, over=line)
+            part = UploadPart(address, *span)
             upload.add(part)
             async with one_note:
                 await asyncio.to_thread(self._notes.put, item.partial, list(upload.parts))

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from connect_helper.transports.host_keys import KnownKeys, Verdict, judge
+from connect_helper.transports.http_kept import KeptLines
 from connect_helper.transports.lane import Lane
 from connect_helper.transports.line import Line
 from connect_helper.transports.ssh_connection import Connected, Credentials, Endpoint, key_line
@@ -60,6 +61,7 @@ class KeptConnections:
         self._kept_s = kept_s
         self._long_s = long_s
         self._left: dict[Owner, Left] = {}  # the oldest first
+        self.http = KeptLines()
 
     def __len__(self) -> int:
         return sum(len(left.lanes) for left in self._left.values())
@@ -112,6 +114,7 @@ class KeptConnections:
             self._drop(owner)
         for lane in lanes:
             await lane.connection.wait_closed()
+        await self.http.close()
 
     def _drop(self, owner: Owner) -> None:
         left = self._left.pop(owner, None)

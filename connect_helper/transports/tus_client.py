@@ -16,6 +16,7 @@ from connect_helper.errors import ChecksumMismatch, ConnectionLost, TargetError
 from connect_helper.spec.names import display
 from connect_helper.transports.base import RateLimiter
 from connect_helper.transports.http_connection import HttpConnection, reason_of, refusal, told_sha256
+from connect_helper.transports.http_lines import HttpLine
 
 UPLOADS: Final = "/fallback/v1/uploads"
 _VERSION: Final = {"Tus-Resumable": "1.0.0"}
@@ -54,7 +55,10 @@ class Offer:
 
 
 class TusClient:
-    """Requests about uploads; errors are ours, about the file called `name`."""
+    """Requests about uploads; errors are ours, about the file called `name`.
+
+    They go `over` the caller's own connection, or any.
+    """
 
     def __init__(self, http: HttpConnection, limiter: RateLimiter) -> None:
         self._http = http
@@ -73,7 +77,13 @@ class TusClient:
             return self.offer
 
     async def create(
-        self, size: int, name: bytes, *, named: bytes | None = None, hashed: bool = False
+        self,
+        size: int,
+        name: bytes,
+        *,
+        named: bytes | None = None,
+        hashed: bool = False,
+        over: HttpLine | None = None,
     ) -> str:
         """Begin an upload of `size` bytes; returns its path on the server.
 
@@ -84,14 +94,14 @@ class TusClient:
         if hashed:
             headers["Want-Repr-Digest"] = "sha-256=1"
         headers |= {"Upload-Concat": "partial"} if named is None else _metadata(filename=named)
-        async with self._http.request("POST", UPLOADS, headers=headers) as answer:
+        async with self._http.request("POST", UPLOADS, headers=headers, over=over) as answer:
             if answer.status != 201:
                 raise await refusal(answer, "target", name)
             return self._http.own_path(answer.headers.get("Location", ""))
 
-    async def offset(self, upload: str, name: bytes) -> int | None:
+    async def offset(self, upload: str, name: bytes, *, over: HttpLine | None = None) -> int | None:
         """How many bytes the server has; None when it does not know the upload any more."""
-        async with self._http.request("HEAD", upload, headers=_VERSION) as answer:
+        async with self._http.request("HEAD", upload, headers=_VERSION, over=over) as answer:
             if answer.status in (404, 410):
                 return None
             if answer.status not in (200, 204):
@@ -106,6 +116,8 @@ class TusClient:
         pieces: AsyncIterable[bytes],
         name: bytes,
         sha256: bytes = b"",
+        *,
+        over: HttpLine | None = None,
     ) -> int | None:
         """Send `length` bytes; returns the new offset, None when HEAD has to tell how far the server got.
 
@@ -114,7 +126,8 @@ class TusClient:
         headers = {**_STREAM, "Upload-Offset": str(offset), "Content-Length": str(length)}
         if sha256:
             headers["Upload-Checksum"] = f"sha256 {base64.b64encode(sha256).decode()}"
-        async with self._http.request("PATCH", upload, headers=headers, data=self._paced(pieces)) as answer:
+        body = self._paced(pieces)
+        async with self._http.request("PATCH", upload, headers=headers, data=body, over=over) as answer:
             if answer.status in (408, 409, 423, 460):
                 return None
             if answer.status in (404, 410):

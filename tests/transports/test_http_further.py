@@ -71,7 +71,7 @@ async def test_a_large_file_on_a_long_line_finds_its_connections_made(tmp_path: 
 async def test_what_goes_over_a_long_line_is_paced(tmp_path: Path, delay_s: float, paced: bool) -> None:
     async with line(tmp_path, delay_s) as (_, transport):
         await transport._http.further()
-        sockets = list(transport._http._sockets._sockets)
+        sockets = list(transport._http._opened.sockets._sockets)
         assert sockets
         assert {highest_rate(sock) for sock in sockets} == {2_000_000_000 if paced else 0xFFFFFFFF}
 

@@ -84,9 +84,9 @@ def checksums(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     seen: list[bytes] = []
     append = TusClient.append
 
-    async def noting(self: TusClient, *args: Any) -> int | None:
+    async def noting(self: TusClient, *args: Any, **kwargs: Any) -> int | None:
         seen.append(args[5])
-        return await append(self, *args)
+        return await append(self, *args, **kwargs)
 
     monkeypatch.setattr(TusClient, "append", noting)
     return seen
