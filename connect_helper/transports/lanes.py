@@ -210,7 +210,8 @@ class Lanes:
             _log.info("no further connection: %s", error.internal_message)
             self._most = max(len(self.all), 1, min(self._most, len(self.all) + self._starting - 1))
         else:
-            self._join(lane)
+            if not lane.wire.is_lost:  # nobody would hear of it any more
+                self._join(lane)
         finally:
             login.over()
             self._starting -= 1

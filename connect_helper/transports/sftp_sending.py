@@ -279,15 +279,18 @@ class Sending(Move):
             lane.wire.close_soon(handle)
             return
         # A second copy of a block must not be written behind the back of what comes next.
-        closing = lane.call(lane.wire.close(handle), "target", self.path)
-        if lane.users or lane is self.lanes.first:
-            await closing
-            return
+        asking = lane.call(lane.wire.close(handle), "target", self.path)
+        closing = asyncio.create_task(asking, name="closing behind copies")
         try:
-            async with asyncio.timeout(max(COPY_S, COPY_ROUND_TRIPS * lane.round_trip_s)):
-                await closing
-        except TimeoutError:
-            self.lanes.drop(lane)  # what is left of the copy goes down with it
+            if lane is not self.lanes.first:
+                await asyncio.wait([closing], timeout=max(COPY_S, COPY_ROUND_TRIPS * lane.round_trip_s))
+                if not closing.done() and not lane.users:  # another file may have come to it meanwhile
+                    self.lanes.drop(lane)  # what is left of the copy goes down with it
+                    return
+            await closing
+        finally:
+            closing.cancel()
+            await asyncio.gather(closing, return_exceptions=True)
 
     async def close(self) -> None:
         await self._disk.close()

@@ -344,10 +344,6 @@ class SftpWire:
         first, last = (looked(one.result()) for one in (before, after))
         return first, data_of(reading.result()), last
 
-    async def fsync(self, handle: bytes) -> None:
-        self._offers(_FSYNC)
-        await self._done(EXTENDED, _string(_FSYNC), _string(handle))
-
     async def look_behind(self, handle: bytes, size: int) -> tuple[Attrs, Data]:
         """What the server says about a file that was read, and a byte behind its end; then close it."""
         reading = self.start_read(handle, size, 1)

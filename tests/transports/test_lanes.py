@@ -15,11 +15,13 @@ import pytest
 from connect_helper.errors import AlreadyExists, SourceChanged, TransferError
 from connect_helper.transfers.messages import Event, Progress
 from connect_helper.transfers.session import Session
+from connect_helper.transports import sftp_sending
 from connect_helper.transports.base import BlockHashes, ReceiveItem
 from connect_helper.transports.lane import Lane
 from connect_helper.transports.lanes import Lanes
 from connect_helper.transports.sftp import SftpTransport
 from connect_helper.transports.sftp_answers import Answer
+from connect_helper.transports.sftp_sending import Sending
 from tests.support.sessions import Listener, noise, plan_for, upload
 from tests.support.sshd import SshServer, served_by
 from tests.support.transports import Memory, open_transport, sending
@@ -340,6 +342,56 @@ async def test_a_connection_that_falls_silent_holds_nothing_up(sends: bool) -> N
                     assert lane not in transport._all.all  # a second copy of a block may be on its way there
             finally:
                 frozen.resume()
+
+
+@pytest.mark.parametrize("used", [True, False])
+async def test_a_connection_that_waits_for_late_copies_is_kept_for_a_file_that_came_to_it(used: bool) -> None:
+    with SshServer() as server:
+        path = server.root / "film"
+        path.write_bytes(b"")
+        async with open_transport(server, connections=2) as transport:
+            await until(lambda: transport.connections == 2)
+            lanes = transport._all
+            lane = next(one for one in lanes.all if one is not lanes.first)
+            moving = Sending(lanes, transport._limiter, sending(b"", str(path).encode())[0])
+            moving.first = lanes.first
+            handle = await moving.open(lane)
+            frozen = served_by(server, lane)
+            frozen.suspend()
+            closing = asyncio.create_task(moving.close_handle(lane, handle, clean=False))
+            try:
+                await asyncio.sleep(0.01)
+                lane.users += used
+                await asyncio.wait([closing], timeout=10 * sftp_sending.COPY_S)
+                assert (lane in lanes.all) == used
+                assert closing.done() != used
+            finally:
+                frozen.resume()
+            await closing
+            lane.users -= used
+
+
+async def test_a_connection_that_is_lost_as_it_opens_is_not_joined() -> None:
+    with SshServer() as server:
+        async with open_transport(server, connections=3) as transport:
+            await until(lambda: transport.connections == 3)
+            lanes = transport._all
+            opener, dead = lanes._opener, asyncio.Event()
+
+            async def losing(logged_in: Callable[[], None]) -> Lane:
+                lane = await opener(logged_in)
+                lane.connection.abort()
+                await until(lambda: lane.wire.is_lost)
+                dead.set()
+                return lane
+
+            lanes._opener = losing
+            lanes._starting += 1
+            lanes._logging_in += 1
+            await lanes._start()
+            assert dead.is_set()
+            assert transport.connections == 3
+            assert not any(lane.wire.is_lost for lane in lanes.all)
 
 
 async def test_a_server_that_lets_in_few_is_no_fault() -> None:
