@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, Final
 
@@ -24,6 +24,7 @@ _FIGURES: Final = ("bytes_expected", "bytes_written", "elapsed_usec", "modify_ti
 _ASKED: Final = ("settings", "spec")  # large, and hardly ever changed
 
 Write = Callable[[sqlite3.Connection], None]
+Figures = Mapping[str, int | float]  # what changes by mere progress, by the names of Transfer
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,13 +106,20 @@ def step(record: Record) -> Write:
     return write
 
 
-def update(position: int, transfer: Transfer) -> Write:
-    """The write of progress: nothing when the row is gone, so that it cannot undo a removal."""
-    figures = {name: getattr(transfer, name) for name in _FIGURES}
+def figures_of(transfer: Transfer) -> Figures:
+    """What `update` writes of a transfer, as it is now."""
+    return {name: getattr(transfer, name) for name in _FIGURES}
+
+
+def update(progress: Mapping[int, Figures]) -> Write:
+    """The write of progress, by position: none where the row is gone, so that it cannot undo a removal."""
 
     def write(connection: sqlite3.Connection) -> None:
+        # One statement for all: with one each, the thread would ask for the interpreter as often.
         connection.execute(
-            "UPDATE transfers SET figures = ? WHERE position = ?", (json.dumps(figures), position)
+            "UPDATE transfers SET figures = news.value FROM json_each(?) AS news"
+            " WHERE transfers.position = CAST(news.key AS INTEGER)",
+            (json.dumps(progress),),
         )
 
     return write

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import json
 import os
 import sqlite3
 import stat
-from collections.abc import AsyncIterator
+import threading
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -16,11 +19,12 @@ import pytest
 
 from connect_helper.errors import Unavailable
 from connect_helper.settings import Folders
+from connect_helper.transfers import journal as journal_module
 from connect_helper.transfers.journal import REMOVALS_KEPT, Journal, Loaded
 from connect_helper.transfers.records import Record, facts_of, transfer_from, without_secrets
 from connect_helper.transfers.state import Status
 from connect_helper.transfers.transfer import FileCounts, Transfer
-from tests.support.managing import OWNER, SECRET, request
+from tests.support.managing import OWNER, SECRET, request, until
 
 PLAN = request().plan
 
@@ -96,6 +100,100 @@ async def test_progress_cannot_bring_back_what_was_removed(folders: Folders) -> 
         assert [kept.transfer.bytes_written for kept in loaded.records] == [77]
         assert [gone.id for gone in loaded.removals] == ["id-1"]
         assert loaded.removals[0].owner == OWNER
+
+
+def progressed(number: int, written: int) -> Transfer:
+    return record(number, bytes_written=written).transfer
+
+
+def written(folders: Folders) -> list[int]:
+    """The bytes of each transfer as another program would find them after a crash."""
+    copies = folders.state / "copies"
+    copies.mkdir(exist_ok=True)
+    for path in folders.state.glob("transfers.db*"):
+        (copies / path.name).write_bytes(path.read_bytes())
+    with contextlib.closing(sqlite3.connect(copies / "transfers.db")) as connection:
+        rows = connection.execute("SELECT figures FROM transfers ORDER BY position").fetchall()
+    return [json.loads(figures).get("bytes_written", 0) for (figures,) in rows]
+
+
+def jobs_of(one: Journal, monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """What the thread is given from now on."""
+    jobs: list[object] = []
+    post = one._disk.post
+
+    def noted(work: Callable[[sqlite3.Connection], Any], *, reads: bool = False) -> asyncio.Future[Any]:
+        jobs.append(work)
+        return post(work, reads=reads)
+
+    monkeypatch.setattr(one._disk, "post", noted)
+    return jobs
+
+
+async def test_progress_of_many_transfers_is_one_write(
+    folders: Folders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal_module, "GATHER_S", 0.05)
+    async with journal(folders) as (one, _):
+        for number in range(20):
+            await one.save(record(number))
+        jobs = jobs_of(one, monkeypatch)
+        for so_far in (1, 2):
+            for number in range(20):
+                one.save_soon(number, progressed(number, so_far + number))
+        await until(lambda: written(folders) == [2 + number for number in range(20)], "progress is kept")
+        assert len(jobs) == 1
+
+
+async def test_progress_waits_while_the_disk_is_slow_and_the_latest_is_kept(
+    folders: Folders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal_module, "GATHER_S", 0.0)
+    slow = threading.Event()
+    async with journal(folders) as (one, _):
+        await one.save(record())
+        try:
+            busy = one._disk.post(lambda _: slow.wait())
+            jobs = jobs_of(one, monkeypatch)
+            for so_far in range(1, 10):
+                one.save_soon(0, progressed(0, so_far))
+                await asyncio.sleep(0.001)
+            assert len(jobs) == 1
+        finally:
+            slow.set()
+        await busy
+        await until(lambda: written(folders) == [9], "the latest is kept")
+
+
+async def test_very_much_progress_is_written_some_at_a_time_and_at_the_end_at_once(
+    folders: Folders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal_module, "GATHERED", 3)
+    monkeypatch.setattr(journal_module, "GATHER_S", 0.0)
+    async with journal(folders) as (one, _):
+        for number in range(8):
+            await one.save(record(number))
+        jobs = jobs_of(one, monkeypatch)
+        for number in range(8):
+            one.save_soon(number, progressed(number, 1))
+        await until(lambda: written(folders) == [1] * 8, "progress is kept")
+        assert len(jobs) == 3
+        for number in range(8):
+            one.save_soon(number, progressed(number, 2))
+    async with journal(folders) as (_, loaded):
+        assert [kept.transfer.bytes_written for kept in loaded.records] == [2] * 8
+
+
+@pytest.mark.parametrize("way", ["save", "save_step", "shelve"])
+async def test_progress_undoes_nothing_that_was_saved_after_it(folders: Folders, way: str) -> None:
+    later = record(0, bytes_written=9, status=Status.COMPLETED)
+    async with journal(folders) as (one, _):
+        await one.save(record())
+        one.save_soon(0, progressed(0, 5))
+        await (one.shelve([(later, 1)]) if way == "shelve" else getattr(one, way)(later))
+    async with journal(folders) as (one, loaded):
+        found = loaded.records or await one.newest_of(OWNER, 1)
+        assert [kept.transfer.bytes_written for kept in found] == [9]
 
 
 async def test_only_so_many_removals_are_remembered(folders: Folders) -> None:
