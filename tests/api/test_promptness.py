@@ -90,7 +90,7 @@ async def test_a_busy_process_collects_at_last(full: list[int], monkeypatch: pyt
     assert full == [100]
 
 
-def test_no_full_collection_comes_by_itself_for_long() -> None:
+def test_long_collections_come_by_themselves_seldom() -> None:
     answer_promptly()
     kept, seen = [], []
 
@@ -104,7 +104,8 @@ def test_no_full_collection_comes_by_itself_for_long() -> None:
             kept.append([kept])
     finally:
         gc.callbacks.remove(look)
-    assert seen.count(1) > 10
+    assert seen.count(0) > 100
+    assert 1 <= seen.count(1) <= 3
     assert seen.count(2) == 0
 
 
