@@ -23,6 +23,7 @@ from connect_helper.transfers.entry import Entry
 from connect_helper.transfers.file_reports import FileReports
 from connect_helper.transfers.journal import REMOVALS_KEPT, Journal, Loaded
 from connect_helper.transfers.messages import FileReport
+from connect_helper.transfers.owned import ByOwner, between
 from connect_helper.transfers.records import Record
 from connect_helper.transfers.state import FINAL, Move, Status, next_status
 from connect_helper.transfers.subscriptions import Subscribers
@@ -67,7 +68,7 @@ class TransferList:
         self._reports = reports
         self._clock = clock
         self._entries: dict[str, Entry] = {}
-        self._news: OrderedDict[str, Transfer] = OrderedDict()  # of the entries, in the order of their tokens
+        self._by_owner = ByOwner()  # the entries again
         self._running: set[str] = set()
         self._ended: OrderedDict[str, float] = OrderedDict()  # of the entries: when they came to rest
         self._shelved: Counter[Status] = Counter()
@@ -99,6 +100,7 @@ class TransferList:
         entry.kept = (one.spec, entry.plan)
         entry.figures.keeper = _Keeper(self._reports, entry.position)
         self._entries[one.id] = entry
+        self._by_owner.take(entry)
         self._settle(one)
         return entry
 
@@ -193,8 +195,7 @@ class TransferList:
                 self._take(entry)
                 in_order = sorted(self._entries.items(), key=lambda item: item[1].position)
                 self._entries = dict(in_order)
-                by_token = sorted(((one.id, one), *self._news.items()), key=_token_of)
-                self._news = OrderedDict(by_token)
+                self._by_owner.restore_order(entry)
         if one.id in self._ended:
             self._ended[one.id] = self._clock.monotonic()
             self._ended.move_to_end(one.id)
@@ -264,16 +265,9 @@ class TransferList:
         await self._read_files(late, ANSWER_REPORTS)
         full = len(late) == TOLD_AT_ONCE
         upto = late[-1].transfer.iteration_token if full else self._token
-        found = self._still_shelved(late)
-        for changed in (self._removed, self._news):
-            some: list[Transfer] = []
-            for one in reversed(changed.values()):
-                if one.iteration_token <= token:
-                    break
-                if one.iteration_token <= upto and (one.owner is owner or one.owner == owner):
-                    some.append(one)
-            found += reversed(some)
-        return upto, found
+        removed = (one for one in between(self._removed, token, upto) if one.owner == owner)
+        changed = between(self._by_owner.of(owner).news, token, upto)
+        return upto, [*self._still_shelved(late), *removed, *changed]
 
     def _still_shelved(self, records: Sequence[Record]) -> list[Transfer]:
         """The transfers of records that nobody took back or removed while they were read."""
@@ -281,13 +275,13 @@ class TransferList:
         return [one for name, one in ids if name not in self._entries and name not in self._removed]
 
     async def _listed(self, owner: Owner) -> tuple[int, list[Transfer]]:
-        over = sum(self._entries[one].transfer.owner == owner for one in self._ended)
+        over = len(self._by_owner.of(owner).over)
         older: list[Record] = []
         if over < ENDED_KEPT and self._shelved.total() > 0:
             older = await self._journal.newest_of(owner, ENDED_KEPT - over)
             older.reverse()
             await self._read_files(older, ANSWER_REPORTS)
-        here = [entry.transfer for entry in self._entries.values() if entry.transfer.owner == owner]
+        here = [entry.transfer for entry in self._by_owner.of(owner).entries.values()]
         return self._token, [*self._still_shelved(older), *here]
 
     # Changing --------------------------------------------------------------------------------------
@@ -393,7 +387,8 @@ class TransferList:
         for entry, since in zip(surplus, rested, strict=True):
             one = entry.transfer
             if self._ended.get(one.id) == since and not _busy(entry):
-                del self._ended[one.id], self._entries[one.id], self._news[one.id]
+                del self._ended[one.id], self._entries[one.id]
+                self._by_owner.drop(one)
                 self._shelved[one.status] += 1
                 self._told = max(self._told, one.iteration_token)
             elif self._entries.get(one.id) is entry:  # wanted again meanwhile
@@ -440,7 +435,7 @@ class TransferList:
         except Unavailable as error:
             logger.error("transfer %s: removal not kept: %s", transfer.id, error.internal_message)
         self._entries.pop(transfer.id, None)
-        self._news.pop(transfer.id, None)
+        self._by_owner.drop(transfer)
         self._ended.pop(transfer.id, None)
         self._running.discard(transfer.id)
         for name, value in fields.items():
@@ -460,6 +455,7 @@ class TransferList:
             self._ended[transfer.id] = self._clock.monotonic()
         elif transfer.status is Status.RUNNING:
             self._running.add(transfer.id)
+        self._by_owner.settle(transfer)
 
     def _publish(self, transfer: Transfer) -> None:
         self._stamp(transfer)
@@ -467,17 +463,11 @@ class TransferList:
 
     def _stamp(self, transfer: Transfer) -> None:
         transfer.iteration_token = self._next_token()
-        if transfer.id in self._entries:  # it may have been removed meanwhile
-            self._news[transfer.id] = transfer
-            self._news.move_to_end(transfer.id)
+        self._by_owner.stamped(transfer)
 
     def _next_token(self) -> int:
         self._token += 1
         return self._token
-
-
-def _token_of(item: tuple[str, Transfer]) -> int:
-    return item[1].iteration_token
 
 
 def _busy(entry: Entry) -> bool:
