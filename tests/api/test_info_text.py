@@ -12,6 +12,7 @@ import pytest
 from connect_helper.api.beside import beside
 from connect_helper.api.connect import info_text
 from connect_helper.api.connect.info_text import InfoTexts
+from connect_helper.transfers.listing import NEWS_RATE
 from connect_helper.transfers.messages import FileReport
 from connect_helper.transfers.state import Status
 from connect_helper.transfers.subscriptions import Subscribers
@@ -164,6 +165,24 @@ async def test_an_answer_that_is_ready_is_given_in_one_turn() -> None:
     with pytest.raises(StopIteration) as given:
         again.send(None)
     assert given.value.value == answer
+
+
+class Unseen(dict[int, FileReport]):
+    """Files that nobody may look at."""
+
+    def __len__(self) -> int:
+        raise AssertionError("somebody looked")
+
+
+async def test_an_answer_that_is_ready_looks_at_no_files() -> None:
+    texts, one = InfoTexts(), transfer(files={0: report(0, 1)})
+    answer = await texts.activity(1, [one])
+    one.files = Unseen(one.files)
+    assert await texts.activity(1, [one]) == answer
+
+
+def test_an_answer_finds_few_texts_unmade() -> None:
+    assert info_text.AHEAD_S * NEWS_RATE <= 5
 
 
 async def test_a_shelved_transfer_that_is_read_again_has_its_text_already(
