@@ -1,11 +1,13 @@
 """The line between the helper and a worker process: one message, one line of ASCII JSON.
 
-pydantic's own JSON refuses lone surrogates, which is how names that are no UTF-8 look in Python, so the
-lines are made and read by the standard `json` and the models see plain Python values.
+pydantic's own JSON refuses lone surrogates, which is how names that are no UTF-8 look in Python, so lines are
+made by the standard `json`, and it reads those that pydantic does not. All others pydantic reads in a third
+of the time: a thousand transfers that run say something four times a second each.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 from typing import Any, Final, TypeVar
 
@@ -36,6 +38,8 @@ def parse_command(line: bytes) -> Command:
 
 
 def _parse(adapter: TypeAdapter[Message], line: bytes) -> Message:
+    with contextlib.suppress(ValidationError):
+        return adapter.validate_json(line)
     try:
         return adapter.validate_python(json.loads(line))
     except ValidationError as error:
