@@ -26,8 +26,9 @@ from typing import Final, Literal
 
 from connect_helper.settings import write_private
 from connect_helper.spec.names import display
-from connect_helper.transports import file_lock
+from connect_helper.transports import byte_locks, file_lock
 from connect_helper.transports.base import RECORD_BLOCK, BlockHashes, Proof
+from connect_helper.transports.byte_locks import ByteLock, LockFile
 from connect_helper.transports.file_lock import FileLock
 
 _log = logging.getLogger(__name__)
@@ -35,6 +36,7 @@ _log = logging.getLogger(__name__)
 VERSION: Final = 1
 KEPT_S: Final = 7 * 24 * 3600.0  # seconds an unfinished file is kept without being touched
 SUFFIX: Final = ".json"
+LOCKS: Final = ".locks"  # added to the folder's name: the file beside it that its locks are in
 SLOTS: Final = 100  # transfers to one target at a time that can all be gone on with
 
 
@@ -67,6 +69,7 @@ class RecordStore:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._within = os.path.join(folder, "")  # noqa: PTH118 - text, for what is done for each file
+        self._locks = LockFile(os.fspath(folder) + LOCKS)
 
     @staticmethod
     def key(direction: str, host: str, port: int, user: str, target: bytes) -> str:
@@ -100,8 +103,10 @@ class RecordStore:
         """A place for the record of one file that gets under way."""
         return Slot(self, key)
 
-    def lock(self, key: str) -> FileLock:
-        """The lock that whoever works on a record's partial file holds; raises OSError."""
+    def lock(self, key: str) -> ByteLock | FileLock:
+        """The lock that whoever works on a record's partial file holds."""
+        if byte_locks.are_known():
+            return self._locks.lock(key)
         return FileLock(self._within + key + file_lock.SUFFIX)
 
     def has(self, key: str) -> bool:
@@ -163,7 +168,7 @@ class Slot:
     def __init__(self, store: RecordStore, key: str) -> None:
         self._store = store
         self._base = key
-        self._lock: FileLock | None = None
+        self._lock: ByteLock | FileLock | None = None
         self._mutex = threading.Lock()
         self._over = False
         self.key = ""  # of the record, once taken
