@@ -28,6 +28,7 @@ from connect_helper.transfers.job import (
     stamps,
 )
 from connect_helper.transfers.report import Outcome, Tracker
+from connect_helper.transfers.trips import Shared
 from connect_helper.transfers.unfinished import SMALLEST, Unfinished, record_maker
 from connect_helper.transports.age import Seal, unseal_in_place
 from connect_helper.transports.base import Facts, ReceiveItem
@@ -113,19 +114,36 @@ class Receiving:
     def _finish(self, partial: PartialFile, source: Facts, unfinished: Unfinished) -> None:
         """Everything from the final name on, which no cancellation may divide. Blocks."""
         self._publish(partial, source)
+        self._note(source, unfinished)
+
+    def _note(self, source: Facts, unfinished: Unfinished) -> None:
+        """The file has its final name, for good. Blocks."""
         unfinished.drop()
         self._work.ledger.add(self._job.mark(source))
 
     def _finish_small(
         self, partial: PartialFile, source: Facts, item: ReceiveItem, unfinished: Unfinished
-    ) -> None:
-        """All that is left to do for a file that fits into memory, in one trip to the disk. Blocks."""
+    ) -> Shared | None:
+        """All that is left to do for a file that fits into memory, in one trip to the disk. Blocks.
+
+        The trip makes the names of all files of a folder durable together.
+        """
         if item.content:
             partial.write(0, [item.content])
         unfinished.sync()
         self._check_size(partial, source)
-        self._finish(partial, source, unfinished)
-        self._leave(self._folder)
+
+        def end() -> None:
+            self._note(source, unfinished)
+            self._leave(self._folder)
+
+        if self._policies.existing == "keep_both":
+            # Killed between name and note, the transfer would fetch it again under the next number.
+            self._publish(partial, source)
+            end()
+            return None
+        self._publish(partial, source, durable=False)
+        return Shared(self._folder.identity, self._folder.sync, end)
 
     def _unseal(self, partial: PartialFile, source: Facts, seal: Seal) -> None:
         """Decrypt what has arrived; from here on nobody can go on from it, as its hashes show. Blocks."""
@@ -179,7 +197,7 @@ class Receiving:
                 f"{display(self._job.source)} did not arrive whole: {size} of {source.size} bytes."
             )
 
-    def _publish(self, partial: PartialFile, source: Facts) -> None:
+    def _publish(self, partial: PartialFile, source: Facts, *, durable: bool = True) -> None:
         folder, target = self._folder, self._job.name
         times = stamps(self._policies, atime_ns=source.atime_ns, mtime_ns=source.mtime_ns)
         if times is not None:
@@ -191,7 +209,7 @@ class Receiving:
             if self._saves:
                 self._save_target()
             careful = self._policies.overwrite == "none"
-            name = folder.publish(partial, target, "fresh" if careful else "replace")
+            name = folder.publish(partial, target, "fresh" if careful else "replace", durable=durable)
         self._tracker.path = os.fsdecode(folder.path_of(name))
 
     def _save_target(self) -> None:

@@ -8,6 +8,9 @@ the interpreter from the event loop and gives it back at each, so the fewer of t
 they do while the loop waits for them, the better. A slow disk is asked from several threads: it is the disk
 that these wait for. Which it is shows when a trip has the interpreter for itself: now and then the loop
 stands back for a short one.
+
+What takes a disk longest is to make something durable, and it takes no longer for many changes than for one.
+So a piece of work may leave that to its trip, see `Shared`.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ import asyncio
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -26,7 +29,8 @@ _Work = tuple[Callable[[], Any], Owed[Any]]
 _Result = tuple[Any, BaseException | None]
 
 TOGETHER: Final = 128  # pieces of work in one trip, at most: they wait for each other
-TRIP_S: Final = 0.1  # after which a trip begins no further piece
+STEPS: Final = 8  # that pieces of one trip share; after so many it begins no further piece
+TRIP_S: Final = 0.1  # after which it begins none either
 SLOW_S: Final = 0.001  # for a piece of work
 PROBED: Final = 8  # pieces in a probe, a trip that shows how quick the disk is
 STAND_BACK_S: Final = 0.01  # how long the event loop leaves the interpreter to a probe, at most
@@ -34,6 +38,19 @@ PROBES_APART_S: Final = 0.5
 FIRST_APART_S: Final = 0.05  # between the first two probes; then twice as long each time
 FORGETS: Final = 0.7  # part of what a probe showed that still counts after the next one
 LATE_S: Final = 1.0  # a trip that takes longer has a piece of work that hangs
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """Returned by a piece of work that is done but for a `step`, and for what comes after it, `then`.
+
+    The step is taken once for all pieces of the trip that have the same `key`, when the last of them is so
+    far. Its error is that of each of them; else each has the result, or the error, of its own `then`.
+    """
+
+    key: Hashable
+    step: Callable[[], object]
+    then: Callable[[], Any]
 
 
 @dataclass(slots=True, eq=False)
@@ -123,16 +140,36 @@ class Trips:
 def _do(calls: list[Callable[[], Any]], over: threading.Event) -> tuple[list[_Result], float]:
     """What each gave, as far as there was time, and how many seconds the slowest took."""
     results: list[_Result] = []
+    steps: dict[Hashable, list[int]] = {}  # by key: which results wait for it
     slowest_s, began = 0.0, time.perf_counter()
     end, ended = began + TRIP_S, began
-    for call in calls:
-        if ended > end:
+    for number, call in enumerate(calls):
+        if ended > end or len(steps) >= STEPS:
             break
-        try:
-            results.append((call(), None))
-        except BaseException as error:  # noqa: BLE001 - raised again where its result is awaited
-            results.append((None, error))
+        result = _tried(call)
+        results.append(result)
+        if isinstance(result[0], Shared):
+            steps.setdefault(result[0].key, []).append(number)
         ended = time.perf_counter()
         slowest_s, began = max(slowest_s, ended - began), ended
+    for numbers in steps.values():
+        _go_on(results, numbers)
+        ended = time.perf_counter()
+        slowest_s, began = max(slowest_s, (ended - began) / len(numbers)), ended
     over.set()
     return results, slowest_s
+
+
+def _go_on(results: list[_Result], numbers: Sequence[int]) -> None:
+    """Take the step that these results wait for, and put what comes of it in their place."""
+    pieces = [(number, results[number][0]) for number in numbers]
+    _, error = _tried(pieces[0][1].step)
+    for number, piece in pieces:
+        results[number] = (None, error) if error is not None else _tried(piece.then)
+
+
+def _tried(call: Callable[[], Any]) -> _Result:
+    try:
+        return call(), None
+    except BaseException as error:  # noqa: BLE001 - raised again where its result is awaited
+        return None, error

@@ -49,6 +49,14 @@ class TargetFolder:
         self._handle = handle
         self.path = path
         self.spare = spare
+        self._identity: FileId | None = None
+
+    @property
+    def identity(self) -> FileId:
+        """Which folder it is, whatever its path."""
+        if self._identity is None:
+            self._identity = FileId.of(os.fstat(self._handle))
+        return self._identity
 
     def close(self) -> None:
         if self._handle >= 0:
@@ -97,7 +105,7 @@ class TargetFolder:
                 continue
             except OSError as error:
                 raise local_error(error, "target", self.path_of(name)) from error
-            return PartialFile(self, handle, partial)
+            return PartialFile(self, handle, partial, untouched=True)
         raise AlreadyExists(f"{display(self.path_of(name))}: too many unfinished files of that name.")
 
     def adopt_partial(self, name: bytes, ours: Callable[[bytes, FileId], bool]) -> PartialFile | None:
@@ -124,10 +132,11 @@ class TargetFolder:
             return None
         return PartialFile(self, handle, partial)
 
-    def publish(self, partial: PartialFile, name: bytes, how: Publish) -> bytes:
+    def publish(self, partial: PartialFile, name: bytes, how: Publish, *, durable: bool = True) -> bytes:
         """Bring a whole, synced partial file under `name`, in one step; returns the name.
 
-        A link at `name` is replaced itself. Raises TargetIsFolder, AlreadyExists (`how` is "fresh").
+        A link at `name` is replaced itself. Without `durable`, it takes `sync` for the name to stay.
+        Raises TargetIsFolder, AlreadyExists (`how` is "fresh").
         """
         path = self.path_of(name)
         try:
@@ -135,7 +144,8 @@ class TargetFolder:
                 os.rename(partial.name, name, src_dir_fd=self._handle, dst_dir_fd=self._handle)
             else:
                 _rename_fresh(self._handle, partial.name, name)
-            os.fsync(self._handle)
+            if durable:
+                os.fsync(self._handle)
         except FileExistsError as error:
             raise AlreadyExists(f"{display(path)} exists already.") from error
         except IsADirectoryError as error:
@@ -145,6 +155,13 @@ class TargetFolder:
         except OSError as error:
             raise local_error(error, "target", path) from error
         return name
+
+    def sync(self) -> None:
+        """Make all names that files were given here so far durable."""
+        try:
+            os.fsync(self._handle)
+        except OSError as error:
+            raise local_error(error, "target", self.path) from error
 
     def publish_numbered(self, partial: PartialFile, name: bytes) -> bytes:
         """As `publish`, under the first free one of "name", "name (1)", "name (2)"; returns it."""
@@ -242,7 +259,8 @@ def _enter(folder: int, name: bytes) -> int:
 class PartialFile:
     """An open file that is being received. See `LocalTarget`. Only one thread writes at a time."""
 
-    def __init__(self, folder: TargetFolder, handle: int, name: bytes) -> None:
+    def __init__(self, folder: TargetFolder, handle: int, name: bytes, *, untouched: bool = False) -> None:
+        """`untouched`: it was just made, and is empty."""
         self._folder = folder
         self._handle = handle
         self.name = name
@@ -250,6 +268,7 @@ class PartialFile:
         self.identity = FileId.of(facts)
         self.expected = 0  # bytes it is to hold, for the message when they do not fit
         self._unchecked = 0  # bytes written since it was last looked what is free
+        self._is_untouched = untouched
         self._sync_failure: TransferError | None = None
         self._closing = threading.Lock()  # syncing and closing come from different threads
 
@@ -278,6 +297,7 @@ class PartialFile:
 
     def overwrite(self, offset: int, data: Sequence[bytes | memoryview]) -> None:
         """Write where the file has its place on the disk already."""
+        self._is_untouched = False
         todo = [memoryview(block) for block in data]
         try:
             while todo:
@@ -291,10 +311,13 @@ class PartialFile:
         """Bring what was written to the disk.
 
         Once it failed it fails for good: the system may call the next try a success although the data
-        is gone (REL-11). A closed file was brought there before.
+        is gone (REL-11). A closed file was brought there before. Of a new file that nothing was written to
+        there is nothing to bring: it comes there with the name that syncing the folder makes durable.
         """
         if self._sync_failure is not None:
             raise self._sync_failure
+        if self._is_untouched:
+            return
         with self._closing:
             if self._handle < 0:
                 return
@@ -305,6 +328,7 @@ class PartialFile:
                 raise
 
     def truncate(self, length: int) -> None:
+        self._is_untouched = False
         self._guard(lambda handle: os.ftruncate(handle, length))
 
     def set_times(self, atime_ns: int, mtime_ns: int) -> None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import stat
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Final
 
 import pytest
 
 from connect_helper.errors import DiskFull
+from connect_helper.transfers.ledger import Ledger, mark
 from connect_helper.transfers.state import Status
 from connect_helper.transports.free_space import MIB, Spare
 from connect_helper.transports.local_files import Granted
@@ -150,3 +153,75 @@ async def test_a_disk_that_fails_while_a_file_is_brought_there_is_not_trusted(
     if name == "fsync":  # nothing of what it would not take is built upon, though reading it back succeeds
         assert first.bytes_written < 1_500_000
     oracle.whole()
+
+
+FEW: Final = 48  # small files, half of them empty
+
+
+def small_files(folder: Path) -> None:
+    folder.mkdir()
+    for number in range(FEW):
+        (folder / f"take {number}").write_bytes(b"x" * 100 if number % 2 else b"")
+
+
+async def test_small_files_share_the_sync_of_their_folder_and_none_counts_as_finished_before_it(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, target = scene.far / "takes", scene.near / "takes"
+    small_files(source)
+    names = {
+        mark(os.fsencode(target / one.name), one.stat().st_size, int(one.stat().st_mtime) * 10**9): one.name
+        for one in source.iterdir()
+    }
+    durable, files, folders, early = set[str](), list[int](), list[int](), list[str]()
+    real, add = os.fsync, Ledger.add
+
+    def fsync(handle: int) -> None:
+        facts = os.fstat(handle)
+        if stat.S_ISDIR(facts.st_mode):
+            present = os.listdir(handle)
+            real(handle)
+            durable.update(present)
+            folders.append(len(present))
+        else:
+            files.append(facts.st_size)
+            real(handle)
+
+    def note(ledger: Ledger, one: bytes) -> None:
+        name = names.pop(one, "")
+        if name and name not in durable:
+            early.append(name)
+        add(ledger, one)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(Ledger, "add", note)
+    ended = await run(plan_for(scene.sshd, [download(source, scene.near, "takes")], scene.resume))
+    assert ended.outcome == "completed", ended.message
+    assert (names, early) == ({}, [])
+    assert files == [100] * (FEW // 2)  # an empty one is in the folder, or not
+    assert len(folders) <= FEW // 2
+
+
+async def test_a_folder_that_cannot_be_made_durable_fails_all_files_that_go_there(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, target = scene.far / "takes", scene.near / "takes"
+    small_files(source)
+    target.mkdir()
+    real, listener = os.fsync, Listener()
+
+    def fsync(handle: int) -> None:
+        if stat.S_ISDIR(os.fstat(handle).st_mode):
+            raise OSError(5, "Input/output error")
+        real(handle)
+
+    plan = plan_for(scene.sshd, [download(source, scene.near, "takes")], scene.resume)
+    async with nothing_leaks():
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fsync", fsync)
+            ended = await run(plan, listener)
+        assert (ended.outcome, ended.code) == ("failed", "target_error")
+        states = [one.state for one in listener.events if one.type == "file" and one.state != "running"]
+        assert states == ["failed"] * FEW
+        assert (await run(plan)).outcome == "completed"
+    scene.oracle({target / one.name: one for one in source.iterdir()}).whole()

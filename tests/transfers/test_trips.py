@@ -13,7 +13,7 @@ import pytest
 
 from connect_helper.transfers import trips as trips_module
 from connect_helper.transfers.blocking import finished, handed_over
-from connect_helper.transfers.trips import SLOW_S, TOGETHER, TRIP_S, Trips
+from connect_helper.transfers.trips import SLOW_S, STEPS, TOGETHER, TRIP_S, Shared, Trips
 
 NEVER_S = 60.0  # longer than any test
 APART_S = 0.5  # of two probes
@@ -120,6 +120,66 @@ async def test_results_do_not_wait_for_a_long_trip_to_end() -> None:
     works[0].add_done_callback(lambda _: seen.append(len(done)))
     assert await asyncio.gather(*works) == list(range(1, 10))  # in their order all the same
     assert seen[0] < len(works)
+
+
+async def test_a_step_that_pieces_share_is_taken_once_between_what_they_do_before_and_after() -> None:
+    trips, seen = Trips(1), list[str]()
+
+    def piece(name: str, key: str) -> Callable[[], Shared]:
+        def begin() -> Shared:
+            seen.append(f"begin {name}")
+            return Shared(key, lambda: seen.append(f"sync {key}"), lambda: seen.append(f"end {name}") or name)  # type: ignore[func-returns-value] # it is None
+
+        return begin
+
+    works = [trips.start(piece(name, key)) for name, key in (("a", "x"), ("b", "y"), ("c", "x"))]
+    assert await asyncio.gather(*works, trips.start(lambda: 4)) == ["a", "b", "c", 4]
+    begun, x, y = seen[:3], seen[3:6], seen[6:]
+    assert begun == ["begin a", "begin b", "begin c"]
+    assert (x, y) == (["sync x", "end a", "end c"], ["sync y", "end b"])
+
+
+async def test_a_step_that_fails_fails_those_that_share_it_and_nothing_of_them_goes_on() -> None:
+    trips, ended = Trips(1), list[str]()
+    works = [
+        trips.start(lambda: Shared("bad", fail, lambda: ended.append("bad"))),
+        trips.start(lambda: Shared("good", lambda: None, lambda: "good")),
+        trips.start(lambda: Shared("bad", fail, lambda: ended.append("bad"))),
+        trips.start(lambda: Shared("good", lambda: None, fail)),
+    ]
+    results = await asyncio.gather(*works, return_exceptions=True)
+    assert [type(one) for one in results] == [OSError, str, OSError, OSError]
+    assert ended == []
+
+
+async def test_a_trip_takes_few_steps_so_that_nobody_waits_long_for_the_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(trips_module, "PROBED", TOGETHER)
+    trips, seen = Trips(1), list[str]()
+
+    def piece(number: int) -> Callable[[], Shared]:
+        def begin() -> Shared:
+            seen.append("begin")
+            return Shared(number, lambda: seen.append("sync"), lambda: None)
+
+        return begin
+
+    await asyncio.gather(*(trips.start(piece(number)) for number in range(3 * STEPS)))
+    assert seen == (["begin"] * STEPS + ["sync"] * STEPS) * 3
+
+
+async def test_a_step_shared_by_many_does_not_make_a_disk_slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trips_module, "PROBED", TOGETHER)
+    monkeypatch.setattr(trips_module, "SLOW_S", 0.05)
+    monkeypatch.setattr(trips_module, "STAND_BACK_S", NEVER_S)
+    trips = Trips(2)
+    shared = Shared("folder", lambda: time.sleep(0.1), lambda: None)
+    await asyncio.gather(*(trips.start(lambda: shared) for _ in range(TOGETHER)))
+    assert trips._piece_s < 0.05
+    await asyncio.sleep(trips_module.FIRST_APART_S)
+    await trips.start(lambda: shared)
+    assert trips._piece_s > 0.05
 
 
 async def test_a_cancelled_caller_sees_its_work_through() -> None:

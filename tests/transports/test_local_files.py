@@ -234,6 +234,7 @@ def test_a_granted_folder_that_was_replaced_receives_nothing(tmp_path: Path) -> 
 def test_a_failed_sync_stays_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     target = open_target_folder(grant(tmp_path), ())
     partial = target.create_partial(b"a")
+    partial.write(0, [b"x"])
     real, calls = os.fsync, []
 
     def fail_once(handle: int) -> None:
@@ -248,6 +249,28 @@ def test_a_failed_sync_stays_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPa
             partial.sync()
     assert len(calls) == 1
     partial.close()
+    target.close()
+
+
+def test_only_a_new_file_that_nothing_was_done_to_needs_no_sync(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[int] = []
+    target = open_target_folder(grant(tmp_path), ())
+    partials = {name: target.create_partial(name) for name in (b"empty", b"cut", b"written", b"left")}
+    partials[b"cut"].truncate(0)
+    partials[b"written"].write(0, [b"x"])
+    identity = partials[b"left"].identity
+    partials[b"left"].close()
+    again = target.reopen_partial(b"left.partial", identity)
+    assert again is not None
+    partials[b"left"] = again
+    inodes = {name: partial.identity.inode for name, partial in partials.items()}
+    monkeypatch.setattr(os, "fsync", lambda handle: synced.append(os.fstat(handle).st_ino))
+    for partial in partials.values():
+        partial.sync()
+        partial.close()
+    assert synced == [inodes[name] for name in (b"cut", b"written", b"left")]
     target.close()
 
 
