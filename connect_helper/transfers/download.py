@@ -31,8 +31,7 @@ from connect_helper.transfers.receiving import Receiving
 from connect_helper.transfers.report import Outcome, Tracker
 from connect_helper.transports.age import HEAD_LIMIT, Seal
 from connect_helper.transports.base import Facts
-from connect_helper.transports.free_space import Spare
-from connect_helper.transports.local_target import TargetFolder, open_target_folder
+from connect_helper.transports.local_target import TargetFolder
 
 SMALL: Final = 64 * 1024  # bytes; a file up to this size is written and published in one go
 
@@ -77,8 +76,7 @@ class Download:
 
     def _arrive(self) -> TargetFolder:
         """The open folder, and for a small file that is new its partial file too. Blocks."""
-        spare = Spare(self._work.plan.keep_free)
-        folder = open_target_folder(self._job.granted, self._job.names[:-1], spare)
+        folder = self._work.folders.open(self._job.granted, self._job.names[:-1])
         try:
             if self._is_small and folder.facts(self._job.name) is None:
                 self._ready = self._beginning.new(folder, self._job.facts.size)

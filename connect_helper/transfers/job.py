@@ -20,8 +20,10 @@ from connect_helper.transfers.sealing import Vault
 from connect_helper.transfers.trips import Trips
 from connect_helper.transfers.unfinished import Checkpoints
 from connect_helper.transports.base import Facts, Transport
+from connect_helper.transports.free_space import Spare
 from connect_helper.transports.local_files import Granted, Identity
 from connect_helper.transports.resume import Record, RecordStore
+from connect_helper.transports.target_folders import TargetFolders
 
 _HASHLIB_NAMES: Final = {
     "md5": "md5",
@@ -175,6 +177,7 @@ class Work:
     records: RecordStore
     ledger: Ledger
     trips: Trips
+    folders: TargetFolders
     vault: Vault | None = None
     # Set when the session ends because of an error that no other try with the same plan would get past.
     hopeless: asyncio.Event = field(default_factory=asyncio.Event)
@@ -185,8 +188,8 @@ class Work:
         ledger = Ledger(folder, plan.transfer_id)
         # Arriving files are synced, which takes the disk its time.
         trips = Trips(2 if plan.direction == "send" else 4)
-        records = RecordStore(folder)
-        return cls(plan, transport, reporter, Checkpoints(), records, ledger, trips, Vault.of(plan))
+        records, folders = RecordStore(folder), TargetFolders(Spare(plan.keep_free))
+        return cls(plan, transport, reporter, Checkpoints(), records, ledger, trips, folders, Vault.of(plan))
 
     @property
     def policies(self) -> Policies:

@@ -165,6 +165,7 @@ class Session:
                     for helper in helpers:
                         helper.cancel()
                     work.ledger.close(completed=whole)
+                    work.folders.close()
                     self._spool.close()
 
     def _transport(self) -> Transport:

@@ -36,15 +36,17 @@ class Spare:
 BY_RULE: Final = Spare()
 
 
-def check_space(handle: int, folder: bytes, amount: int, spare: Spare, *, missing: int = 0) -> None:
+def check_space(handle: int, folder: bytes, amount: int, spare: Spare, *, missing: int = 0) -> int:
     """Raise DiskFull when `amount` more bytes on the volume of the open `handle` would leave too little.
 
-    For the message: `folder` is its path, `missing` what is needed where that is more than `amount`.
+    Returns for how many bytes there is room after these. For the message: `folder` is its path, `missing`
+    what is needed where that is more than `amount`.
     """
     volume = os.fstatvfs(handle)
     free, kept = volume.f_bavail * volume.f_frsize, spare.of(volume)
     if free - amount < kept:
         raise disk_full(folder, max(amount, missing), free, kept=kept)
+    return free - amount - kept
 
 
 def is_full(error: OSError) -> bool:

@@ -50,6 +50,15 @@ class TargetFolder:
         self.path = path
         self.spare = spare
         self._identity: FileId | None = None
+        self._room = -1  # bytes there is certainly room for, since it was last looked
+        self._users = 1
+        self._counting = threading.Lock()
+
+    def share(self) -> TargetFolder:
+        """The same folder, for one more user, who has to close it too; while it is open."""
+        with self._counting:
+            self._users += 1
+        return self
 
     @property
     def identity(self) -> FileId:
@@ -59,9 +68,12 @@ class TargetFolder:
         return self._identity
 
     def close(self) -> None:
-        if self._handle >= 0:
-            os.close(self._handle)
-            self._handle = -1
+        """Each user once: with the last one it is closed."""
+        with self._counting:
+            self._users -= 1
+            if self._users:
+                return
+        os.close(self._handle)
 
     def facts(self, name: bytes) -> Facts | None:
         """What is at `name`, links told apart; None when there is nothing."""
@@ -92,8 +104,14 @@ class TargetFolder:
             raise local_error(error, "target", self.path_of(name)) from error
 
     def need_space(self, amount: int) -> None:
-        """Raise DiskFull when `amount` bytes more would leave less free on the volume than is to stay."""
-        check_space(self._handle, self.path, amount, self.spare)
+        """Raise DiskFull when `amount` bytes more would leave less free on the volume than is to stay.
+
+        For small files it is looked once for many.
+        """
+        if amount > self._room:
+            self._room = min(check_space(self._handle, self.path, amount, self.spare), CHECKED)
+        else:
+            self._room -= amount
 
     def create_partial(self, name: bytes) -> PartialFile:
         """Make a new partial file for `name`. One that exists is not ours: the next number is taken."""
