@@ -15,9 +15,10 @@ import json
 import re
 import time
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
+from pathlib import Path
 from typing import Any, Final
 
 import aiohttp
@@ -77,10 +78,15 @@ class HttpEndpoint:
     def scheme(self) -> str:
         return "https" if self.tls else "http"
 
-    @property
     def peer(self) -> Peer:
-        """Without the token."""
-        return Peer(self.scheme, self.host, self.port, self.addresses, self.ca_file, self.pinned)
+        """All but the token. Blocks."""
+        path, facts = self.ca_file, (0, 0, 0)
+        if path:
+            with suppress(OSError):  # whoever connects is told
+                found = Path(path).stat()
+                facts = found.st_ino, found.st_size, found.st_mtime_ns
+        addresses = frozenset(self.addresses)
+        return Peer(self.scheme, self.host, self.port, addresses, (path, *facts), self.pinned)
 
 
 class HttpConnection:
@@ -94,7 +100,9 @@ class HttpConnection:
         self._endpoint = endpoint
         self._question = question
         self._kept = kept
+        self._peer: Peer | None = None
         self._lines: HttpLines | None = None
+        self.are_reused = False  # an earlier session made the connections
         self._waiting = 0
         self._heard = 0.0
         self._quickest_s = float("inf")  # from question to answer
@@ -111,11 +119,23 @@ class HttpConnection:
         if not endpoint.addresses:
             raise HostNotFound(f"No address is known for {endpoint.host}; check the name.")
         if self._kept is not None:
-            self._lines = await self._kept.take(endpoint.peer)
+            self._peer = await asyncio.to_thread(endpoint.peer)
+            self._lines = await self._kept.take(self._peer)
+        self.are_reused = self._lines is not None
         if self._lines is None:
-            tls = endpoint.tls
-            verified = await asyncio.to_thread(trust, endpoint.ca_file, endpoint.pinned) if tls else False
-            self._lines = HttpLines(endpoint.addresses, verified, self._ask)
+            await self._open()
+
+    async def _open(self) -> None:
+        endpoint = self._endpoint
+        tls = endpoint.tls
+        verified = await asyncio.to_thread(trust, endpoint.ca_file, endpoint.pinned) if tls else False
+        self._lines = HttpLines(endpoint.addresses, verified, self._ask)
+
+    async def open_anew(self) -> None:
+        """Connections of an earlier session do not answer: make others. As `open`."""
+        await self._opened.close()
+        self.are_reused = False
+        await self._open()
 
     async def _ask(self) -> None:
         async with self.request("OPTIONS", self._question, awaited=False):
@@ -144,8 +164,8 @@ class HttpConnection:
         lines, self._lines = self._lines, None
         if lines is None:
             return
-        if keep and self._kept is not None:
-            await self._kept.keep(self._endpoint.peer, lines)
+        if keep and self._kept is not None and self._peer is not None:
+            await self._kept.keep(self._peer, lines)
         else:
             await lines.close()
 

@@ -32,7 +32,7 @@ class FurtherConnections:
     """
 
     def __init__(self, ask: Callable[[], Awaitable[object]], is_long: Callable[[], None]) -> None:
-        self._ask = ask
+        self._ask: Callable[[], Awaitable[object]] | None = ask
         self._is_long = is_long
         self._first: asyncio.Future[float] = asyncio.get_running_loop().create_future()  # seconds it took
         self._hang = False  # they took longer than anybody waits
@@ -42,6 +42,11 @@ class FurtherConnections:
     def are_made(self) -> bool:
         """None is being made any more, if any ever were."""
         return self._making.done()
+
+    @property
+    def took_long(self) -> bool:
+        """The first connection took so long to make that others are worth having."""
+        return self._first.done() and self._first.result() >= LONG_S
 
     def trace(self) -> aiohttp.TraceConfig:
         """Sees how long the first connection takes to make."""
@@ -59,9 +64,11 @@ class FurtherConnections:
         return trace
 
     async def _make(self) -> None:
-        if await self._first >= LONG_S:
+        ask, long = self._ask, await self._first >= LONG_S
+        self._ask = None  # it knows a token, and the connections outlive that
+        if long and ask is not None:
             self._is_long()
-            asked = (self._ask() for _ in range(FURTHER))
+            asked = (ask() for _ in range(FURTHER))
             for failure in await asyncio.gather(*asked, return_exceptions=True):
                 if isinstance(failure, TransferError):  # whoever needs a connection will hear of it
                     _log.info("no further connection: %s", failure.internal_message)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -73,24 +74,26 @@ class HttpLines:
         self.further = FurtherConnections(ask, self.sockets.line_is_long)
         self._addresses = addresses
         self._verified = verified
+        self.made_at = time.monotonic()
         self._all: list[HttpLine] = []
-        self._free: list[HttpLine] = []  # the one used last at the end
+        self._free: list[HttpLine] = []  # connected, the one used last at the end
+        self._broken: list[HttpLine] = []  # or never used
         self._room = asyncio.Semaphore(CONNECTIONS)
 
     @property
     def are_at_rest(self) -> bool:
         """Whether nobody uses one, and none is being made."""
-        return len(self._free) == len(self._all) and self.further.are_made
+        return len(self._free) + len(self._broken) == len(self._all) and self.further.are_made
 
     @asynccontextmanager
     async def one(self) -> AsyncIterator[HttpLine]:
         """A connection for oneself; waits while all are in use."""
         async with self._room:
-            line = self._free.pop() if self._free else self._new()
+            line = (self._free or self._broken or [self._new()]).pop()
             try:
                 yield line
             except BaseException:
-                self._free.insert(0, line)  # it may be broken: others first
+                self._broken.append(line)
                 raise
             self._free.append(line)
 
@@ -126,5 +129,4 @@ class HttpLines:
         try:
             await self.further.close()
         finally:
-            for line in self._all:
-                await line.session.close()
+            await asyncio.gather(*(line.session.close() for line in self._all), return_exceptions=True)

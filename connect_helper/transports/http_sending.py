@@ -16,7 +16,8 @@ import asyncio
 import hashlib
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import Final
 
 from connect_helper.errors import ConnectError, ConnectionLost
@@ -51,10 +52,8 @@ class _Lane:
 
     line: HttpLine
     size: int = PIECE  # bytes the next piece has best
-    ahead: asyncio.Task[None] | None = (
-        None  # finds the next part while the last bytes of one are on their way
-    )
-    found: list[UploadPart | None] = field(default_factory=list)  # by it
+    found: UploadPart | None = None  # its next part, looked for while the last bytes of one are on their way
+    looking: asyncio.Task[None] | None = None  # for that
 
 
 class PartSender:
@@ -77,9 +76,7 @@ class PartSender:
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(sending.follow(), name="hash")
-                tasks.create_task(self._lane(sending, tasks), name="first lane")
-                for _ in range(LANES - 1 if divides else 0):
-                    tasks.create_task(self._further_lane(sending, tasks), name="further lane")
+                tasks.create_task(self._lanes(sending, LANES if divides else 1), name="lanes")
         except BaseExceptionGroup as group:
             failure = first_error(group)
         else:
@@ -96,6 +93,13 @@ class PartSender:
         """At most `size`, and no more than the rate limit lets through in a second."""
         return min(size, max(SMALLEST_PIECE, self._limiter.block_limit() * SECOND))
 
+    async def _lanes(self, sending: _Sending, number: int) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._lane(sending, tasks), name="first lane")
+            for _ in range(number - 1):
+                tasks.create_task(self._further_lane(sending, tasks), name="further lane")
+        sending.end()
+
     async def _further_lane(self, sending: _Sending, tasks: asyncio.TaskGroup) -> None:
         await self._http.further()
         if not self._further.locked():
@@ -104,6 +108,8 @@ class PartSender:
 
     async def _lane(self, sending: _Sending, tasks: asyncio.TaskGroup) -> None:
         await sending.ready.wait()
+        if not sending.has_more:
+            return
         loop, portions = asyncio.get_running_loop(), sending.portions
         async with self._http.line() as line:
             lane = _Lane(line)
@@ -119,25 +125,30 @@ class PartSender:
                 portions.gone(lane)
 
     async def _next(self, sending: _Sending, lane: _Lane) -> UploadPart | None:
-        if lane.ahead is not None:
-            await lane.ahead
-            lane.ahead = None
-        return lane.found.pop() if lane.found else await sending.next(lane, lane.line)
+        if lane.looking is not None:
+            await lane.looking
+            lane.looking = None
+        found, lane.found = lane.found, None
+        return found or await sending.next(lane, lane.line)
 
     async def _look_ahead(self, sending: _Sending, lane: _Lane, on_way: int) -> None:
-        """Find the lane's next part, while the server's answer about `on_way` bytes is waited for."""
-        async with self._http.spare_line() as line:
-            if line is not None:
-                lane.found.append(await sending.next(lane, line, on_way))
+        """Find the lane's next part, while the server's answer about `on_way` bytes is waited for.
+
+        Where there is none to be had it is asked again after that: others may have declined it meanwhile.
+        """
+        with suppress(ConnectError):  # the lane's own connection may be sound
+            async with self._http.spare_line() as line:
+                if line is not None:
+                    lane.found = await sending.next(lane, line, on_way)
 
     async def _send(self, sending: _Sending, lane: _Lane, part: UploadPart, tasks: asyncio.TaskGroup) -> None:
         """Send a part in pieces."""
         loop, stalled = asyncio.get_running_loop(), 0
 
         def ends() -> None:
-            if lane.ahead is None and not lane.found:
+            if lane.looking is None and lane.found is None:
                 looking = self._look_ahead(sending, lane, part.length - part.sent)
-                lane.ahead = tasks.create_task(looking, name="next part")
+                lane.looking = tasks.create_task(looking, name="next part")
 
         while part.sent < part.length:
             before, began = part.sent, loop.time()
@@ -231,6 +242,7 @@ class _Sending:
         self.portions = Portions(FIRST_PORTION, PORTION_S)
         self._begun = deque(part for part in upload.parts if part.sent < part.length)
         self._news = asyncio.Event()
+        self._is_over = False
         self._own = None if item.hashes.chained else hashlib.sha256()  # of the whole file
         self._hashed = 0 if self._own is not None else item.offset  # up to there in the file
         self._marks: deque[Mark] = deque()  # of what is hashed and not confirmed
@@ -253,7 +265,21 @@ class _Sending:
         if size is None or self.portions.would_be_last(lane, size, left):
             return None
         span = self._cutter.take(size)
-        return await self._begin(span, span == (0, self._upload.size), line)
+        try:
+            return await self._begin(span, span == (0, self._upload.size), line)
+        except BaseException:
+            self._cutter.give_back(span)
+            raise
+
+    @property
+    def has_more(self) -> bool:
+        """Whether a lane that comes now may still find a part."""
+        return bool(self._begun) or self._cutter.size(0) is not None
+
+    def end(self) -> None:
+        """Nobody sends any more."""
+        self._is_over = True
+        self._news.set()
 
     def arrived(self, part: UploadPart, sent: int) -> None:
         part.sent = sent
@@ -278,6 +304,8 @@ class _Sending:
         end_at = upload.offset if self._in_order else upload.size
         while (at := self._hashed) < end_at:
             while (end := upload.offset) == at:
+                if self._is_over:
+                    raise ConnectionLost("Not all was sent; start the transfer again to go on.")
                 self._news.clear()
                 await self._news.wait()
             await asyncio.to_thread(self._hash, at, min(PIECE, end - at))

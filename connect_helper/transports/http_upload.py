@@ -109,3 +109,9 @@ class Cutter:
         self._left -= size
         self._room -= 1
         return start, size
+
+    def give_back(self, span: Span) -> None:
+        """What was taken is to be handed out again."""
+        self._gaps.appendleft(span)
+        self._left += span[1]
+        self._room += 1

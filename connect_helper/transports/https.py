@@ -52,6 +52,7 @@ from connect_helper.transports.tus_client import UPLOADS, TusClient, UploadGone
 FOLDERS: Final = "/fallback/v1/folders"
 PATIENCE: Final = 4  # times as long as one answer took, the other one may take
 LEAST_PATIENCE_S: Final = 2.0
+REUSED_ANSWER_S: Final = 2.0  # for the first answer over connections of an earlier session
 
 
 class HttpTransport:
@@ -101,13 +102,19 @@ class HttpTransport:
         """Hear what the server offers and that the token is good, side by side: each takes a round trip.
 
         A server that serves one connection at a time answers one of them, and the other over the same one.
+        Connections of an earlier session may have died unseen: then others are made.
         """
         began = time.monotonic()
         asking = asyncio.create_task(self._tus.ask(), name="offer")
         checking = asyncio.create_task(self._check_token(), name="token")
         both: tuple[asyncio.Task[Any], ...] = asking, checking
         try:
-            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+            limit_s = REUSED_ANSWER_S if self._http.are_reused else None
+            answered, _ = await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED, timeout=limit_s)
+            if not answered:
+                await self._http.open_anew()
+                await self._meet()
+                return
             await asyncio.wait(both, timeout=max(LEAST_PATIENCE_S, PATIENCE * (time.monotonic() - began)))
         finally:
             for task in both:

@@ -3,7 +3,8 @@
 On a long line logging in takes half a second and more, and a page often starts one transfer right after
 another. Only whoever shows the same server, user and secrets gets what was left, the server's key is judged
 again, and after a few seconds it is closed. Nothing is kept of a transfer that failed or was stopped, of one
-that came by a token, which is good for that transfer alone, nor where a login takes no time.
+that came by a token, which is good for that transfer alone, nor where a login takes no time. Over HTTP it is
+otherwise: see `http_kept`.
 """
 
 from __future__ import annotations

@@ -46,6 +46,7 @@ from connect_helper.transports.sftp_folders import RemoteFolders
 from connect_helper.transports.sftp_receiving import receive_file
 from connect_helper.transports.sftp_scan import facts_of, scan
 from connect_helper.transports.sftp_sending import send_file
+from connect_helper.transports.sftp_settling import Settling
 from connect_helper.transports.ssh_errors import remote_error
 
 _log = logging.getLogger(__name__)
@@ -64,7 +65,7 @@ class SftpTransport:
         self._connections = connections
         self._limiter = connections.limiter
         self._folders = RemoteFolders(self.facts, self._mkdir)
-        self._settling: dict[bytes, asyncio.Task[None]] = {}  # by the partial file
+        self._settling = Settling()
 
     async def __aenter__(self) -> SftpTransport:
         try:
@@ -77,10 +78,10 @@ class SftpTransport:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for task in self._settling.values():  # of files that got no name
-            task.cancel()
-        await asyncio.gather(*self._settling.values(), return_exceptions=True)
-        await self._connections.close(well=kind is None)
+        try:
+            await self._settling.close()
+        finally:
+            await self._connections.close(well=kind is None)
 
     def expect(self, size: int, files: int = 1) -> None:
         self._connections.expect(size, files)
@@ -195,9 +196,7 @@ class SftpTransport:
     # Moving bytes --------------------------------------------------------------------------------
 
     async def send(self, item: SendItem) -> None:
-        settling = await send_file(self._all, self._limiter, item)
-        if settling is not None:
-            self._settling[item.partial] = asyncio.create_task(settling, name="settling")
+        await send_file(self._all, self._limiter, item, self._settling)
 
     async def receive(self, item: ReceiveItem) -> None:
         await receive_file(self._all, self._limiter, item)
@@ -217,15 +216,12 @@ class SftpTransport:
         await self._all.call(lambda wire: wire.truncate(path, length), "target", path)
 
     async def publish(self, partial: bytes, target: bytes, how: Publish) -> None:
-        settling = self._settling.pop(partial, None)
-        try:
-            await self._publish(partial, target, how)
-        except BaseException:
-            if settling is not None:
-                settling.cancel()
-            raise
-        if settling is not None:
-            await settling
+        await self._publish(partial, target, how)
+        if (times := await self._settling.over(partial)) is not None:
+            try:
+                await self._all.call(lambda wire: wire.set_times(target, *times), "target", target)
+            except TransferError as error:  # the file is there, whole, under its name
+                _log.info("%s has not its times: %s", display(target), error.internal_message)
 
     async def _publish(self, partial: bytes, target: bytes, how: Publish) -> None:
         if how != "replace":
@@ -276,6 +272,7 @@ class SftpTransport:
             _log.info("%s keeps its own time: %s", display(path), error.internal_message)
 
     async def remove(self, path: bytes) -> None:
+        await self._settling.over(path)
         await self._all.call(lambda wire: none_if_missing(wire.remove(path)), "target", path)
 
     async def remove_folder(self, path: bytes) -> None:

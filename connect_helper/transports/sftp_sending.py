@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Coroutine
 from dataclasses import dataclass
 from typing import Final
 
@@ -20,6 +19,7 @@ from connect_helper.transports.sftp_answers import Answer, Attrs, done, handle_o
 from connect_helper.transports.sftp_files import SMALL, RemoteFile, open_file, open_handle
 from connect_helper.transports.sftp_move import Block, Move
 from connect_helper.transports.sftp_scan import facts_of
+from connect_helper.transports.sftp_settling import Settling
 from connect_helper.transports.ssh_errors import remote_error
 
 SAME_FILE_S: Final = 5  # between the times two connections tell of a file that is being written
@@ -33,12 +33,13 @@ _FRESH: Final = _WRITE | asyncssh.FXF_TRUNC | asyncssh.FXF_EXCL
 _SECOND: Final = 1_000_000_000  # ns
 
 
-async def send_file(lanes: Lanes, limiter: RateLimiter, item: SendItem) -> Coroutine[None, None, None] | None:
-    """As `Transport.send`. Returns what is still to be said about the file, beside what comes next."""
+async def send_file(lanes: Lanes, limiter: RateLimiter, item: SendItem, settling: Settling) -> None:
+    """As `Transport.send`."""
     lane = lanes.only_lane_for(item.source.size)
     if item.exclusive and not item.offset and item.source.size <= min(lane.largest_write, SMALL):
         await _send_at_once(lanes, limiter, lane, item)
-        return None
+        return
+    await settling.over(item.partial)  # of an earlier try
     flags = _FRESH if item.exclusive else _WRITE
     item.done = item.hashes.mark()
     moving, lane = Sending(lanes, limiter, item), lanes.lane_for(item.source.size)
@@ -51,8 +52,9 @@ async def send_file(lanes: Lanes, limiter: RateLimiter, item: SendItem) -> Corou
             attrs = await moving.durable()
             if attrs is None:
                 await _settle(file, item)
-                return None
-            return _settle_later(file, item, attrs)
+            else:
+                settling.begin(file, _seconds(item.times))
+                item.arrived, item.times = facts_of(attrs), None
         except TargetError as error:
             raise await _full_or(lanes, error, item) from error
         finally:
@@ -121,18 +123,6 @@ async def _settle(file: RemoteFile, item: SendItem) -> None:
         item.done = Mark()  # what the server shows from here on need not be on its disk (REL-11)
         raise
     item.arrived, item.times = facts_of(attrs), None
-
-
-def _settle_later(file: RemoteFile, item: SendItem, attrs: Attrs) -> Coroutine[None, None, None]:
-    """Everything is durable. What is left to be said harms no content, and need not be waited for alone."""
-    settling = file.wire.settle(file.handle, times=_seconds(item.times), durable=False)
-    item.arrived, item.times = facts_of(attrs), None
-    file.leave()
-
-    async def settle() -> None:
-        await file.call(settling)
-
-    return settle()
 
 
 def _seconds(times_ns: tuple[int, int] | None) -> tuple[int, int] | None:
@@ -211,11 +201,15 @@ class Sending(Move):
         if not writes or (behind is not None and behind.writes == writes):
             return
         wire = lane.wire
-        if wire.makes_durable and wire.keeps_order and lane.round_trip_s >= FAR_S and not wire.is_lost:
+        if not (wire.makes_durable and wire.keeps_order) or lane.round_trip_s < FAR_S:
+            return
+        try:
             behind = _Behind(writes, wire.start_sync(handle), wire.start_look(handle))
-            for answer in (behind.syncing, behind.looking):
-                answer.add_done_callback(lambda one: one.cancelled() or one.exception())
-            self._behind[lane] = behind
+        except asyncssh.Error:
+            return  # it is lost, and who waits for its answers hears of it
+        for answer in (behind.syncing, behind.looking):
+            answer.add_done_callback(lambda one: one.cancelled() or one.exception())
+        self._behind[lane] = behind
 
     async def durable(self) -> Attrs | None:
         """What the server says about the whole file, if it told already that all is durable.
@@ -224,8 +218,8 @@ class Sending(Move):
         """
         behind = [self._behind.get(lane) for lane in self._writes]
         told = [one for one in behind if one is not None]
-        if [one.writes for one in told] != list(self._writes.values()):
-            return None  # one has written since, or was never asked
+        if not told or [one.writes for one in told] != list(self._writes.values()):
+            return None  # nothing was left to write, or one has written since, or was never asked
         answers = [answer for one in told for answer in (one.syncing, one.looking)]
         _, late = await asyncio.wait(answers, timeout=BEHIND_ROUND_TRIPS * self.first.round_trip_s)
         if late:

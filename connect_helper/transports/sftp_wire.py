@@ -333,11 +333,11 @@ class SftpWire:
         Tells what the server says about it before and after; the bytes are fewer where the file ends, or
         where the server answers with fewer.
         """
-        before = self.ask(FSTAT, _string(handle))
+        before = self.start_look(handle)
         reading = self.start_read(handle, 0, length)
         if not self._in_order:
             await _all_there(before, reading)
-        after = self.ask(FSTAT, _string(handle))
+        after = self.start_look(handle)
         closing = self.ask(CLOSE, _string(handle))
         await _all_there(before, reading, after, closing)
         done(closing.result())
@@ -347,7 +347,7 @@ class SftpWire:
     async def look_behind(self, handle: bytes, size: int) -> tuple[Attrs, Data]:
         """What the server says about a file that was read, and a byte behind its end; then close it."""
         reading = self.start_read(handle, size, 1)
-        looking = self.ask(FSTAT, _string(handle))
+        looking = self.start_look(handle)
         closing = self.ask(CLOSE, _string(handle))
         await _all_there(reading, looking, closing)
         done(closing.result())
