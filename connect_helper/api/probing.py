@@ -17,7 +17,7 @@ from connect_helper.api.host_key_questions import HostKeyQuestions
 from connect_helper.api.ladder import HostQuestion, Ladder
 from connect_helper.api.login_guard import LoginGuard
 from connect_helper.api.logins import login_of, missing_field
-from connect_helper.api.starting import Starting
+from connect_helper.api.starting import RESUME_FOLDER, Starting
 from connect_helper.errors import (
     AuthFailed,
     ConnectRefused,
@@ -132,7 +132,7 @@ class Probing:
             login=login,
             host_keys=await self._starting.host_keys(spec),
             items=(),
-            resume_folder=str(self._state),
+            resume_folder=str(self._state / RESUME_FOLDER),
         )
         with self._one_try(caller.origin, host):
             await self._log_in(caller, plan)

@@ -37,8 +37,9 @@ def answer_promptly() -> None:
     sys.setswitchinterval(TURN_S)
     keep_memory()
     gc.freeze()  # collections look at what was made since, and at nothing before
-    often, _, _ = gc.get_threshold()
-    gc.set_threshold(often, LESS_OFTEN, SELDOM)
+    if sys.version_info < (3, 14):  # later ones collect in small steps, and mean something else by these
+        often, _, _ = gc.get_threshold()
+        gc.set_threshold(often, LESS_OFTEN, SELDOM)
 
 
 async def collect_when_quiet(used_s: Callable[[], float] = time.process_time) -> None:

@@ -68,7 +68,7 @@ class TransferList:
         self._reports = reports
         self._clock = clock
         self._entries: dict[str, Entry] = {}
-        self._by_owner = ByOwner()  # the entries again
+        self._by_owner = ByOwner()  # the entries again, and their news in the order of tokens
         self._running: set[str] = set()
         self._ended: OrderedDict[str, float] = OrderedDict()  # of the entries: when they came to rest
         self._shelved: Counter[Status] = Counter()

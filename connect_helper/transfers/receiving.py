@@ -137,8 +137,9 @@ class Receiving:
             self._note(source, unfinished)
             self._leave(self._folder)
 
-        if self._policies.existing == "keep_both":
-            # Killed between name and note, the transfer would fetch it again under the next number.
+        if self._policies.existing == "keep_both" or self._saves:
+            # Killed between name and note, the transfer would fetch it again under the next number, or keep
+            # what it had brought itself as the older one.
             self._publish(partial, source)
             end()
             return None

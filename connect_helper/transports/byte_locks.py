@@ -2,7 +2,8 @@
 
 The system lets them go when their process dies, whatever way. A file for each lock, made and removed again,
 costs far more: ext4 gives the place of a removed file to no other one for a minute or longer, and looks past
-all of these whenever a file is made. Linux only (see `are_known`). All functions block.
+all of these whenever a file is made. Linux only, and not everywhere there (see `are_known`). All functions
+block.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import hashlib
 import os
 import struct
 import sys
+import tempfile
 import threading
 from collections import Counter
 from pathlib import Path
@@ -22,24 +24,25 @@ if sys.platform == "linux":
 
 _TRIES: Final = 100  # files that vanish in front of us before giving up
 _PLACE: Final = 7  # bytes of a digest; an offset has 63 bits
+_OFD_SETLK: Final = 37  # F_OFD_SETLK of Linux, which a Python built with older headers does not name
 _FLOCK: Final = "hhqqi0q"  # struct flock: type, whence, start, length, process
 
 
 @functools.cache
-def are_known() -> bool:
-    """Tell whether the system has locks of bytes that belong to who opened the file, not to the process.
+def are_known(folder: str) -> bool:
+    """Tell whether a folder, which is made, takes locks of bytes that belong to who opened the file.
 
-    Linux has them since 3.15; WSL 1 and some sandboxes that pass for Linux have not.
+    Linux has them since 3.15; WSL 1, some sandboxes that pass for Linux and some file systems have not.
+    Raises OSError when nothing can be written there.
     """
     if sys.platform != "linux":
         return False
-    handle = os.memfd_create("locks")
-    try:
-        return _change(handle, 0, fcntl.F_WRLCK)
-    except OSError:
-        return False
-    finally:
-        os.close(handle)
+    Path(folder).mkdir(parents=True, exist_ok=True, mode=0o700)
+    with tempfile.TemporaryFile(dir=folder) as file:
+        try:
+            return _change(file.fileno(), 0, fcntl.F_WRLCK)
+        except OSError:
+            return False
 
 
 class LockFile:
@@ -65,14 +68,18 @@ class LockFile:
                     return False
                 if self._handle < 0:
                     self._handle = self._open()
-                locked = _change(self._handle, place, fcntl.F_WRLCK)
-                if os.fstat(self._handle).st_nlink:
+                try:
+                    locked = _change(self._handle, place, fcntl.F_WRLCK)
+                except BaseException:
+                    self._close_unused(self._handle)
+                    raise
+                if self._is_named(self._handle):
                     if locked:
                         self._held[place] = self._handle
                         self._uses[self._handle] += 1
                     self._close_unused(self._handle)
                     return locked
-                # Somebody removed it: others lock another file by now.
+                # Somebody removed it, or moved it away: others lock another file by now.
                 gone, self._handle = self._handle, -1
                 self._close_unused(gone)
             return False
@@ -85,6 +92,12 @@ class LockFile:
             if self._uses[handle]:
                 _change(handle, place, fcntl.F_UNLCK)
             self._close_unused(handle)
+
+    def _is_named(self, handle: int) -> bool:
+        try:
+            return os.path.samestat(os.fstat(handle), os.stat(self._path))  # noqa: PTH116 - as in `file_lock`
+        except FileNotFoundError:
+            return False
 
     def _open(self) -> int:
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
@@ -137,7 +150,7 @@ class ByteLock:
 def _change(handle: int, place: int, kind: int) -> bool:
     """Lock or unlock one byte of an open file, which need not be there; False when another one has it."""
     try:
-        fcntl.fcntl(handle, fcntl.F_OFD_SETLK, struct.pack(_FLOCK, kind, os.SEEK_SET, place, 1, 0))
+        fcntl.fcntl(handle, _OFD_SETLK, struct.pack(_FLOCK, kind, os.SEEK_SET, place, 1, 0))
     except (BlockingIOError, PermissionError):
         return False
     return True

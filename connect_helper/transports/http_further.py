@@ -26,7 +26,7 @@ PATIENCE: Final = 2  # times as long as the first one took is waited for them
 
 
 class FurtherConnections:
-    """Those of one session; `ask` sends a question that costs the server nothing.
+    """Those to one server; `ask` sends a question that costs the server nothing.
 
     `is_long` is called once the first connection took long to make.
     """

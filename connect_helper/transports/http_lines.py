@@ -18,6 +18,7 @@ from typing import Final
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 
+from connect_helper.errors import CertificateRefused, ConnectError
 from connect_helper.transports.http_further import FurtherConnections
 from connect_helper.transports.pacing import PacedSockets
 
@@ -76,8 +77,8 @@ class HttpLines:
         self._verified = verified
         self.made_at = time.monotonic()
         self._all: list[HttpLine] = []
-        self._free: list[HttpLine] = []  # connected, the one used last at the end
-        self._broken: list[HttpLine] = []  # or never used
+        self._free: list[HttpLine] = []  # those that are connected, the one used last at the end
+        self._broken: list[HttpLine] = []  # those that are to be connected anew
         self._room = asyncio.Semaphore(CONNECTIONS)
 
     @property
@@ -92,8 +93,11 @@ class HttpLines:
             line = (self._free or self._broken or [self._new()]).pop()
             try:
                 yield line
-            except BaseException:
+            except (ConnectError, CertificateRefused, asyncio.CancelledError):
                 self._broken.append(line)
+                raise
+            except BaseException:
+                self._free.append(line)  # the server only said no
                 raise
             self._free.append(line)
 

@@ -247,8 +247,12 @@ class HttpTransport:
             address = await self._tus.create(span[1], item.partial, named=named, hashed=hashed, over=line)
             part = UploadPart(address, *span)
             upload.add(part)
-            async with one_note:
-                await asyncio.to_thread(self._notes.put, item.partial, list(upload.parts))
+            try:
+                async with one_note:
+                    await asyncio.to_thread(self._notes.put, item.partial, list(upload.parts))
+            except BaseException:
+                upload.parts.remove(part)  # its stretch is given back
+                raise
             return part
 
         try:

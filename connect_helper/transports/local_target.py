@@ -71,9 +71,10 @@ class TargetFolder:
         """Each user once: with the last one it is closed."""
         with self._counting:
             self._users -= 1
-            if self._users:
+            if self._users > 0 or self._handle < 0:
                 return
-        os.close(self._handle)
+            handle, self._handle = self._handle, -1
+        os.close(handle)
 
     def facts(self, name: bytes) -> Facts | None:
         """What is at `name`, links told apart; None when there is nothing."""
@@ -108,10 +109,11 @@ class TargetFolder:
 
         For small files it is looked once for many.
         """
-        if amount > self._room:
-            self._room = min(check_space(self._handle, self.path, amount, self.spare), CHECKED)
-        else:
-            self._room -= amount
+        with self._counting:
+            if amount > self._room:
+                self._room = min(check_space(self._handle, self.path, amount, self.spare), CHECKED)
+            else:
+                self._room -= amount
 
     def create_partial(self, name: bytes) -> PartialFile:
         """Make a new partial file for `name`. One that exists is not ours: the next number is taken."""

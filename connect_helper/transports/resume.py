@@ -6,6 +6,9 @@ One small JSON file per unfinished file, in a folder only the user can read:
      "source": {"size": 0, "mtime_ns": 0, "inode": 0, "etag": ""}, "offset": 0, "blocks": ["hex", ...],
      "tail": "hex", "direction": "receive"}
 
+Who works on one holds its lock, which is a byte of the file `<folder>.locks`, or where the system has no such
+locks a file beside the record.
+
 A record proves nothing by itself (REL-5): whoever goes on compares the source's identity and hashes
 again what is there. All functions block: run them in a thread.
 """
@@ -103,11 +106,14 @@ class RecordStore:
         """A place for the record of one file that gets under way."""
         return Slot(self, key)
 
-    def lock(self, key: str) -> ByteLock | FileLock:
-        """The lock that whoever works on a record's partial file holds."""
-        if byte_locks.are_known():
-            return self._locks.lock(key)
-        return FileLock(self._within + key + file_lock.SUFFIX)
+    def lock(self, key: str) -> ByteLock | FileLock | BothLocks:
+        """The lock that whoever works on a record's partial file holds. Raises OSError."""
+        path = self._within + key + file_lock.SUFFIX
+        if not byte_locks.are_known(os.fspath(self._folder.parent)):
+            return FileLock(path)
+        lock = self._locks.lock(key)
+        # A version from before there were locks of bytes may still run, while it is replaced.
+        return BothLocks(lock, FileLock(path)) if os.path.exists(path) else lock  # noqa: PTH110 - as in `has`
 
     def has(self, key: str) -> bool:
         """Tell whether there is a record, readable or not."""
@@ -158,6 +164,30 @@ class RecordStore:
                 lock.release()
 
 
+class BothLocks:
+    """Two locks held as one. Taken and released once."""
+
+    def __init__(self, first: ByteLock, second: FileLock) -> None:
+        self._first = first
+        self._second = second
+
+    def take(self) -> bool:
+        """Take both or none. Raises OSError."""
+        try:
+            both = self._first.take() and self._second.take()
+        except BaseException:
+            self.release()
+            raise
+        if not both:
+            self.release()
+        return both
+
+    def release(self) -> None:
+        """Let them go, if they are held."""
+        self._second.release()
+        self._first.release()
+
+
 class Slot:
     """Where the record of a file under way is kept, and the right to it.
 
@@ -168,7 +198,7 @@ class Slot:
     def __init__(self, store: RecordStore, key: str) -> None:
         self._store = store
         self._base = key
-        self._lock: ByteLock | FileLock | None = None
+        self._lock: ByteLock | FileLock | BothLocks | None = None
         self._mutex = threading.Lock()
         self._over = False
         self.key = ""  # of the record, once taken

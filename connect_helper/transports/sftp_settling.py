@@ -46,15 +46,18 @@ class Settling:
         self._under_way[file.path] = _Entry(times, task)
 
     async def over(self, path: bytes) -> tuple[int, int] | None:
-        """Wait for what is said about a file; returns times that are still to be set."""
+        """Wait for what is said about a file, LIMIT_S at most; returns times that are still to be set."""
         entry = self._under_way.get(path)
         if entry is None:
             return None
-        await asyncio.wait([entry.task], timeout=LIMIT_S)
-        del self._under_way[path]
-        if entry.task.done() and entry.task.result():
+        task = entry.task
+        await asyncio.wait([task], timeout=LIMIT_S)
+        if self._under_way.get(path) is entry:  # nobody else waited for it too
+            del self._under_way[path]
+        if task.done() and not task.cancelled() and task.result():
             return None
-        entry.task.cancel()
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
         return entry.times
 
     async def close(self) -> None:

@@ -1,6 +1,6 @@
 """The folders a session receives into: files that come within a moment share an open one.
 
-To open a folder takes several calls of the system, more than to make a small file in it. It is not kept for
+To open a folder takes several calls of the system, more than to make a small file in it. It is not shared for
 long, so that a folder that was moved away or replaced is noticed.
 """
 

@@ -249,6 +249,19 @@ async def test_authenticate_tells_right_from_wrong(face: Face) -> None:
         assert (await face.post("/connect/info/authenticate", good))[0] == 429
 
 
+async def test_a_login_test_leaves_the_files_of_the_program_alone(face: Face, folders: Folders) -> None:
+    """Each session sweeps its folder of what was left by others long ago."""
+    own = folders.state / "own.json"
+    own.write_text("{}")
+    os.utime(own, (0, 0))
+    async with PasswordServer() as server:
+        body = {"remote_host": "127.0.0.1", "ssh_port": server.port, "remote_user": server.user}
+        good = {**body, "remote_password": server.password}
+        assert await face.post("/connect/info/authenticate", good) == (200, {})
+    assert own.exists()
+    assert not list(folders.state.parent.glob("*.locks"))
+
+
 async def test_a_source_deleted_after_picking_fails_by_name(face: Face, sshd: SshServer, film: Path) -> None:
     (source,) = await face.choose(film)
     film.unlink()

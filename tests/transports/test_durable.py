@@ -13,11 +13,12 @@ import asyncssh
 import pytest
 
 from connect_helper.errors import TargetError
-from connect_helper.transports import sftp_move, sftp_sending
+from connect_helper.transports import sftp_move, sftp_sending, sftp_settling
 from connect_helper.transports.base import Mark, SendItem
 from connect_helper.transports.lane import Lane
 from connect_helper.transports.sftp import SftpTransport
 from connect_helper.transports.sftp_answers import STATUS, Answer, Attrs
+from connect_helper.transports.sftp_files import RemoteFile
 from connect_helper.transports.sftp_sending import Sending
 from connect_helper.transports.sftp_wire import SftpWire
 from tests.support.sessions import noise
@@ -130,6 +131,27 @@ async def test_a_file_that_has_its_name_did_not_fail_whatever_is_lost_behind_it(
     await transport.publish(item.partial, str(tmp_path / "film").encode(), "replace")
     assert (tmp_path / "film").stat().st_size == SIZE
     assert (tmp_path / "film").stat().st_mtime_ns == TIMES[1]  # set once more, by its name
+
+
+async def test_two_who_wait_for_what_is_said_both_go_on(
+    transport: SftpTransport, tmp_path: Path, asked: Asked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sftp_settling, "LIMIT_S", 0.1)
+    item = item_for(tmp_path, noise(SIZE))
+    await sent_ahead(transport, item, asked)
+    settling = transport._settling
+    times = tuple(one // 10**9 for one in TIMES)
+    assert await asyncio.gather(settling.over(item.partial), settling.over(item.partial)) == [None, None]
+
+    async def silent(*_: Any, **__: Any) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(SftpWire, "settle", silent)
+    file = RemoteFile(transport._all.first, b"no handle", b"film", "target")
+    settling.begin(file, times)
+    assert await asyncio.gather(settling.over(b"film"), settling.over(b"film")) == [times, times]
+    await asyncio.sleep(0)
+    assert transport._all.first.users == 0
 
 
 @pytest.mark.parametrize("size", [0, 1_000_000])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -31,14 +32,14 @@ print(lock.take(), flush=True)
 sys.stdin.read()
 """
 
-needs_bytes = pytest.mark.skipif(not byte_locks.are_known(), reason="the system locks no bytes this way")
+needs_bytes = pytest.mark.skipif(sys.platform != "linux", reason="only Linux locks bytes this way")
 
 
 @pytest.fixture(params=[pytest.param("bytes", marks=needs_bytes), "files"])
 def kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Which locks record stores use."""
     name = str(request.param)
-    monkeypatch.setattr(byte_locks, "are_known", lambda: name == "bytes")
+    monkeypatch.setattr(byte_locks, "are_known", lambda _folder: name == "bytes")
     return name
 
 
@@ -236,13 +237,64 @@ def test_the_sweep_spares_what_is_under_way_and_clears_old_locks(tmp_path: Path,
     slot.release()
 
 
-def test_a_system_without_locks_of_bytes_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: object) -> None:
-        raise OSError(22, "Invalid argument")
+def refuse(*_: object) -> None:
+    raise OSError(22, "Invalid argument")
 
+
+@needs_bytes
+def test_where_bytes_can_be_locked_is_asked_of_the_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = tmp_path / "state"
+    monkeypatch.delattr(
+        os, "memfd_create", raising=False
+    )  # so it is where Python was built for older systems
+    monkeypatch.delattr("fcntl.F_OFD_SETLK", raising=False)
+    store = RecordStore(state / "resume")
+    assert isinstance(store.lock("key"), ByteLock)
+    assert list(state.iterdir()) == []  # asking leaves nothing
+    other = tmp_path / "other"
     monkeypatch.setattr(byte_locks, "_change", refuse)
-    byte_locks.are_known.cache_clear()
-    try:
-        assert not byte_locks.are_known()
-    finally:
-        byte_locks.are_known.cache_clear()
+    assert isinstance(RecordStore(other / "resume").lock("key"), FileLock)
+
+
+@needs_bytes
+def test_a_lock_that_cannot_be_leaves_no_file_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(byte_locks, "_change", refuse)
+    opened = len(list(Path("/proc/self/fd").iterdir()))
+    for _ in range(5):
+        with pytest.raises(OSError, match="Invalid"):
+            LockFile(str(tmp_path / "locks")).lock("key").take()
+    assert len(list(Path("/proc/self/fd").iterdir())) == opened
+
+
+@needs_bytes
+def test_a_file_of_locks_that_was_moved_away_counts_no_more(tmp_path: Path) -> None:
+    path = tmp_path / "locks"
+    mine = LockFile(str(path))
+    first = mine.lock("one")
+    assert first.take()
+    path.rename(tmp_path / "moved")
+    assert mine.lock("key").take()
+    assert not LockFile(str(path)).lock("key").take()
+    first.release()
+
+
+@needs_bytes
+def test_a_version_that_locks_whole_files_is_respected(tmp_path: Path) -> None:
+    store = RecordStore(tmp_path / "resume")
+    old = FileLock(tmp_path / "resume" / "key.lock")
+    assert old.take()
+    assert not store.lock("key").take()
+    assert store.lock("other").take()
+    old.release()
+    lock = store.lock("key")
+    assert lock.take()
+    assert not store.lock("key").take()
+    lock.release()
+    (tmp_path / "resume" / "key.lock").touch()  # left by one that was killed
+    both = store.lock("key")
+    assert both.take()
+    assert not FileLock(tmp_path / "resume" / "key.lock").take()
+    both.release()
+    assert store.lock("key").take()

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import pytest
 from pydantic import SecretStr
 
-from connect_helper.errors import AuthFailed, ConnectionLost
+from connect_helper.errors import AuthFailed, ConnectionLost, TargetDenied
 from connect_helper.transports import (
     http_connection,
     http_further,
@@ -26,6 +26,7 @@ from connect_helper.transports.http_connection import HttpEndpoint
 from connect_helper.transports.http_further import FurtherConnections
 from connect_helper.transports.http_kept import KeptLines, Peer
 from connect_helper.transports.http_lines import CONNECTIONS, HttpLine, HttpLines
+from connect_helper.transports.http_upload import Cutter, Upload
 from connect_helper.transports.portions import Portions
 from connect_helper.transports.tus_client import TusClient
 from tests.support.http_far_end import FarEnd, far_end
@@ -57,11 +58,19 @@ async def test_the_one_used_last_is_used_next_but_for_a_broken_one(lines: HttpLi
         assert again is first  # its context ended last
         async with lines.one() as other:
             assert other is second
-    with pytest.raises(OSError, match="broken"):
+    with pytest.raises(ConnectionLost):
         async with lines.one() as broken:
-            raise OSError("broken")
+            raise ConnectionLost("broken")
     async with lines.one() as sound:
         assert sound is not broken
+
+
+async def test_one_whose_server_only_said_no_is_sound(lines: HttpLines) -> None:
+    with pytest.raises(TargetDenied):
+        async with lines.one() as line:
+            raise TargetDenied("no")
+    async with lines.spare() as spare:
+        assert spare is line
 
 
 async def test_a_spare_one_is_neither_waited_for_nor_made(lines: HttpLines) -> None:
@@ -144,7 +153,7 @@ async def test_what_is_of_no_use_is_closed(why: str) -> None:
 
 
 async def test_of_two_that_are_left_for_one_server_the_later_is_kept() -> None:
-    kept, first, second = KeptLines(kept_s=0.2), Left(), Left()
+    kept, first, second = KeptLines(kept_s=1.0), Left(), Left()
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(kept.keep(PEER, first))
         tasks.create_task(kept.keep(PEER, second))
@@ -309,6 +318,24 @@ async def test_a_part_that_could_not_be_begun_ahead_is_begun_over_the_lanes_own_
     monkeypatch.setattr(TusClient, "create", failing)
     await send_in_parts(far, proxy, tmp_path, monkeypatch)
     assert failed
+
+
+def test_what_could_not_be_begun_is_handed_out_again() -> None:
+    cutter = Cutter(Upload(256 * MIB), divided=True)
+    size = cutter.size(0)
+    assert size is not None
+    span = cutter.take(size)
+    other = cutter.take(cutter.size(0) or 0)
+    cutter.give_back(span)
+    spans = [other]
+    while (size := cutter.size(0)) is not None:
+        spans.append(cutter.take(size))
+    assert spans[1][0] == 0
+    end = 0
+    for start, length in sorted(spans):
+        assert start == end
+        end += length
+    assert end == 256 * MIB
 
 
 async def test_parts_that_nobody_sends_are_an_error_and_no_silence(
