@@ -27,7 +27,7 @@ from tests.support.oracle import nothing_leaks
 DOOMED = REPOSITORY / "tests" / "support" / "doomed_helper.py"
 SIZE = 3_000_000
 SMALL = 4096  # goes to the disk at once
-FEWEST, MOST = 9, 12  # commits of two transfers: how many depends on what is written together
+FEWEST, MOST = 8, 12  # commits of two transfers: how many depends on what is written together
 
 
 async def doomed(scene: Scene, step: int, *starts: Start) -> list[str]:
