@@ -17,7 +17,6 @@ from connect_helper.errors import ConnectError, ConnectRefused, TransferError, W
 from connect_helper.settings import Preferences, parse_pins
 from connect_helper.transfers.plan import Fallback, SessionPlan
 from connect_helper.transports.base import RateLimiter, Transport
-from connect_helper.transports.kept import KeptConnections
 
 if TYPE_CHECKING:
     from connect_helper.transports.https import HttpTransport
@@ -42,17 +41,16 @@ def preferred(fallback: Fallback | None, host: str, preferences: Preferences) ->
 
 @asynccontextmanager
 async def reached(
-    plan: SessionPlan, ssh: Transport, limiter: RateLimiter, kept: KeptConnections | None
+    plan: SessionPlan, ssh: Transport, limiter: RateLimiter
 ) -> AsyncIterator[tuple[Transport, Kind]]:
     """The open transport of a session, by the first way that connects, and which one it is.
 
-    `kept` are the connections that earlier sessions left in this process.
     Raises TransferError; where both ways failed it tells both.
     """
     async with AsyncExitStack() as stack:
         fallback = plan.fallback if plan.login.token is not None else None
         if fallback is not None and fallback.forced:
-            yield await stack.enter_async_context(_http(plan, fallback, limiter, kept)), "http"
+            yield await stack.enter_async_context(_http(plan, fallback, limiter)), "http"
             return
         try:
             transport: Transport = await stack.enter_async_context(ssh)
@@ -61,20 +59,15 @@ async def reached(
             if fallback is None or isinstance(error, WeakAlgorithms):
                 raise
             _log.info("SSH: %s; going on over HTTP", error.internal_message)
-            transport, kind = await _second(stack, plan, fallback, limiter, kept, error), "http"
+            transport, kind = await _second(stack, plan, fallback, limiter, error), "http"
         yield transport, kind
 
 
 async def _second(
-    stack: AsyncExitStack,
-    plan: SessionPlan,
-    fallback: Fallback,
-    limiter: RateLimiter,
-    kept: KeptConnections | None,
-    first: ConnectError,
+    stack: AsyncExitStack, plan: SessionPlan, fallback: Fallback, limiter: RateLimiter, first: ConnectError
 ) -> Transport:
     try:
-        return await stack.enter_async_context(_http(plan, fallback, limiter, kept))
+        return await stack.enter_async_context(_http(plan, fallback, limiter))
     except TransferError as error:
         name = "HTTPS" if fallback.tls else "HTTP"
         # Where waiting may help one of the two, the transfer is worth another try.
@@ -85,9 +78,7 @@ async def _second(
         ) from error
 
 
-def _http(
-    plan: SessionPlan, fallback: Fallback, limiter: RateLimiter, kept: KeptConnections | None
-) -> HttpTransport:
+def _http(plan: SessionPlan, fallback: Fallback, limiter: RateLimiter) -> HttpTransport:
     if not fallback.tls and not fallback.plain_allowed:
         raise ConnectRefused("Transfers over HTTP without encryption are switched off in the preferences.")
     if plan.login.token is None:
@@ -111,5 +102,4 @@ def _http(
         sends=plan.direction == "send",
         root=os.fsencode(plan.destination),
         resume_folder=Path(plan.resume_folder),
-        kept=None if kept is None else kept.http,
     )

@@ -139,7 +139,7 @@ class Session:
         way = self._transport()
         if self._plan.direction == "send":  # so that connections are begun while the first logs in
             way.expect(await asyncio.to_thread(_at_hand, self._plan))
-        async with reached(self._plan, way, self._limiter, self._kept) as (transport, kind):
+        async with reached(self._plan, way, self._limiter) as (transport, kind):
             fallback = self._plan.fallback
             encrypted = kind == "fasp" or (fallback is not None and fallback.tls)
             told = Connected(address=transport.address, transport=kind, encrypted=encrypted)

@@ -15,10 +15,9 @@ import json
 import re
 import time
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
-from pathlib import Path
 from typing import Any, Final
 
 import aiohttp
@@ -46,7 +45,6 @@ from connect_helper.errors import (
 from connect_helper.spec.names import display
 from connect_helper.transports.certificates import certificate_refused, trust
 from connect_helper.transports.error_map import Side
-from connect_helper.transports.http_kept import KeptLines, Peer
 from connect_helper.transports.http_lines import HttpLine, HttpLines
 
 CONNECT_LIMIT_S: Final = 30.0
@@ -78,31 +76,15 @@ class HttpEndpoint:
     def scheme(self) -> str:
         return "https" if self.tls else "http"
 
-    def peer(self) -> Peer:
-        """All but the token. Blocks."""
-        path, facts = self.ca_file, (0, 0, 0)
-        if path:
-            with suppress(OSError):  # whoever connects is told
-                found = Path(path).stat()
-                facts = found.st_ino, found.st_size, found.st_mtime_ns
-        addresses = frozenset(self.addresses)
-        return Peer(self.scheme, self.host, self.port, addresses, (path, *facts), self.pinned)
-
 
 class HttpConnection:
     """Requests to one server, each with the token."""
 
-    def __init__(self, endpoint: HttpEndpoint, question: str, kept: KeptLines | None = None) -> None:
-        """`question` is a path that may be asked about (OPTIONS) at any time.
-
-        `kept` are the connections that earlier transfers left in this process.
-        """
+    def __init__(self, endpoint: HttpEndpoint, question: str) -> None:
+        """`question` is a path that may be asked about (OPTIONS) at any time."""
         self._endpoint = endpoint
         self._question = question
-        self._kept = kept
-        self._peer: Peer | None = None
         self._lines: HttpLines | None = None
-        self.are_reused = False  # an earlier session made the connections
         self._waiting = 0
         self._heard = 0.0
         self._quickest_s = float("inf")  # from question to answer
@@ -118,24 +100,9 @@ class HttpConnection:
         endpoint = self._endpoint
         if not endpoint.addresses:
             raise HostNotFound(f"No address is known for {endpoint.host}; check the name.")
-        if self._kept is not None:
-            self._peer = await asyncio.to_thread(endpoint.peer)
-            self._lines = await self._kept.take(self._peer)
-        self.are_reused = self._lines is not None
-        if self._lines is None:
-            await self._open()
-
-    async def _open(self) -> None:
-        endpoint = self._endpoint
         tls = endpoint.tls
         verified = await asyncio.to_thread(trust, endpoint.ca_file, endpoint.pinned) if tls else False
         self._lines = HttpLines(endpoint.addresses, verified, self._ask)
-
-    async def open_anew(self) -> None:
-        """Connections of an earlier session do not answer: make others. As `open`."""
-        await self._opened.close()
-        self.are_reused = False
-        await self._open()
 
     async def _ask(self) -> None:
         async with self.request("OPTIONS", self._question, awaited=False):
@@ -159,15 +126,9 @@ class HttpConnection:
         """Wait until connections for requests beside the first are there, if any are being made."""
         await self._opened.further.ready()
 
-    async def close(self, *, keep: bool = False) -> None:
-        """End all connections, or `keep` them for a moment, for the next transfer."""
-        lines, self._lines = self._lines, None
-        if lines is None:
-            return
-        if keep and self._kept is not None and self._peer is not None:
-            await self._kept.keep(self._peer, lines)
-        else:
-            await lines.close()
+    async def close(self) -> None:
+        if self._lines is not None:
+            await self._lines.close()
 
     @property
     def silent_s(self) -> float:

@@ -26,27 +26,17 @@ PATIENCE: Final = 2  # times as long as the first one took is waited for them
 
 
 class FurtherConnections:
-    """Those to one server; `ask` sends a question that costs the server nothing.
+    """Those of one session; `ask` sends a question that costs the server nothing.
 
     `is_long` is called once the first connection took long to make.
     """
 
     def __init__(self, ask: Callable[[], Awaitable[object]], is_long: Callable[[], None]) -> None:
-        self._ask: Callable[[], Awaitable[object]] | None = ask
+        self._ask = ask
         self._is_long = is_long
         self._first: asyncio.Future[float] = asyncio.get_running_loop().create_future()  # seconds it took
         self._hang = False  # they took longer than anybody waits
         self._making = asyncio.create_task(self._make(), name="further connections")
-
-    @property
-    def are_made(self) -> bool:
-        """None is being made any more, if any ever were."""
-        return self._making.done()
-
-    @property
-    def took_long(self) -> bool:
-        """The first connection took so long to make that others are worth having."""
-        return self._first.done() and self._first.result() >= LONG_S
 
     def trace(self) -> aiohttp.TraceConfig:
         """Sees how long the first connection takes to make."""
@@ -64,11 +54,9 @@ class FurtherConnections:
         return trace
 
     async def _make(self) -> None:
-        ask, long = self._ask, await self._first >= LONG_S
-        self._ask = None  # it knows a token, and the connections outlive that
-        if long and ask is not None:
+        if await self._first >= LONG_S:
             self._is_long()
-            asked = (ask() for _ in range(FURTHER))
+            asked = (self._ask() for _ in range(FURTHER))
             for failure in await asyncio.gather(*asked, return_exceptions=True):
                 if isinstance(failure, TransferError):  # whoever needs a connection will hear of it
                     _log.info("no further connection: %s", failure.internal_message)

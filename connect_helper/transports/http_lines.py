@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -59,7 +58,7 @@ class HttpLine:
 
 
 class HttpLines:
-    """All of them. None belongs to a login: each request brings its own."""
+    """All of them."""
 
     def __init__(
         self,
@@ -75,16 +74,10 @@ class HttpLines:
         self.further = FurtherConnections(ask, self.sockets.line_is_long)
         self._addresses = addresses
         self._verified = verified
-        self.made_at = time.monotonic()
         self._all: list[HttpLine] = []
         self._free: list[HttpLine] = []  # those that are connected, the one used last at the end
         self._broken: list[HttpLine] = []  # those that are to be connected anew
         self._room = asyncio.Semaphore(CONNECTIONS)
-
-    @property
-    def are_at_rest(self) -> bool:
-        """Whether nobody uses one, and none is being made."""
-        return len(self._free) + len(self._broken) == len(self._all) and self.further.are_made
 
     @asynccontextmanager
     async def one(self) -> AsyncIterator[HttpLine]:

@@ -39,7 +39,7 @@ SECOND: Final = 10  # slices of the rate limiter
 STALLS: Final = 5  # pieces in a row of which nothing arrived
 LANES: Final = 8  # requests for one file side by side
 FIRST_PORTION: Final = 4 * 1024 * 1024  # bytes of a part, while nobody knows how quick a connection is
-PORTION_S: Final = 4.0  # how long a part takes: between two of them a connection waits for two answers
+PORTION_S: Final = 4.0  # how long a part takes: between two of them a connection waits for an answer
 FURTHER: Final = 9  # requests of all files together, beside the first of each
 
 Begin = Callable[[Span, bool, HttpLine], Awaitable[UploadPart]]

@@ -40,7 +40,6 @@ from connect_helper.transports.base import (
     everywhere,
 )
 from connect_helper.transports.http_connection import HttpConnection, HttpEndpoint, reason_of, refusal
-from connect_helper.transports.http_kept import KeptLines
 from connect_helper.transports.http_lines import HttpLine
 from connect_helper.transports.http_manifest import lines, scan
 from connect_helper.transports.http_notes import UploadNotes
@@ -52,14 +51,10 @@ from connect_helper.transports.tus_client import UPLOADS, TusClient, UploadGone
 FOLDERS: Final = "/fallback/v1/folders"
 PATIENCE: Final = 4  # times as long as one answer took, the other one may take
 LEAST_PATIENCE_S: Final = 2.0
-REUSED_ANSWER_S: Final = 2.0  # for the first answer over connections of an earlier session
 
 
 class HttpTransport:
-    """See `Transport`. `root` is the folder of the server that the token's destinations are relative to.
-
-    `kept` are the connections that earlier transfers left in this process.
-    """
+    """See `Transport`. `root` is the folder of the server that the token's destinations are relative to."""
 
     def __init__(
         self,
@@ -69,13 +64,12 @@ class HttpTransport:
         sends: bool,
         root: bytes,
         resume_folder: Path,
-        kept: KeptLines | None = None,
     ) -> None:
         self._endpoint = endpoint
         self._limiter = limiter
         self._sends = sends
         self._root = _names(root)
-        self._http = HttpConnection(endpoint, UPLOADS, kept)
+        self._http = HttpConnection(endpoint, UPLOADS)
         self._tus = TusClient(self._http, limiter)
         self._files = RangeClient(self._http, limiter)
         self._notes = UploadNotes(resume_folder, f"{endpoint.scheme}://{endpoint}")
@@ -96,25 +90,19 @@ class HttpTransport:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._http.close(keep=kind is None)
+        await self._http.close()
 
     async def _meet(self) -> None:
         """Hear what the server offers and that the token is good, side by side: each takes a round trip.
 
         A server that serves one connection at a time answers one of them, and the other over the same one.
-        Connections of an earlier session may have died unseen: then others are made.
         """
         began = time.monotonic()
         asking = asyncio.create_task(self._tus.ask(), name="offer")
         checking = asyncio.create_task(self._check_token(), name="token")
         both: tuple[asyncio.Task[Any], ...] = asking, checking
         try:
-            limit_s = REUSED_ANSWER_S if self._http.are_reused else None
-            answered, _ = await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED, timeout=limit_s)
-            if not answered:
-                await self._http.open_anew()
-                await self._meet()
-                return
+            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
             await asyncio.wait(both, timeout=max(LEAST_PATIENCE_S, PATIENCE * (time.monotonic() - began)))
         finally:
             for task in both:

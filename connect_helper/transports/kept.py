@@ -3,8 +3,7 @@
 On a long line logging in takes half a second and more, and a page often starts one transfer right after
 another. Only whoever shows the same server, user and secrets gets what was left, the server's key is judged
 again, and after a few seconds it is closed. Nothing is kept of a transfer that failed or was stopped, of one
-that came by a token, which is good for that transfer alone, nor where a login takes no time. Over HTTP it is
-otherwise: see `http_kept`.
+that came by a token, which is good for that transfer alone, nor where a login takes no time.
 """
 
 from __future__ import annotations
@@ -16,7 +15,6 @@ from dataclasses import dataclass
 from typing import Final
 
 from connect_helper.transports.host_keys import KnownKeys, Verdict, judge
-from connect_helper.transports.http_kept import KeptLines
 from connect_helper.transports.lane import Lane
 from connect_helper.transports.line import Line
 from connect_helper.transports.ssh_connection import Connected, Credentials, Endpoint, key_line
@@ -62,7 +60,6 @@ class KeptConnections:
         self._kept_s = kept_s
         self._long_s = long_s
         self._left: dict[Owner, Left] = {}  # the oldest first
-        self.http = KeptLines()
 
     def __len__(self) -> int:
         return sum(len(left.lanes) for left in self._left.values())
@@ -115,7 +112,6 @@ class KeptConnections:
             self._drop(owner)
         for lane in lanes:
             await lane.connection.wait_closed()
-        await self.http.close()
 
     def _drop(self, owner: Owner) -> None:
         left = self._left.pop(owner, None)

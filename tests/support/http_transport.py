@@ -10,7 +10,6 @@ from pydantic import SecretStr
 
 from connect_helper.transports.base import BlockHashes, Facts, ReceiveItem
 from connect_helper.transports.http_connection import HttpEndpoint
-from connect_helper.transports.http_kept import KeptLines
 from connect_helper.transports.https import HttpTransport
 from connect_helper.transports.rate import TokenBucket
 from tests.support.transports import Memory
@@ -26,16 +25,13 @@ async def open_http(
     root: bytes = b"",
     rate_kbps: int | None = None,
     ca_file: str = "",
-    kept: KeptLines | None = None,
 ) -> AsyncIterator[HttpTransport]:
     """A transport to 127.0.0.1:`port` that keeps its notes in `folder`; with `ca_file`, over TLS."""
     endpoint = HttpEndpoint(
         "127.0.0.1", port, ("127.0.0.1",), SecretStr(token), tls=bool(ca_file), ca_file=ca_file
     )
     limiter = TokenBucket(rate_kbps)
-    async with HttpTransport(
-        endpoint, limiter, sends=sends, root=root, resume_folder=folder, kept=kept
-    ) as transport:
+    async with HttpTransport(endpoint, limiter, sends=sends, root=root, resume_folder=folder) as transport:
         yield transport
 
 

@@ -13,9 +13,9 @@ class FaultProxy:
     """Forwards 127.0.0.1:`port` to a server. An async context manager.
 
     `cut_after` bytes from the server or to it, whichever comes first, every connection is reset, once.
-    `silence()` forwards nothing more, `swallow()` nothing over the connections there are; `cut()` resets now.
-    `flip_at` changes one bit of the byte at that position of the stream to the server. `slow` is a limit in
-    bytes per second each way, `delay_s` how long each block is on its way.
+    `silence()` forwards nothing more; `cut()` resets now; `flip_at` changes one bit of the byte at that
+    position of the stream to the server. `slow` is a limit in bytes per second each way, `delay_s` how long
+    each block is on its way.
     """
 
     def __init__(
@@ -38,7 +38,6 @@ class FaultProxy:
         self._delay_s = delay_s
         self._open = asyncio.Event()
         self._open.set()
-        self._swallowed: list[asyncio.Event] = []
         self._writers: set[asyncio.StreamWriter] = set()
         self.connections = 0
 
@@ -51,8 +50,7 @@ class FaultProxy:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._server.close()
-        for gate in (self._open, *self._swallowed):
-            gate.set()
+        self._open.set()
         self.cut()
         await self._server.wait_closed()
 
@@ -65,13 +63,6 @@ class FaultProxy:
         """Forward nothing from now on, and say nothing about it."""
         self._open.clear()
 
-    def swallow(self) -> None:
-        """Forward nothing over the connections there are, as where a router forgot them."""
-        self._open.clear()
-        self._swallowed.append(self._open)
-        self._open = asyncio.Event()
-        self._open.set()
-
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
         try:
@@ -83,20 +74,17 @@ class FaultProxy:
         self._writers |= both
         try:
             async with asyncio.TaskGroup() as group:
-                gate = self._open
-                group.create_task(self._forward(reader, server_writer, gate, up=True))
-                group.create_task(self._forward(server_reader, writer, gate, up=False))
+                group.create_task(self._forward(reader, server_writer, up=True))
+                group.create_task(self._forward(server_reader, writer, up=False))
         finally:
             self._writers -= both
             for one in both:
                 one.transport.abort()
 
-    async def _forward(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, gate: asyncio.Event, *, up: bool
-    ) -> None:
+    async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, up: bool) -> None:
         with contextlib.suppress(OSError):
             while data := await reader.read(BLOCK):
-                await gate.wait()
+                await self._open.wait()
                 if self._delay_s:
                     await asyncio.sleep(self._delay_s)
                 data = self._flipped(data) if up else data
