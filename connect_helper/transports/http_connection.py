@@ -88,7 +88,7 @@ class HttpConnection:
         self._waiting = 0
         self._heard = 0.0
         self._quickest_s = float("inf")  # from question to answer
-        self._every = {
+        self._headers = {
             "Authorization": f"Bearer {endpoint.token.get_secret_value()}",
             "Accept-Encoding": "identity",
         }
@@ -200,7 +200,7 @@ class HttpConnection:
             async with over.session.request(
                 method,
                 URL(self._base + path, encoded=True),
-                headers={**self._every, **(headers or {})},
+                headers={**self._headers, **(headers or {})},
                 data=data,
                 timeout=timeout,
                 allow_redirects=False,

@@ -35,7 +35,7 @@ class FaultProxy:
         self.cut_after = cut_after
         self._flip_at = flip_at
         self.slow = slow
-        self._delay_s = delay_s
+        self.delay_s = delay_s
         self._open = asyncio.Event()
         self._open.set()
         self._writers: set[asyncio.StreamWriter] = set()
@@ -85,8 +85,8 @@ class FaultProxy:
         with contextlib.suppress(OSError):
             while data := await reader.read(BLOCK):
                 await self._open.wait()
-                if self._delay_s:
-                    await asyncio.sleep(self._delay_s)
+                if self.delay_s:
+                    await asyncio.sleep(self.delay_s)
                 data = self._flipped(data) if up else data
                 writer.write(data)
                 await writer.drain()

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 
@@ -21,7 +20,7 @@ from connect_helper.transports.http_lines import CONNECTIONS, HttpLine, HttpLine
 from connect_helper.transports.http_upload import Cutter, Upload
 from connect_helper.transports.portions import Portions
 from connect_helper.transports.tus_client import TusClient
-from tests.support.http_far_end import FarEnd, far_end
+from tests.support.http_far_end import FarEnd
 from tests.support.http_transport import open_http
 from tests.support.proxy import FaultProxy
 from tests.support.sessions import noise
@@ -94,17 +93,10 @@ async def test_there_are_no_more_than_so_many(lines: HttpLines) -> None:
 
 
 @pytest.fixture
-async def far(tmp_path: Path) -> AsyncIterator[FarEnd]:
-    async with far_end(tmp_path / "server") as server:
-        yield server
-
-
-@pytest.fixture
-async def proxy(far: FarEnd) -> AsyncIterator[FaultProxy]:
-    port = urlsplit(far.url).port
-    assert port is not None
-    async with FaultProxy("127.0.0.1", port, delay_s=0.02) as proxy:
-        yield proxy
+def proxy(proxy: FaultProxy) -> FaultProxy:
+    """The line is long enough for something to happen while an answer is awaited."""
+    proxy.delay_s = 0.02
+    return proxy
 
 
 async def send_in_parts(

@@ -7,7 +7,7 @@ import hashlib
 import itertools
 import os
 import shutil
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -19,7 +19,7 @@ from connect_helper.transports.base import BlockHashes, SendItem
 from connect_helper.transports.http_upload import Span
 from connect_helper.transports.portions import Portions
 from connect_helper.transports.rate import TokenBucket
-from tests.support.http_far_end import FarEnd, far_end
+from tests.support.http_far_end import FarEnd
 from tests.support.http_transport import fetching, open_http
 from tests.support.proxy import FaultProxy
 from tests.support.sessions import noise
@@ -27,20 +27,6 @@ from tests.support.transports import Memory, sending
 
 SIZE = 12_000_001
 MIB = 1024 * 1024
-
-
-@pytest.fixture
-async def far(tmp_path: Path) -> AsyncIterator[FarEnd]:
-    async with far_end(tmp_path / "server") as server:
-        yield server
-
-
-@pytest.fixture
-async def proxy(far: FarEnd) -> AsyncIterator[FaultProxy]:
-    port = urlsplit(far.url).port
-    assert port is not None
-    async with FaultProxy("127.0.0.1", port) as proxy:
-        yield proxy
 
 
 @pytest.fixture

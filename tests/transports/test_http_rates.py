@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -12,19 +11,13 @@ from aiohttp import web
 
 from connect_helper.transports import http_connection, http_ranges
 from connect_helper.transports.rate import TokenBucket
-from tests.support.http_far_end import FarEnd, far_end
+from tests.support.http_far_end import FarEnd
 from tests.support.http_transport import fetching, open_http
 from tests.support.sessions import noise
 from tests.transports.test_http_answers import CONTENT, FACTS, SIZE, answered, serving, span
 
 LIMIT_S = 10.0
 LOW_KBPS = 8  # the lowest one that preferences take
-
-
-@pytest.fixture
-async def far(tmp_path: Path) -> AsyncIterator[FarEnd]:
-    async with far_end(tmp_path / "server") as server:
-        yield server
 
 
 async def test_what_came_at_once_passes_a_low_limit_in_small_blocks(
