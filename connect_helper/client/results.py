@@ -25,7 +25,7 @@ class Receipt:
     size: int  # bytes
     state: FileState
     proof: Literal["", "size", "digest"] = ""
-    digest: str = ""  # "sha-256:<hex>"
+    digest: str = ""  # "sha-256:<hex>", where one of the whole file was asked for
     code: str = ""  # why it failed or was left out, for programs: "source_changed"
     message: str = ""  # the same for people
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable
+from typing import Literal
 
 from connect_helper.errors import (
     AlreadyExists,
@@ -97,7 +98,7 @@ class Receiving:
                 await finished(
                     self._work.trips.start(lambda: self._finish_small(partial, source, item, unfinished))
                 )
-                return Outcome("done", "size")
+                return Outcome("done", _proof(item))
             await asyncio.to_thread(unfinished.sync)
             outcome = await self._verify(source, partial, item)
             if self._seal is not None:
@@ -185,7 +186,7 @@ class Receiving:
         await asyncio.to_thread(self._check_size, partial, source)
         ours = item.hashes.digest()
         if not ours:
-            return Outcome("done", "size")
+            return Outcome("done", _proof(item))
         algorithm = digest_algorithm(self._policies)
         if await self._transport.digest(self._job.source, algorithm, source.size, expected=ours) != ours:
             raise ChecksumMismatch(f"{display(self._job.source)} arrived damaged; fetch it again.")
@@ -223,3 +224,8 @@ class Receiving:
                 continue
             return
         raise AlreadyExists(f"{display(folder.path_of(target))}: too many saved files of that name.")
+
+
+def _proof(item: ReceiveItem) -> Literal["size", "digest"]:
+    """What was compared, where nobody asked for a digest."""
+    return "digest" if item.proved else "size"

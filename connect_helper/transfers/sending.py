@@ -159,7 +159,7 @@ class Sending:
             )
         ours = item.hashes.digest()
         if not ours:
-            return Outcome("done", "size")
+            return Outcome("done", "digest" if item.proved else "size")
         algorithm = digest_algorithm(self._policies)
         theirs = await self._transport.digest(item.partial, algorithm, source.size, expected=ours)
         if not theirs:  # the server tells none: the receipt says that only the size was compared

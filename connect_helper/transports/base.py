@@ -180,8 +180,9 @@ class SendItem:
     `hashes` was fed the bytes before `offset` and is fed the rest. `done` is kept at the last place up
     to which the far side has confirmed everything, also when sending breaks off. `times`, of access and
     modification in ns, may be set together with the last byte, and then become None. `arrived` is what the
-    far side said about the partial file after that, where it came along; None: ask. `target` is the final
-    name, for far sides that want to hear it first.
+    far side said about the partial file after that, where it came along; None: ask. `proved` tells that the
+    far side has computed the same SHA-256 of all there is, in one piece or several. `target` is the final name,
+    for far sides that want to hear it first.
     """
 
     source: LocalSource
@@ -193,6 +194,7 @@ class SendItem:
     times: tuple[int, int] | None = None
     done: Mark = field(default_factory=Mark)
     arrived: Facts | None = None
+    proved: bool = False
     target: bytes = b""
 
 
@@ -201,7 +203,8 @@ class ReceiveItem:
     """One file to fetch: bytes `offset` to `size` of `path`, into the open `target`.
 
     `hashes` and `done` as in SendItem; `done` is the last place up to which everything was written.
-    Raises SourceChanged when the far side has another size, time or strong tag (`etag`) than given here. With
+    Raises SourceChanged when the far side has another size, time or strong tag (`etag`) than given here, and
+    ChecksumMismatch when it computes another SHA-256; `proved` tells that it has computed the same. With
     `writes_itself` a small file may be left in `content`, for the caller to write together with what else it
     does then.
     """
@@ -216,6 +219,7 @@ class ReceiveItem:
     done: Mark = field(default_factory=Mark)
     writes_itself: bool = False
     content: bytes | memoryview | None = None
+    proved: bool = False
     etag: str = ""
 
 
@@ -298,7 +302,10 @@ class Transport(Protocol):
         ...
 
     async def send(self, item: SendItem) -> None:
-        """Write the partial file to its end and make it durable where the server can."""
+        """Write the partial file to its end and make it durable where the server can.
+
+        Raises ChecksumMismatch where the server says that it has something else.
+        """
         ...
 
     async def receive(self, item: ReceiveItem) -> None:

@@ -40,7 +40,7 @@ from connect_helper.transports.base import (
 from connect_helper.transports.connections import Connections
 from connect_helper.transports.lanes import Lanes
 from connect_helper.transports.sftp_answers import Answer, Name, listed
-from connect_helper.transports.sftp_digest import program_digest
+from connect_helper.transports.sftp_digest import patience_s, program_digest
 from connect_helper.transports.sftp_files import none_if_missing, open_file
 from connect_helper.transports.sftp_folders import RemoteFolders
 from connect_helper.transports.sftp_receiving import receive_file
@@ -167,7 +167,7 @@ class SftpTransport:
             return await asyncio.gather(*(file.read_whole(offset, length) for offset, length in ranges))
 
     async def digest(self, path: bytes, algorithm: str, length: int, *, expected: str) -> str:
-        by_server = await self._digest_by_server(path, algorithm)
+        by_server = await self._digest_by_server(path, algorithm, length)
         if by_server:
             return by_server
         by_program = await program_digest(self._all.first.connection, path, algorithm, length)
@@ -181,17 +181,22 @@ class SftpTransport:
         await self.receive(nowhere)
         return hashes.digest()
 
-    async def _digest_by_server(self, path: bytes, algorithm: str) -> str:
+    async def _digest_by_server(self, path: bytes, algorithm: str, length: int) -> str:
         """What a server says that offers the check-file extension; "" where it has no answer."""
         lane = self._all.lightest()  # it may take long, and what is asked behind it waits
         lane.users += 1
         try:
-            return await lane.call(lane.wire.check_file(path, algorithm), "source", path)
+            async with asyncio.timeout(patience_s(length)):
+                told = await lane.call(lane.wire.check_file(path, algorithm), "source", path)
         except SourceError as error:
             _log.debug("no digest by the server: %s", error.internal_message)
             return ""
+        except TimeoutError:
+            _log.info("no digest by the server in %.0f s", patience_s(length))
+            return ""
         finally:
             lane.users -= 1
+        return told.hex()
 
     # Moving bytes --------------------------------------------------------------------------------
 

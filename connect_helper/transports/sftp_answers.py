@@ -132,6 +132,22 @@ def handle_of(answer: Answer) -> bytes:
     return handle
 
 
+def digests_of(answer: Answer, algorithm: str) -> bytes:
+    """Digests a server computed, one after the other. Raises asyncssh.SFTPError.
+
+    Source of the form: draft-ietf-secsh-filexfer-extensions-00, section 3.
+    """
+    body = bytes(body_of(answer, EXTENDED_REPLY))
+    try:
+        _, at = _string_at(body, 0)  # the name of the extension again
+        used, at = _string_at(body, at)
+    except struct.error as error:
+        raise asyncssh.SFTPBadMessage(str(error)) from None
+    if used != algorithm.encode("ascii"):
+        raise asyncssh.SFTPFailure("a digest of another kind than asked for")
+    return body[at:]
+
+
 def names_of(answer: Answer) -> list[Name]:
     """Names the server tells. Raises asyncssh.SFTPError."""
     body, names = bytes(body_of(answer, NAME)), []

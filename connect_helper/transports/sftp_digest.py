@@ -29,6 +29,11 @@ SLOWEST_BYTES_PER_S: Final = 20_000_000
 _ANSWER: Final = re.compile(rb"\\?([0-9a-f]{32,128})[ \t]")
 
 
+def patience_s(length: int) -> float:
+    """Seconds that a good server may take to hash so many bytes."""
+    return START_S + length / SLOWEST_BYTES_PER_S
+
+
 async def program_digest(
     connection: asyncssh.SSHClientConnection, path: bytes, algorithm: str, length: int
 ) -> str:
@@ -39,7 +44,7 @@ async def program_digest(
     # A relative path means the login folder to both SFTP and the shell; "./" keeps "-" off the options.
     name = path if path.startswith(b"/") else b"./" + path
     try:
-        async with asyncio.timeout(START_S + length / SLOWEST_BYTES_PER_S):
+        async with asyncio.timeout(patience_s(length)):
             answer = await _run(connection, f"exec xargs -0 -n 1 {program}", name + b"\0")
     except (asyncssh.Error, OSError, TimeoutError) as error:
         _log.info("no digest by a program of the server: %s", error)

@@ -23,12 +23,13 @@ from typing import Final
 import asyncssh
 
 from connect_helper.errors import ConnectionLost, TransferError
-from connect_helper.transports.base import RateLimiter
+from connect_helper.transports.base import BlockHashes, RateLimiter
 from connect_helper.transports.error_map import Side
 from connect_helper.transports.groups import first_error
 from connect_helper.transports.lane import Lane
 from connect_helper.transports.lanes import Lanes
 from connect_helper.transports.sftp_answers import Answer
+from connect_helper.transports.sftp_proof import Proof
 from connect_helper.transports.ssh_errors import remote_error
 from connect_helper.wire.writer import Data
 
@@ -76,6 +77,7 @@ class Move(ABC):
         self._early: dict[Lane, asyncio.Task[bytes]] = {}  # openings that were not waited for
         self.first: Lane
         self._under_way: list[UnderWay] = []  # of each way
+        self.proof: Proof | None = None
         self._turn = asyncio.Lock()  # blocks are handed out one after the other
         self.news = asyncio.Event()
 
@@ -100,6 +102,8 @@ class Move(ABC):
             for lane, task in left.items():
                 if not task.cancelled() and task.exception() is None:
                     lane.wire.close_soon(task.result())
+            if self.proof is not None:
+                await self.proof.close()
 
     async def run(self, handle: bytes, proof: asyncio.Task[None] | None = None) -> None:
         """Move everything; `handle` is the open file on the first connection.
@@ -135,6 +139,10 @@ class Move(ABC):
                 raise failure  # with its own cause, which says more than the group
             finally:
                 del failure  # it refers to this call, and this call to it
+
+    async def proved(self, hashes: BlockHashes) -> bool:
+        """Tell whether the server has what was hashed here; False: it tells nothing. Raises ChecksumMismatch."""
+        return self.proof is not None and await self.proof.holds(hashes)
 
     def forget(self) -> None:
         """Let go of all blocks."""
@@ -324,6 +332,8 @@ class Move(ABC):
             data = await answer
             if block.offset in self.pending:
                 await self.finish(lane, handle, block, data)
+                if self.proof is not None:
+                    self.proof.reach(self.certain)
                 if not self.unfinished:
                     self.news.set()
         except asyncio.CancelledError:

@@ -16,6 +16,7 @@ from connect_helper.transports.lanes import Lanes
 from connect_helper.transports.sftp_answers import Answer, data_of
 from connect_helper.transports.sftp_files import SMALL, open_file, open_handle
 from connect_helper.transports.sftp_move import Block, Move
+from connect_helper.transports.sftp_proof import proof_of, same_digest
 from connect_helper.transports.sftp_scan import facts_of
 from connect_helper.wire.writer import Data
 
@@ -45,6 +46,7 @@ async def receive_file(lanes: Lanes, limiter: RateLimiter, item: ReceiveItem) ->
         facts = facts_of(attrs)
         if more or (facts.size, facts.mtime_ns) != (item.size, item.mtime_ns):
             raise changed(item)
+        item.proved = await moving.proved(item.hashes)
 
 
 async def _receive_at_once(lanes: Lanes, limiter: RateLimiter, lane: Lane, item: ReceiveItem) -> bool:
@@ -58,8 +60,9 @@ async def _receive_at_once(lanes: Lanes, limiter: RateLimiter, lane: Lane, item:
         handle = await open_handle(lanes, lane, item.path, asyncssh.FXF_READ, "source")
         await limiter.take(item.size)
         # One byte more than there should be: a file that has grown shows.
-        reading = lane.wire.read_in(handle, item.size + 1)
-        before, data, after = await lane.call(reading, "source", item.path)
+        checks = 0 if item.hashes.asked_for else item.size
+        reading = lane.wire.read_in(handle, item.size + 1, checks=checks)
+        before, data, after, told = await lane.call(reading, "source", item.path)
     finally:
         lane.users -= 1
         lane.small -= item.size
@@ -74,6 +77,7 @@ async def _receive_at_once(lanes: Lanes, limiter: RateLimiter, lane: Lane, item:
         raise changed(item)
     if len(data) < item.size:
         return False
+    item.proved = same_digest(item.path, data, told)
     if item.writes_itself:
         item.content = data
     else:
@@ -96,6 +100,7 @@ class Receiving(Move):
         super().__init__(lanes, limiter, item.path, item.offset, item.size)
         self._item = item
         self._disk = DiskWriter(item)
+        self.proof = proof_of(lanes, item.path, self.side, item.size, item.hashes)
         self._beyond: dict[int, Data] = {}  # came before what lies before them
 
     async def take(self, length: int) -> Block:

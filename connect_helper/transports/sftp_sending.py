@@ -18,6 +18,7 @@ from connect_helper.transports.lanes import Lanes
 from connect_helper.transports.sftp_answers import Answer, Attrs, done, handle_of, looked
 from connect_helper.transports.sftp_files import SMALL, RemoteFile, open_file, open_handle
 from connect_helper.transports.sftp_move import Block, Move
+from connect_helper.transports.sftp_proof import proof_of, same_digest
 from connect_helper.transports.sftp_scan import facts_of
 from connect_helper.transports.sftp_settling import Settling
 from connect_helper.transports.ssh_errors import remote_error
@@ -50,6 +51,7 @@ async def send_file(lanes: Lanes, limiter: RateLimiter, item: SendItem, settling
             await moving.run(file.handle)
             await moving.hashed()
             attrs = await moving.durable()
+            item.proved = await moving.proved(item.hashes)
             if attrs is None:
                 await _settle(file, item)
             else:
@@ -75,14 +77,16 @@ async def _send_at_once(lanes: Lanes, limiter: RateLimiter, lane: Lane, item: Se
         handle = await open_handle(lanes, lane, item.partial, _FRESH, "target")
         await limiter.take(len(data))
         try:
-            writing = lane.wire.write_out(handle, data, _seconds(item.times))
-            attrs = await lane.call(writing, "target", item.partial)
+            checks = not item.hashes.asked_for
+            writing = lane.wire.write_out(handle, data, _seconds(item.times), checks=checks)
+            attrs, told = await lane.call(writing, "target", item.partial)
         except TargetError as error:
             raise await _full_or(lanes, error, item) from error
     finally:
         lane.users -= 1
         lane.small -= size
     lane.moved += len(data)
+    item.proved = same_digest(item.partial, data, told)
     item.arrived, item.times = facts_of(attrs), None
     item.done = item.hashes.mark()  # nothing, where it was not hashed: nobody goes on with so small a file
     item.sink(len(data))
@@ -170,6 +174,7 @@ class Sending(Move):
         super().__init__(lanes, limiter, item.partial, item.offset, item.source.size)
         self._item = item
         self._disk = DiskReader(item)
+        self.proof = proof_of(lanes, item.partial, self.side, item.source.size, item.hashes)
         self.exists = not item.exclusive
         self._prefix = _Prefix(item.offset)
         self._looks: dict[Lane, _Looks] = {}

@@ -33,6 +33,7 @@ from connect_helper.transports.sftp_answers import (
     Packets,
     body_of,
     data_of,
+    digests_of,
     done,
     handle_of,
     looked,
@@ -52,9 +53,11 @@ PACKET: Final = 256 * 1024
 
 _BY_THE_DRAFT: Final = ("AsyncSSH", "mod_sftp")  # servers that do not read SYMLINK as OpenSSH does
 
+_OURS: Final = "ConnectHelper"
+
 # Servers that answer the requests about one file in the order they came. Others may look at a file while an
 # earlier write to it is still under way.
-_IN_ORDER: Final = ("OpenSSH", "ConnectHelper")
+_IN_ORDER: Final = ("OpenSSH", _OURS)
 
 _HEAD: Final = struct.Struct(">IBI")
 _READ: Final = struct.Struct(">QI")
@@ -63,6 +66,8 @@ _I: Final = struct.Struct(">I")
 _GREETING: Final = _I.pack(5) + bytes((INIT,)) + _I.pack(3)
 _ASK_LIMITS: Final = _I.pack(18) + b"limits@openssh.com"
 _FSYNC: Final = b"fsync@openssh.com"
+_CHECK: Final = b"check-file"
+_PART: Final = struct.Struct(">QQI")
 _FIRST: Final = _HEAD.pack(5 + len(_ASK_LIMITS), EXTENDED, 1) + _ASK_LIMITS  # as request number 1
 
 
@@ -87,6 +92,7 @@ class SftpWire:
     def __init__(self) -> None:
         self._pipe: Pipe | None = None
         self._pending: dict[int, asyncio.Future[Answer]] = {}
+        self._long: set[int] = set()  # of those, the ones that may take minutes
         self._greeting: asyncio.Future[Data] = asyncio.get_running_loop().create_future()
         self._last = 0
         self._input = Packets(self._packet)
@@ -94,6 +100,7 @@ class SftpWire:
         self._extensions: dict[bytes, bytes] = {}
         self._swaps_links = True
         self._in_order = False
+        self.tells_digests = False  # while a file is on its way, at no cost worth mentioning
         self.limits = Limits()
         self.on_answer: Callable[[], None] = lambda: None
         self.on_lost: Callable[[], None] = lambda: None
@@ -126,6 +133,7 @@ class SftpWire:
         if limits is None:
             wire._pipe.send(_GREETING)
         wire._greet(await wire._greeting)
+        wire.tells_digests = _OURS in software and _CHECK in wire._extensions
         if limits is None and b"limits@openssh.com" in wire._extensions:
             limits = wire.ask(EXTENDED, _ASK_LIMITS)
         if limits is not None:
@@ -175,8 +183,8 @@ class SftpWire:
 
     @property
     def owed(self) -> int:
-        """Answers the server owes."""
-        return len(self._pending)
+        """Answers the server owes, but for those that may take long."""
+        return len(self._pending) - len(self._long)
 
     @property
     def waiting(self) -> int:
@@ -197,6 +205,7 @@ class SftpWire:
         if not self._greeting.done():
             self._greeting.set_exception(self._lost)
         pending, self._pending = self._pending, {}
+        self._long.clear()
         for answer in pending.values():
             if not answer.done():
                 answer.set_exception(self._lost)
@@ -210,9 +219,11 @@ class SftpWire:
             return
         if len(body) < 5:
             raise asyncssh.SFTPBadMessage("an answer is too short")
-        answer = self._pending.pop(int.from_bytes(body[1:5], "big"), None)
+        number = int.from_bytes(body[1:5], "big")
+        answer = self._pending.pop(number, None)
         if answer is None:
             raise asyncssh.SFTPBadMessage("an answer belongs to no request")
+        self._long.discard(number)
         self.on_answer()
         if not answer.done():
             answer.set_result((kind, body[5:]))
@@ -237,6 +248,12 @@ class SftpWire:
 
     async def _done(self, kind: int, *parts: Data) -> None:
         done(await self.ask(kind, *parts))
+
+    def _ask_long(self, kind: int, *parts: Data) -> asyncio.Future[Answer]:
+        """As `ask`, for what a good server may work on for minutes: it is no sign of a dead one."""
+        answer = self.ask(kind, *parts)
+        self._long.add(self._last)
+        return answer
 
     async def _extended(self, name: bytes, body: bytes) -> SSHPacket:
         answer = await self.ask(EXTENDED, _string(name), body)
@@ -294,13 +311,21 @@ class SftpWire:
     def start_write(self, handle: bytes, offset: int, data: Data) -> asyncio.Future[Answer]:
         return self.ask(WRITE, _string(handle), _READ.pack(offset, len(data)), data)
 
-    async def write_out(self, handle: bytes, data: Data, times: tuple[int, int] | None = None) -> Attrs:
-        """Write a whole file, then `settle` it, all asked for at once where the server keeps the order."""
+    async def write_out(
+        self, handle: bytes, data: Data, times: tuple[int, int] | None = None, *, checks: bool = False
+    ) -> tuple[Attrs, bytes]:
+        """Write a whole file, then `settle` it, all asked for at once where the server keeps the order.
+
+        Tells what `settle` tells, and with `checks` the SHA-256 of what the server has; empty where it
+        tells none.
+        """
         writing = self.start_write(handle, 0, data) if data else None
         if writing is not None and not self._in_order:
             done(await writing)
             writing = None
-        return await self.settle(handle, writing, times=times, durable=bool(data))
+        checking = self._start_check(handle, len(data)) if checks and data and self.tells_digests else None
+        attrs = await self.settle(handle, writing, times=times, durable=bool(data))
+        return attrs, await _checked(checking)
 
     async def settle(
         self,
@@ -327,22 +352,26 @@ class SftpWire:
             _told(timing)
         return looked(looking.result())
 
-    async def read_in(self, handle: bytes, length: int) -> tuple[Attrs, Data, Attrs]:
+    async def read_in(
+        self, handle: bytes, length: int, *, checks: int = 0
+    ) -> tuple[Attrs, Data, Attrs, bytes]:
         """Read the first `length` bytes of a file and close it, all asked for at once.
 
         Tells what the server says about it before and after; the bytes are fewer where the file ends, or
-        where the server answers with fewer.
+        where the server answers with fewer. Then comes the SHA-256 of the first `checks` bytes; empty where
+        the server tells none.
         """
         before = self.start_look(handle)
         reading = self.start_read(handle, 0, length)
         if not self._in_order:
             await _all_there(before, reading)
+        checking = self._start_check(handle, checks) if checks and self.tells_digests else None
         after = self.start_look(handle)
         closing = self.ask(CLOSE, _string(handle))
         await _all_there(before, reading, after, closing)
         done(closing.result())
         first, last = (looked(one.result()) for one in (before, after))
-        return first, data_of(reading.result()), last
+        return first, data_of(reading.result()), last, await _checked(checking)
 
     async def look_behind(self, handle: bytes, size: int) -> tuple[Attrs, Data]:
         """What the server says about a file that was read, and a byte behind its end; then close it."""
@@ -405,24 +434,24 @@ class SftpWire:
             raise asyncssh.SFTPBadMessage(str(error)) from None
         return Space(fields[1] * fields[4])
 
-    async def check_file(self, path: bytes, algorithm: str) -> str:
-        """Hex digest of a whole file, computed by the server.
+    async def check_file(
+        self, path: bytes, algorithm: str, start: int = 0, length: int = 0, block: int = 0
+    ) -> bytes:
+        """Digests of a file's bytes from `start`, computed by the server, which may take minutes.
 
-        Source: draft-ietf-secsh-filexfer-extensions-00, section 3. The names of algorithms are hashlib's.
+        `length` in bytes, 0 is up to the end; `block` in bytes for each digest, 0 is one for all. Source:
+        draft-ietf-secsh-filexfer-extensions-00, section 3. The names of algorithms are hashlib's.
         """
-        self._offers(b"check-file")
-        part = struct.pack(">QQI", 0, 0, 0)  # from the first byte to the last, in one digest
-        packet = await self._extended(
-            b"check-file-name", _string(path) + _string(algorithm.encode("ascii")) + part
-        )
-        try:
-            packet.get_string()  # the name of the extension again
-            used = packet.get_string()
-        except PacketDecodeError as error:
-            raise asyncssh.SFTPBadMessage(str(error)) from None
-        if used != algorithm.encode("ascii"):
-            raise asyncssh.SFTPFailure("a digest of another kind than asked for")
-        return packet.get_remaining_payload().hex()
+        self._offers(_CHECK)
+        what = _string(path) + _string(algorithm.encode("ascii")) + _PART.pack(start, length, block)
+        return digests_of(await self._ask_long(EXTENDED, _string(b"check-file-name"), what), algorithm)
+
+    def _start_check(self, handle: bytes, length: int) -> asyncio.Future[Answer]:
+        """Ask for the SHA-256 of the first bytes of a small open file; see `digests_of`."""
+        what = _string(handle) + _string(b"sha256") + _PART.pack(0, length, 0)
+        answer = self.ask(EXTENDED, _string(b"check-file-handle"), what)
+        answer.add_done_callback(lambda one: one.cancelled() or one.exception())  # it is no must
+        return answer
 
     async def open_folder(self, path: bytes) -> bytes:
         return handle_of(await self.ask(OPENDIR, _string(path)))
@@ -440,6 +469,19 @@ async def _all_there(*answers: asyncio.Future[Answer]) -> None:
     for answer in reversed(answers):
         if not answer.done():
             await answer
+
+
+async def _checked(checking: asyncio.Future[Answer] | None) -> bytes:
+    """The digest that was asked for; empty where the server tells none. Raises SFTPConnectionLost."""
+    if checking is None:
+        return b""
+    try:
+        return digests_of(await checking, "sha256")
+    except asyncssh.SFTPConnectionLost:
+        raise
+    except asyncssh.SFTPError as error:
+        _log.debug("no digest by the server: %s", error)
+        return b""
 
 
 def opening(path: bytes, flags: int) -> tuple[bytes, ...]:

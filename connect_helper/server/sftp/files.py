@@ -47,6 +47,7 @@ class OpenFile:
     bytes_written: int = 0
     unchecked: int = 0  # bytes written since the free space was looked at
     error: str = ""
+    made_here: bool = False  # by this opening, so that its content may be compared whoever may read it
     close_handle: Callable[[int], None] = os.close
     lock: threading.RLock = field(default_factory=threading.RLock)  # held while a thread uses the handle
 
@@ -117,18 +118,21 @@ class Files:
         if not writing:
             handle = self._docroot.open_read(path)
             return OpenFile(path, handle, True, False, False, facts=os.fstat(handle))
-        handle = self._open_for_writing(path, flags, 0o666 if mode is None else mode)
+        handle, made = self._open_for_writing(path, flags, 0o666 if mode is None else mode)
         appending = bool(flags & packets.FLAG_APPEND)
-        return OpenFile(path, handle, reading, True, appending, close_handle=self._makers.close)
+        close = self._makers.close
+        return OpenFile(path, handle, reading, True, appending, made_here=made, close_handle=close)
 
-    def _open_for_writing(self, path: DocPath, flags: int, mode: int) -> int:
+    def _open_for_writing(self, path: DocPath, flags: int, mode: int) -> tuple[int, bool]:
+        """The open file, and whether it was made now."""
         creating = bool(flags & packets.FLAG_CREAT)
         self._need(Operation.CREATE if creating else Operation.WRITE, path)
         how = os.O_RDWR if flags & packets.FLAG_READ else os.O_WRONLY
         how |= os.O_APPEND if flags & packets.FLAG_APPEND else 0
         if creating:
+            making = how & ~os.O_ACCMODE | os.O_RDWR | os.O_CREAT | os.O_EXCL  # read, where it is compared
             try:
-                handle = self._docroot.open_write(path, how | os.O_CREAT | os.O_EXCL, mode)
+                handle = self._docroot.open_write(path, making, mode)
             except FileExistsError:
                 if flags & packets.FLAG_EXCL:
                     raise
@@ -136,7 +140,7 @@ class Files:
                 self._made(path, os.fstat(handle))
                 if has_unfinished_name(path):
                     self._makers.made(handle, self._access)
-                return handle
+                return handle, True
         # Opened first, judged as it is open, and cut then: what may not be written to must not be emptied.
         handle = self._docroot.open_write(path, how)
         try:
@@ -148,7 +152,7 @@ class Files:
         except OSError:
             self._makers.close(handle)
             raise
-        return handle
+        return handle, False
 
     def open_for_digest(self, path: DocPath) -> int:
         """Open a file only to compare it: one the session may read, or is bringing itself."""

@@ -1,0 +1,132 @@
+"""By default our own server's digests are compared with ours, for small files and large ones, both ways."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import threading
+from pathlib import Path
+
+import pytest
+
+from connect_helper.server.sftp import digests, extensions
+from connect_helper.transports.connections import Connections
+from connect_helper.transports.host_keys import KnownKeys
+from connect_helper.transports.rate import TokenBucket
+from connect_helper.transports.sftp import SftpTransport
+from connect_helper.transports.ssh_connection import Credentials, Endpoint
+from tests.server.sftp.test_sftp_helper import place, receive, send
+from tests.support.sftp_server import USER, FarEnd
+
+SIZES = {"nothing": 0, "byte": 1, "small": 70_000, "one block": 8 * 1024 * 1024, "large": 41_000_003}
+
+
+@pytest.fixture
+def tree(end: FarEnd) -> Path:
+    """A folder with a file of each of `SIZES`."""
+    folder = end.folder / "tree"
+    folder.mkdir()
+    for name, size in SIZES.items():
+        (folder / name).write_bytes(os.urandom(size))
+    return folder
+
+
+def proofs(ran_lines: list[dict[str, object]]) -> dict[str, object]:
+    return {
+        Path(str(line["path"])).name: line["proof"] for line in ran_lines if line.get("event", line.get("type")) == "file"
+    }
+
+
+async def test_what_is_sent_and_fetched_is_compared_though_nobody_asks(end: FarEnd, tree: Path) -> None:
+    compared = {name: "digest" if size else "size" for name, size in SIZES.items()}
+    up = await send(end, "--json", tree, place(end, "/there"))
+    assert up.code == 0, up.err
+    assert proofs(up.lines) == compared
+    down = await receive(end, "--json", place(end, "/there/tree"), end.folder / "back")
+    assert down.code == 0, down.err
+    assert proofs(down.lines) == compared
+
+
+async def test_who_may_only_send_compares_too(end: FarEnd, tree: Path) -> None:
+    (end.root / "in").mkdir()
+    up = await send(end, "--json", tree, place(end, "/in"), token=end.token("send", "in"))
+    assert up.code == 0, up.err
+    assert proofs(up.lines) == {name: "digest" if size else "size" for name, size in SIZES.items()}
+
+
+async def test_a_byte_that_flips_on_the_server_is_noticed_and_the_file_sent_again(end: FarEnd) -> None:
+    film = end.folder / "film"
+    film.write_bytes(os.urandom(24_000_000))
+    partial = end.root / "film.partial"
+    sending = asyncio.create_task(send(end, "--json", "--rate", "100M", film, place(end, "/")))
+    async with asyncio.timeout(60):
+        while not partial.exists() or partial.stat().st_size < 9_000_000:  # noqa: ASYNC110 - a file tells nobody
+            await asyncio.sleep(0.02)
+    flip(partial, 1_000_000)
+    up = await sending
+    assert up.code == 0, up.err
+    assert (end.root / "film").read_bytes() == film.read_bytes()
+    assert sum(report.bytes_in for report in (*end.sessions.history(), *end.sessions.listing())) > 40_000_000
+
+
+@pytest.mark.parametrize("size", [70_000, 20_000_000])
+async def test_what_stays_damaged_gets_no_name(
+    end: FarEnd, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def check(handle: int, algorithm: str, *part: object) -> bytes:
+        return bytes(byte ^ 1 for byte in real(handle, algorithm, *part))  # type: ignore[arg-type]
+
+    real = digests.check_file
+    monkeypatch.setattr(extensions.digests, "check_file", check)
+    film = end.folder / "film"
+    film.write_bytes(os.urandom(size))
+    up = await send(end, "--json", film, place(end, "/"))
+    assert up.code == 1
+    assert "checksum_mismatch" in up.out
+    assert not (end.root / "film").exists()
+    (end.root / "film").write_bytes(film.read_bytes())
+    down = await receive(end, "--json", place(end, "/film"), end.folder / "back")
+    assert down.code == 1
+    assert "checksum_mismatch" in down.out
+    assert not (end.folder / "back/film").exists()
+
+
+async def test_a_server_that_hashes_for_long_is_not_taken_for_a_dead_one(
+    end: FarEnd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = os.urandom(100_000)
+    (end.root / "film").write_bytes(content)
+    may_go_on = threading.Event()
+
+    def check(*arguments: object) -> bytes:
+        may_go_on.wait(20)
+        return real(*arguments)  # type: ignore[arg-type]
+
+    real = digests.check_file
+    monkeypatch.setattr(extensions.digests, "check_file", check)
+
+    async def never(_key: str, _fingerprint: str) -> bool:
+        return False
+
+    login = Credentials(USER, private_key=end.key.export_private_key().decode())
+    known = KnownKeys(trusted=(end.host_key.export_public_key().decode().strip(),))
+    endpoint = Endpoint("h.example", end.port, ("127.0.0.1",))
+    connections = Connections(endpoint, login, known, never, TokenBucket(None), fixed=1)
+    async with SftpTransport(connections) as transport:
+        asking = asyncio.create_task(transport.digest(b"/film", "sha256", len(content), expected=""))
+        await asyncio.sleep(1)
+        assert not asking.done()
+        assert transport.silent_s == 0
+        await transport.facts(b"/film")
+        assert transport.silent_s == 0
+        may_go_on.set()
+        assert await asking == hashlib.sha256(content).hexdigest()
+
+
+def flip(path: Path, offset: int) -> None:
+    with path.open("r+b") as file:
+        file.seek(offset)
+        byte = file.read(1)[0]
+        file.seek(offset)
+        file.write(bytes((byte ^ 1,)))
