@@ -77,6 +77,7 @@ class Move(ABC):
         self._early: dict[Lane, asyncio.Task[bytes]] = {}  # openings that were not waited for
         self.first: Lane
         self._under_way: list[UnderWay] = []  # of each way
+        self._handles: dict[Lane, bytes] = {}  # of each way
         self.proof: Proof | None = None
         self._turn = asyncio.Lock()  # blocks are handed out one after the other
         self.news = asyncio.Event()
@@ -220,6 +221,7 @@ class Move(ABC):
         """
         under_way: UnderWay = deque()
         self._under_way.append(under_way)
+        self._handles[lane] = handle
         lane.users += 1
         try:
             while self.unfinished:
@@ -233,7 +235,7 @@ class Move(ABC):
                 elif (late := self._late(lane)) is not None:
                     await self._start(lane, handle, late, under_way)
                 else:
-                    if self.next >= self.end and not self.again:
+                    if self._is_all_asked:
                         self.all_asked(lane, handle)
                     if under_way:
                         await self._oldest(lane, handle, under_way)
@@ -248,11 +250,16 @@ class Move(ABC):
                 raise
         finally:
             lane.users -= 1
+            del self._handles[lane]
             for block, answer in under_way:
                 lane.on_way -= block.length
                 answer.cancel()
             self.news.set()
         return not under_way
+
+    @property
+    def _is_all_asked(self) -> bool:
+        return self.next >= self.end and not self.again
 
     def _may_start(self, lane: Lane, under_way: UnderWay) -> bool:
         """Tell whether to start another block rather than look at the oldest.
@@ -322,6 +329,9 @@ class Move(ABC):
             raise
         under_way.append((block, answer))
         lane.on_way += block.length
+        if self._is_all_asked:  # the others are waiting for answers, and would hear of it a round trip later
+            for one, its_handle in self._handles.items():
+                self.all_asked(one, its_handle)
 
     async def _oldest(self, lane: Lane, handle: bytes, under_way: UnderWay) -> None:
         block, answer = under_way[0]
