@@ -8,13 +8,13 @@ server had not confirmed anything yet stays.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
 import os
 from pathlib import Path
 from typing import Final
 
 from connect_helper.errors import ConnectError, TransferError
+from connect_helper.spec.block_hash import new_hash
 from connect_helper.spec.names import display
 from connect_helper.transfers.conversation import Conversation
 from connect_helper.transfers.leftovers import forget, held, noted, sent
@@ -114,4 +114,6 @@ async def _is_ours(transport: Transport, partial: bytes, record: Record) -> bool
     except TransferError as error:
         logger.info("%s: %s", display(partial), error.internal_message)
         return False
-    return hashlib.sha256(data).hexdigest() == (proof.tail or proof.blocks[-1])
+    digest = new_hash(proof.algorithm)
+    digest.update(data)
+    return digest.hexdigest() == (proof.tail or proof.blocks[-1])

@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from connect_helper.errors import (
@@ -258,7 +258,7 @@ def _at_most(proof: Proof, size: int) -> Proof:
     if proof.offset <= size:
         return proof
     blocks = proof.blocks[: size // RECORD_BLOCK]
-    return Proof(len(blocks) * RECORD_BLOCK, blocks, chained=proof.chained)
+    return replace(proof, offset=len(blocks) * RECORD_BLOCK, blocks=blocks, tail="")
 
 
 def _digest(source: SourceFile, length: int) -> str:

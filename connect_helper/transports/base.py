@@ -7,13 +7,13 @@ transport inherits all of it. Paths of the far side are bytes; local files are o
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Literal, Protocol
 
 from connect_helper.errors import TransferError
+from connect_helper.spec.block_hash import BLOCK_HASH, SHA256, new_hash
 from connect_helper.spec.words import Links
 
 RECORD_BLOCK = 8 * 1024 * 1024  # bytes hashed together for resume records (REL-5)
@@ -67,38 +67,40 @@ class Mark:
 
     offset: int = 0
     blocks: int = 0
-    tail: str = ""  # hex SHA-256 of the bytes after the last whole block; "" when there are none
+    tail: str = ""  # hex digest of the bytes after the last whole block; "" when there are none
 
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """What the first `offset` bytes are: hex SHA-256 of each whole block, and of the rest (`tail`).
+    """What the first `offset` bytes are: hex digest of each whole block, and of the rest (`tail`).
 
-    `chained`: each is that of everything up to there.
+    `algorithm` is a name of `spec.block_hash`. `chained`: each is that of everything up to there.
     """
 
     offset: int = 0
     blocks: tuple[str, ...] = ()
     tail: str = ""
     chained: bool = False
+    algorithm: str = BLOCK_HASH
 
 
 class BlockHashes:
-    """SHA-256 of each whole `RECORD_BLOCK` of a byte stream, and a digest of all of it when asked for.
+    """The hash of each whole `RECORD_BLOCK` of a byte stream, and a digest of all of it when asked for.
 
-    Fed strictly in order, by one thread at a time. `chained`: the SHA-256 at the end of a block is that of
-    everything before, so that who needs the SHA-256 of the whole file too has both for one hashing.
+    Fed strictly in order, by one thread at a time. `chained`: it is SHA-256, and at the end of a block that
+    of all before it, so that who needs the SHA-256 of the whole file too has both for one hashing.
     """
 
-    __slots__ = ("_block", "_filled", "_offset", "_whole", "blocks", "chained")
+    __slots__ = ("_block", "_filled", "_offset", "_whole", "algorithm", "blocks", "chained")
 
     def __init__(self, algorithm: str = "", *, chained: bool = False) -> None:
         self.blocks: list[str] = []
         self.chained = chained
+        self.algorithm = SHA256 if chained else BLOCK_HASH
         self._offset = 0
-        self._block = hashlib.sha256()
+        self._block = new_hash(self.algorithm)
         self._filled = 0
-        self._whole = hashlib.new(algorithm, usedforsecurity=False) if algorithm else None
+        self._whole = new_hash(algorithm) if algorithm else None
         if chained and algorithm == "sha256":
             self._whole = self._block
 
@@ -116,7 +118,7 @@ class BlockHashes:
                 self.blocks.append(self._block.hexdigest())
                 self._filled = 0
                 if not self.chained:
-                    self._block = hashlib.sha256()
+                    self._block = new_hash(self.algorithm)
 
     def mark(self) -> Mark:
         """Where feeding has got to; cheap, so that one can be kept for every block on its way."""
@@ -124,7 +126,7 @@ class BlockHashes:
 
     def proof(self, mark: Mark) -> Proof:
         """What was fed before `mark`, which must be one of this object's own."""
-        return Proof(mark.offset, tuple(self.blocks[: mark.blocks]), mark.tail, self.chained)
+        return Proof(mark.offset, tuple(self.blocks[: mark.blocks]), mark.tail, self.chained, self.algorithm)
 
     @property
     def sha256(self) -> str:
@@ -181,8 +183,8 @@ class SendItem:
     to which the far side has confirmed everything, also when sending breaks off. `times`, of access and
     modification in ns, may be set together with the last byte, and then become None. `arrived` is what the
     far side said about the partial file after that, where it came along; None: ask. `proved` tells that the
-    far side has computed the same SHA-256 of all there is, in one piece or several. `target` is the final name,
-    for far sides that want to hear it first.
+    far side has computed the same digests of all there is, in one piece or several. `target` is the final
+    name, for far sides that want to hear it first.
     """
 
     source: LocalSource
@@ -204,7 +206,7 @@ class ReceiveItem:
 
     `hashes` and `done` as in SendItem; `done` is the last place up to which everything was written.
     Raises SourceChanged when the far side has another size, time or strong tag (`etag`) than given here, and
-    ChecksumMismatch when it computes another SHA-256; `proved` tells that it has computed the same. With
+    ChecksumMismatch when it computes other digests; `proved` tells that it has computed the same. With
     `writes_itself` a small file may be left in `content`, for the caller to write together with what else it
     does then.
     """

@@ -4,13 +4,13 @@ One small JSON file per unfinished file, in a folder only the user can read:
 
     {"version": 1, "transfer_id": "...", "partial": "...", "partial_device": 0, "partial_inode": 0,
      "source": {"size": 0, "mtime_ns": 0, "inode": 0, "etag": ""}, "offset": 0, "blocks": ["hex", ...],
-     "tail": "hex", "direction": "receive"}
+     "tail": "hex", "algorithm": "xxh128", "direction": "receive"}
 
 Who works on one holds its lock, which is a byte of the file `<folder>.locks`, or where the system has no such
 locks a file beside the record.
 
 A record proves nothing by itself (REL-5): whoever goes on compares the source's identity and hashes
-again what is there. All functions block: run them in a thread.
+again what is there. Records without an algorithm are of SHA-256. All functions block: run them in a thread.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from connect_helper.settings import write_private
+from connect_helper.spec.block_hash import BLOCK_HASH, SHA256, new_hash
 from connect_helper.spec.names import display
 from connect_helper.transports import byte_locks, file_lock
 from connect_helper.transports.base import RECORD_BLOCK, BlockHashes, Proof
@@ -267,11 +268,15 @@ def _parse(text: str) -> Record:
     if content["version"] != VERSION:
         raise ValueError(f"version {content['version']}")
     source = SourceId(**content["source"])
+    algorithm = content.get("algorithm", SHA256)
+    if algorithm not in (SHA256, BLOCK_HASH):
+        raise ValueError(f"hashes of {algorithm}")
     proof = Proof(
         int(content["offset"]),
         tuple(map(str, content["blocks"])),
         str(content["tail"]),
         chained=content.get("chained") is True,
+        algorithm=algorithm,
     )
     return Record(
         str(content["transfer_id"]),
@@ -290,7 +295,7 @@ def proven(read: Callable[[int, int], bytes], proof: Proof, hashes: BlockHashes)
     Reads them, and feeds exactly the proven ones to `hashes`. `read(offset, length)` may return less at
     the end of the file.
     """
-    offset, digest = 0, hashlib.sha256()
+    offset, digest = 0, new_hash(proof.algorithm)
     for expected in (*proof.blocks, *((proof.tail,) if proof.tail else ())):
         length = min(RECORD_BLOCK, proof.offset - offset)
         data = read(offset, length)
@@ -298,7 +303,7 @@ def proven(read: Callable[[int, int], bytes], proof: Proof, hashes: BlockHashes)
         if len(data) < length or digest.hexdigest() != expected:
             break
         if not proof.chained:
-            digest = hashlib.sha256()
+            digest = new_hash(proof.algorithm)
         hashes.feed(data)
         offset += length
     return offset

@@ -142,7 +142,10 @@ class Move(ABC):
                 del failure  # it refers to this call, and this call to it
 
     async def proved(self, hashes: BlockHashes) -> bool:
-        """Tell whether the server has what was hashed here; False: it tells nothing. Raises ChecksumMismatch."""
+        """Tell whether the server has what was hashed here; False: it tells nothing.
+
+        Raises ChecksumMismatch.
+        """
         return self.proof is not None and await self.proof.holds(hashes)
 
     def forget(self) -> None:

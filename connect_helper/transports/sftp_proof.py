@@ -7,11 +7,11 @@ it tells nothing, or too late, the size has to do; where it tells something else
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
 from typing import Final
 
 from connect_helper.errors import ChecksumMismatch, ConnectionLost, TransferError
+from connect_helper.spec.block_hash import BLOCK_HASH, new_hash
 from connect_helper.spec.names import display
 from connect_helper.transports.base import RECORD_BLOCK, BlockHashes
 from connect_helper.transports.error_map import Side
@@ -80,7 +80,7 @@ class Proof:
             try:
                 async with asyncio.timeout(PATIENCE * patience_s(length)):
                     return await lane.call(
-                        lane.wire.check_file(self._path, "sha256", start, length, RECORD_BLOCK),
+                        lane.wire.check_file(self._path, BLOCK_HASH, start, length, RECORD_BLOCK),
                         self._side,
                         self._path,
                     )
@@ -97,13 +97,17 @@ class Proof:
 
 
 def same_digest(path: bytes, data: Data, told: bytes) -> bool:
-    """Tell whether a small file's SHA-256 at the server (`told`) is that of `data`; False: it told none.
+    """Tell whether a small file's hash at the server (`told`) is that of `data`; False: it told none.
 
     Raises ChecksumMismatch.
     """
-    if told and told != hashlib.sha256(data).digest():
+    if not told:
+        return False
+    ours = new_hash(BLOCK_HASH)
+    ours.update(data)
+    if told != ours.digest():
         raise damaged(path)
-    return bool(told)
+    return True
 
 
 def damaged(path: bytes) -> ChecksumMismatch:

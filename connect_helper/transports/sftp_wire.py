@@ -20,6 +20,7 @@ from typing import Final
 import asyncssh
 from asyncssh.packet import PacketDecodeError, SSHPacket
 
+from connect_helper.spec.block_hash import BLOCK_HASH
 from connect_helper.transports.pipe import Pipe, open_pipe
 from connect_helper.transports.quick_login import reads_in_order
 from connect_helper.transports.sftp_answers import (
@@ -316,8 +317,8 @@ class SftpWire:
     ) -> tuple[Attrs, bytes]:
         """Write a whole file, then `settle` it, all asked for at once where the server keeps the order.
 
-        Tells what `settle` tells, and with `checks` the SHA-256 of what the server has; empty where it
-        tells none.
+        Tells what `settle` tells, and with `checks` the hash (see `spec.block_hash`) of what the server has;
+        empty where it tells none.
         """
         writing = self.start_write(handle, 0, data) if data else None
         if writing is not None and not self._in_order:
@@ -358,8 +359,8 @@ class SftpWire:
         """Read the first `length` bytes of a file and close it, all asked for at once.
 
         Tells what the server says about it before and after; the bytes are fewer where the file ends, or
-        where the server answers with fewer. Then comes the SHA-256 of the first `checks` bytes; empty where
-        the server tells none.
+        where the server answers with fewer. Then comes the hash (see `spec.block_hash`) of the first `checks`
+        bytes; empty where the server tells none.
         """
         before = self.start_look(handle)
         reading = self.start_read(handle, 0, length)
@@ -440,15 +441,16 @@ class SftpWire:
         """Digests of a file's bytes from `start`, computed by the server, which may take minutes.
 
         `length` in bytes, 0 is up to the end; `block` in bytes for each digest, 0 is one for all. Source:
-        draft-ietf-secsh-filexfer-extensions-00, section 3. The names of algorithms are hashlib's.
+        draft-ietf-secsh-filexfer-extensions-00, section 3. The names of algorithms are those of
+        `spec.block_hash`.
         """
         self._offers(_CHECK)
         what = _string(path) + _string(algorithm.encode("ascii")) + _PART.pack(start, length, block)
         return digests_of(await self._ask_long(EXTENDED, _string(b"check-file-name"), what), algorithm)
 
     def _start_check(self, handle: bytes, length: int) -> asyncio.Future[Answer]:
-        """Ask for the SHA-256 of the first bytes of a small open file; see `digests_of`."""
-        what = _string(handle) + _string(b"sha256") + _PART.pack(0, length, 0)
+        """Ask for the hash of the first bytes of a small open file; see `digests_of`."""
+        what = _string(handle) + _string(BLOCK_HASH.encode("ascii")) + _PART.pack(0, length, 0)
         answer = self.ask(EXTENDED, _string(b"check-file-handle"), what)
         answer.add_done_callback(lambda one: one.cancelled() or one.exception())  # it is no must
         return answer
@@ -476,7 +478,7 @@ async def _checked(checking: asyncio.Future[Answer] | None) -> bytes:
     if checking is None:
         return b""
     try:
-        return digests_of(await checking, "sha256")
+        return digests_of(await checking, BLOCK_HASH)
     except asyncssh.SFTPConnectionLost:
         raise
     except asyncssh.SFTPError as error:

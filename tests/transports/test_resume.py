@@ -27,7 +27,7 @@ def test_a_record_comes_back_as_it_was_and_is_private(tmp_path: Path) -> None:
     assert (tmp_path / "resume").stat().st_mode & 0o777 == 0o700
     assert set(json.loads(path.read_text())) == {
         *("version", "transfer_id", "direction", "partial", "partial_device", "partial_inode"),
-        *("source", "offset", "blocks", "tail"),
+        *("source", "offset", "blocks", "tail", "algorithm"),
     }
     assert store.load(key) == RECORD
     store.remove(key)
@@ -67,6 +67,30 @@ def test_a_record_tells_whether_its_hashes_are_chained(tmp_path: Path, proof: Pr
     found = store.load("key")
     assert found is not None
     assert found.proof == proof
+
+
+def test_a_record_of_an_earlier_version_proves_by_sha256(tmp_path: Path) -> None:
+    content = noise(RECORD_BLOCK + 1000)
+    blocks, tail = content[:RECORD_BLOCK], content[RECORD_BLOCK:]
+    store = RecordStore(tmp_path)
+    store.save("key", RECORD)
+    written = json.loads((tmp_path / "key.json").read_text())
+    del written["algorithm"]
+    written["offset"] = len(content)
+    written["blocks"], written["tail"] = (
+        [hashlib.sha256(blocks).hexdigest()],
+        hashlib.sha256(tail).hexdigest(),
+    )
+    (tmp_path / "key.json").write_text(json.dumps(written))
+    found = store.load("key")
+    assert found is not None
+    hashes, again = BlockHashes(), BlockHashes()
+    assert proven(lambda o, n: content[o : o + n], found.proof, hashes) == len(content)
+    again.feed(content)
+    assert hashes.proof(hashes.mark()) == again.proof(again.mark())
+    written["algorithm"] = "crc32"
+    (tmp_path / "key.json").write_text(json.dumps(written))
+    assert store.load("key") is None
 
 
 @pytest.mark.parametrize("algorithm", ["", "md5", "sha256"])

@@ -7,15 +7,15 @@ and may run for minutes; `stop` ends them early with OSError ECANCELED.
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import threading
 from typing import Final
 
 from connect_helper.server.sftp.files import errno_error
+from connect_helper.spec.block_hash import BLOCK_HASH, new_hash
 from connect_helper.storage.file_data import copy_range
 
-ALGORITHMS: Final = ("sha256", "sha512", "sha384", "sha224", "sha1", "md5")  # best first
+ALGORITHMS: Final = ("sha256", "sha512", "sha384", "sha224", "sha1", "md5", BLOCK_HASH)
 SMALLEST_BLOCK: Final = 256  # bytes (section 3)
 MOST_DIGESTS: Final = 4096  # in one answer
 _CHUNK: Final = 4 * 1024 * 1024
@@ -50,7 +50,7 @@ def check_file(
 
 
 def _digest(handle: int, algorithm: str, at: int, end: int, stop: threading.Event) -> bytes:
-    hashing = hashlib.new(algorithm, usedforsecurity=False)
+    hashing = new_hash(algorithm)
     while at < end:
         if stop.is_set():
             raise errno_error(errno.ECANCELED)

@@ -32,10 +32,8 @@ def tree(end: FarEnd) -> Path:
     return folder
 
 
-def proofs(ran_lines: list[dict[str, object]]) -> dict[str, object]:
-    return {
-        Path(str(line["path"])).name: line["proof"] for line in ran_lines if line.get("event", line.get("type")) == "file"
-    }
+def proofs(lines: list[dict[str, object]]) -> dict[str, object]:
+    return {Path(str(line["path"])).name: line["proof"] for line in lines if line["type"] == "file"}
 
 
 async def test_what_is_sent_and_fetched_is_compared_though_nobody_asks(end: FarEnd, tree: Path) -> None:
