@@ -54,7 +54,11 @@ LEAST_PATIENCE_S: Final = 2.0
 
 
 class HttpTransport:
-    """See `Transport`. `root` is the folder of the server that the token's destinations are relative to."""
+    """See `Transport`. `root` is the folder that everything sent goes to.
+
+    Which of the server's folders the token opens only the server knows. It hears where a file goes in full
+    and refuses what lies elsewhere; one that is none of ours is told the names below `root`.
+    """
 
     def __init__(
         self,
@@ -75,7 +79,7 @@ class HttpTransport:
         self._notes = UploadNotes(resume_folder, f"{endpoint.scheme}://{endpoint}")
         self._parts = PartSender(self._http, self._tus, limiter)
         self._uploads: dict[bytes, Upload] = {}
-        self._folders: set[bytes] = set()
+        self._folders: set[tuple[bytes, ...]] = set()
 
     async def __aenter__(self) -> HttpTransport:
         try:
@@ -230,9 +234,16 @@ class HttpTransport:
 
         async def begin(span: Span, whole: bool, line: HttpLine) -> UploadPart:
             offer = self._tus.offer
-            named = None if offer.joins else self._relative(item.target)
-            hashed = whole and offer.compares_whole
-            address = await self._tus.create(span[1], item.partial, named=named, hashed=hashed, over=line)
+            # Told of each part, a place that the token does not open is refused before anything is sent.
+            told = offer.takes_targets or not offer.joins
+            address = await self._tus.create(
+                span[1],
+                item.partial,
+                place=self._place(item.target) if told else {},
+                part=offer.joins,
+                hashed=whole and offer.compares_whole,
+                over=line,
+            )
             part = UploadPart(address, *span)
             upload.add(part)
             try:
@@ -252,7 +263,7 @@ class HttpTransport:
 
     async def _begun(self, item: SendItem) -> Upload:
         """The upload to go on with, or a new one where sending begins at the start."""
-        self._relative(item.partial)
+        self._place(item.partial)
         upload = await self._known(item.partial)
         size = item.source.size
         if upload is not None:
@@ -283,7 +294,8 @@ class HttpTransport:
             try:
                 await self._tus.join(
                     [part.address for part in upload.parts],
-                    self._relative(target),
+                    target,
+                    place=self._place(target),
                     sha256=upload.sha256,
                     mtime_ns=upload.mtime_ns,
                     fresh=how != "replace",
@@ -297,14 +309,17 @@ class HttpTransport:
         return False  # a server does not say whether a folder was there
 
     async def make_folder(self, path: bytes) -> None:
-        relative = self._relative(path)
-        if not relative or relative in self._folders:
+        names = _names(path)
+        if names == self._root or names in self._folders:  # the root is made with what comes into it
             return
-        body: dict[str, str]
+        in_full = self._tus.offer.takes_targets
+        told = b"/".join(names) if in_full else self._relative(path)
         try:
-            body = {"path": relative.decode()}
+            body: dict[str, str | bool] = {"path": told.decode()}
         except UnicodeDecodeError:
             raise UnsafeName(f"{display(path)} is no UTF-8, which HTTP needs.") from None
+        if in_full:
+            body["from_docroot"] = True
         headers = {"Content-Type": "application/json"}
         data = json.dumps(body).encode()
         async with self._http.request("POST", FOLDERS, headers=headers, data=data) as answer:
@@ -312,10 +327,17 @@ class HttpTransport:
                 raise TargetError(f"{display(path)}: this server takes files over HTTP, but no folders.")
             if answer.status not in (200, 201):
                 raise await refusal(answer, "target", path)
-        self._folders.add(relative)
+        self._folders.add(names)
+
+    def _place(self, path: bytes) -> dict[str, bytes]:
+        """The metadata that tells the server where a file goes. Raises TargetDenied."""
+        if self._tus.offer.takes_targets:
+            return {"target": b"/".join(_names(path))}
+        relative = self._relative(path)
+        return {"path": relative, "filename": relative}
 
     def _relative(self, path: bytes) -> bytes:
-        """`path` below the token's destination. Raises TargetDenied when it is not."""
+        """`path` below the root. Raises TargetDenied when it is not."""
         names = _names(path)
         if names[: len(self._root)] != self._root:
             raise TargetDenied(f"{display(path)} lies outside the destination; nothing is sent there.")

@@ -53,6 +53,11 @@ class Offer:
         """The server compares all of a joined file before it gets its name, as ours does."""
         return self.joins and "whole-sha256" in self.extensions
 
+    @property
+    def takes_targets(self) -> bool:
+        """The server hears where a file goes in full, rather than below a folder that only it knows."""
+        return "target" in self.extensions
+
 
 class TusClient:
     """Requests about uploads; errors are ours, about the file called `name`.
@@ -81,19 +86,23 @@ class TusClient:
         size: int,
         name: bytes,
         *,
-        named: bytes | None = None,
+        place: Mapping[str, bytes],
+        part: bool,
         hashed: bool = False,
         over: HttpLine | None = None,
     ) -> str:
         """Begin an upload of `size` bytes; returns its path on the server.
 
-        Of a part, or of a whole file that is to be called `named`. `hashed`: the server may hash what comes,
-        for it will be all of the file.
+        Of a part, or of a whole file; `place` is the metadata that says where it goes, which of a part need
+        not be told. `hashed`: the server may hash what comes, for it will be all of the file.
         """
         headers = {**_VERSION, "Upload-Length": str(size)}
         if hashed:
             headers["Want-Repr-Digest"] = "sha-256=1"
-        headers |= {"Upload-Concat": "partial"} if named is None else _metadata(filename=named)
+        if part:
+            headers["Upload-Concat"] = "partial"
+        if place:
+            headers |= _metadata(**place)
         async with self._http.request("POST", UPLOADS, headers=headers, over=over) as answer:
             if answer.status != 201:
                 raise await refusal(answer, "target", name)
@@ -147,14 +156,21 @@ class TusClient:
                 yield part
 
     async def join(
-        self, parts: Sequence[str], path: bytes, *, sha256: str, mtime_ns: int | None, fresh: bool
+        self,
+        parts: Sequence[str],
+        name: bytes,
+        *,
+        place: Mapping[str, bytes],
+        sha256: str,
+        mtime_ns: int | None,
+        fresh: bool,
     ) -> None:
-        """Give finished parts their name, `path` below the token's destination.
+        """Give finished parts their name; `place` is the metadata that says it.
 
         Raises AlreadyExists (only with `fresh`, or where the account replaces nothing), ChecksumMismatch,
         UploadGone when the server does not know the parts, TargetDenied for a path the token does not open.
         """
-        metadata = {"path": path, "filename": path, "sha256": sha256.encode()}
+        metadata = {**place, "sha256": sha256.encode()}
         if mtime_ns is not None:
             seconds, rest = divmod(abs(mtime_ns), 10**9)
             metadata["mtime"] = f"{'-' if mtime_ns < 0 else ''}{seconds}.{rest:09}".encode()
@@ -164,11 +180,11 @@ class TusClient:
         async with self._http.request("POST", UPLOADS, headers=headers, long=True) as answer:
             if answer.status == 201:
                 if self.offer.compares_whole and told_sha256(answer) != sha256:
-                    raise ChecksumMismatch(f"{display(path)} arrived damaged; send it again.")
+                    raise ChecksumMismatch(f"{display(name)} arrived damaged; send it again.")
                 return
             if answer.status in (404, 410) and await reason_of(answer) != "not_found":
                 raise UploadGone
-            raise await refusal(answer, "target", path)
+            raise await refusal(answer, "target", name)
 
     async def drop(self, upload: str, name: bytes) -> None:
         """Give an upload up; fine when the server does not know it, or has no way to be told."""

@@ -19,6 +19,7 @@ from connect_helper.transfers.clock import Clock
 from connect_helper.transfers.manager import TransferManager
 from connect_helper.transfers.messages import Connected
 from connect_helper.transfers.plan import (
+    Afterwards,
     Download,
     Fallback,
     HostKeys,
@@ -145,6 +146,41 @@ async def test_a_folder_comes_over_https_when_ssh_does_not_answer(far: FarEnd, t
     assert content(here / "tree") == content(tree)
     assert (here / "tree" / "large.bin").stat().st_mtime_ns == (tree / "large.bin").stat().st_mtime_ns
     assert {report.proof for report in listener.files().values()} == {"digest"}
+
+
+@pytest.mark.parametrize("root", ["in", "/in", "in/2024", "/in/2024/06", "/"])
+async def test_files_and_folders_go_where_the_spec_says_whatever_the_tokens_root_is(
+    far: FarEnd, tmp_path: Path, root: str
+) -> None:
+    """The token opens `in`, or all; the spec may ask for a folder further down."""
+    tree, film = folder_with_files(tmp_path), tmp_path / "film.bin"
+    film.write_bytes(b"the new film")
+    (far.docroot / "in").mkdir()
+    (far.docroot / "in" / "film.bin").write_bytes(b"another film")
+    folder = root.strip("/")
+    below = f"{root.rstrip('/')}/" if folder else ""
+    token = far.token("send", "in" if folder else "")
+    items = [upload(tree, f"{below}tree"), upload(film, f"{below}film.bin")]
+    ended = await run(plan(far, tmp_path, items, token, destination=root, policies={"overwrite": "always"}))
+    assert (ended.outcome, ended.internal_message) == ("completed", "")
+    assert content(far.docroot / folder / "tree") == content(tree)
+    assert (far.docroot / folder / "film.bin").read_bytes() == b"the new film"
+    if folder != "in":
+        assert (far.docroot / "in" / "film.bin").read_bytes() == b"another film"
+        assert not (far.docroot / "in" / "tree").exists()
+
+
+@pytest.mark.parametrize("root", ["/other", "/", "/inner", ""])
+async def test_a_folder_the_token_does_not_open_gets_nothing(far: FarEnd, tmp_path: Path, root: str) -> None:
+    tree, film = folder_with_files(tmp_path), tmp_path / "film.bin"
+    film.write_bytes(noise(70_000))
+    below = f"{root.rstrip('/')}/" if root else ""
+    items = [upload(tree, f"{below}tree"), upload(film, f"{below}film.bin")]
+    work = plan(far, tmp_path, items, far.token("send", "in"), destination=root)
+    ended = await run(work.model_copy(update={"afterwards": Afterwards(remove_files=True)}))
+    assert (ended.outcome, ended.code) == ("failed", "target_denied")
+    assert [name for name in far.names() if not name.endswith("/")] == []
+    assert film.exists()
 
 
 @pytest.mark.parametrize("overwrite", ["always", "none", "diff", "older", "diff+older"])

@@ -71,7 +71,8 @@ async def _begun_before(uploads: Uploads, caller: Caller, wish: Creation) -> Upl
         if first.done:
             raise
         return None
-    target = upload_target(caller, wish.metadata.path, "final")
+    named = wish.metadata
+    target = upload_target(caller, named.path, "final", from_docroot=named.from_docroot)
     return whole if whole.parts == wish.parts and split(whole.path) == target else None
 
 

@@ -1,6 +1,7 @@
 """`POST /fallback/v1/folders {"path": ...}`: folders that hold nothing, which no upload would make.
 
-The path is relative to the token's destination, text or, for names that are not UTF-8, `path_base64`.
+The path is relative to the token's destination, text or, for names that are not UTF-8, `path_base64`; with
+`from_docroot` it is a full one.
 `mtime_ns` may be given. Answers 201 when it was made, 200 when it was there already.
 """
 
@@ -36,6 +37,7 @@ class NewFolder(BaseModel):
 
     path: str | None = None
     path_base64: str | None = None
+    from_docroot: bool = False
     mtime_ns: Annotated[int, Field(ge=-MTIME_LIMIT, le=MTIME_LIMIT)] | None = None
 
     def name(self) -> bytes:
@@ -67,7 +69,7 @@ class FolderMaking:
             wish = NewFolder.model_validate(await read_json(request))
         except ValidationError as error:
             raise bad_request(f"The body is wrong at {error.errors()[0]['loc']}.") from None
-        path = upload_target(caller, wish.name())
+        path = upload_target(caller, wish.name(), from_docroot=wish.from_docroot)
         if not caller.access.allows(Operation.MKDIR, path):
             raise not_found()
         made = await in_thread(self._disk, partial(_make, caller.docroot, path, wish.mtime_ns))

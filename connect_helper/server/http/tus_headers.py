@@ -18,6 +18,7 @@ EXTENSIONS: Final = (
     "concatenation",
     "expiration",
     "whole-sha256",  # ours: `sha256` in the metadata is compared, and told in the answer
+    "target",  # ours: `target` in the metadata, `from_docroot` where folders are made
 )
 CHECKSUM_ALGORITHMS: Final = {"sha1": 20, "sha256": 32}  # name -> bytes of a digest
 METADATA_LIMIT: Final = 8192  # characters of the header
@@ -39,7 +40,8 @@ class BadHeader(Exception):
 class Metadata:
     """What a client says about a file it is going to send."""
 
-    path: bytes | None  # relative to the token's destination, not checked yet
+    path: bytes | None  # relative to the token's destination or to the docroot, not checked yet
+    from_docroot: bool
     mtime_ns: int | None
     sha256: bytes | None
     values: Mapping[str, bytes]  # everything, for the answer to HEAD
@@ -76,15 +78,17 @@ def is_upload_id(text: str) -> bool:
 def metadata(header: str | None) -> Metadata:
     """Parse Upload-Metadata: `key base64, key base64`. Raises BadHeader.
 
-    `path` names the file; clients that know nothing of it send `filename` or `name`. `mtime` is decimal, in
-    seconds or (more than ten digits) nanoseconds. `sha256` is hexadecimal.
+    `target` names the file from the docroot, `path` from the token's destination; clients that know nothing
+    of either send `filename` or `name`. `mtime` is decimal, in seconds or (more than ten digits) nanoseconds.
+    `sha256` is hexadecimal.
     """
     values = _pairs(header or "")
-    path = next((values[key] for key in ("path", "filename", "name") if values.get(key)), None)
+    naming = next((key for key in ("target", "path", "filename", "name") if values.get(key)), None)
     mtime = values.get("mtime")
     sha256 = values.get("sha256")
     return Metadata(
-        path=path,
+        path=None if naming is None else values[naming],
+        from_docroot=naming == "target",
         mtime_ns=None if mtime is None else _mtime_ns(mtime),
         sha256=None if sha256 is None else _sha256(sha256),
         values=values,

@@ -25,8 +25,10 @@ log = logging.getLogger(__name__)
 _READ: Final = 2 * 1024 * 1024
 
 
-def upload_target(caller: Caller, name: bytes | None, kind: Kind = "whole") -> DocPath:
-    """Where an upload leads: `name` below the token's destination. Raises Problem, UnsafePath.
+def upload_target(
+    caller: Caller, name: bytes | None, kind: Kind = "whole", *, from_docroot: bool = False
+) -> DocPath:
+    """Where an upload leads: `name` below the token's destination, or in full. Raises Problem, UnsafePath.
 
     A part of a file has no name of its own; without one it is kept in the destination.
     """
@@ -38,7 +40,7 @@ def upload_target(caller: Caller, name: bytes | None, kind: Kind = "whole") -> D
         if kind != "partial":
             raise bad_request('The Upload-Metadata header must give the file\'s "path" or "filename".')
         return (*root, b"part") if token is None or not token.destinations else token.destinations[0]
-    target = parse(name.lstrip(b"/"), root)
+    target = parse(name.lstrip(b"/"), ROOT if from_docroot else root)
     if not caller.access.allows(Operation.CREATE, target):
         raise not_found()
     return target

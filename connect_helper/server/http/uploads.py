@@ -80,7 +80,8 @@ class Uploads:
 
     async def create(self, caller: Caller, wish: Creation) -> UploadRecord:
         """Begin an upload; one of no bytes is finished at once. Raises Problem."""
-        target = upload_target(caller, wish.metadata.path, wish.kind)
+        named = wish.metadata
+        target = upload_target(caller, named.path, wish.kind, from_docroot=named.from_docroot)
         await self.room.check_count(caller)
         if wish.kind != "final":  # made of bytes that are there already
             await self.room.check_space(caller, wish.length)

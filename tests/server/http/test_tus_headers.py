@@ -50,6 +50,12 @@ def test_names_of_foreign_clients_are_understood() -> None:
     assert metadata(None).path is None
 
 
+def test_a_place_in_full_counts_before_a_name() -> None:
+    found = metadata(f"path {encoded('p')},target {encoded('in/p')}")
+    assert (found.path, found.from_docroot) == (b"in/p", True)
+    assert metadata(f"path {encoded('p')},target").from_docroot is False
+
+
 def test_metadata_is_given_back_as_it_came() -> None:
     header = f"path {encoded('ä')},is_confidential"
     assert metadata_header(metadata(header).values) == header
