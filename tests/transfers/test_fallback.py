@@ -316,6 +316,23 @@ async def test_a_source_that_grew_is_sent_anew(far: FarEnd, tmp_path: Path) -> N
     assert far.names() == ["in/", "in/a.bin"]  # the first upload was given up
 
 
+async def test_what_a_removed_upload_left_on_the_server_goes(far: FarEnd, tmp_path: Path) -> None:
+    source = tmp_path / "a.bin"
+    source.write_bytes(noise(12_000_000))
+    work = plan(far, tmp_path, [upload(source, "in/a.bin")], far.token("send", "in"), rate_kbps=60_000)
+    listener = Listener()
+    session = Session(work, listener)
+    running = asyncio.create_task(session.run(), name="session")
+    await listener.until(lambda: listener.written() > 0)
+    session.stop()
+    await running
+    assert [name for name in far.names() if not name.endswith("/")] != []
+    ended = await run(work.model_copy(update={"clean_only": True}))
+    assert ended.outcome == "completed"
+    assert [name for name in far.names() if not name.endswith("/")] == []
+    assert list((tmp_path / "resume" / "http").iterdir()) == []
+
+
 async def test_ssh_that_refuses_the_login_is_not_gone_around(
     far: FarEnd, tmp_path: Path, sshd: SshServer
 ) -> None:
