@@ -72,10 +72,12 @@ async def _second(
         name = "HTTPS" if fallback.tls else "HTTP"
         # Where waiting may help one of the two, the transfer is worth another try.
         kind = type(first) if first.retryable and isinstance(error, ConnectError) else type(error)
-        raise kind(
+        both = kind(
             f"Over SSH: {first.user_message} Over {name}: {error.user_message}",
             internal_message=f"SSH: {first.internal_message}; {name}: {error.internal_message}",
-        ) from error
+        )
+        both.retry_after_s = max(first.retry_after_s, error.retry_after_s)
+        raise both from error
 
 
 def _http(plan: SessionPlan, fallback: Fallback, limiter: RateLimiter) -> HttpTransport:

@@ -13,6 +13,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 
 from connect_helper.settings import Folders, PreferencesStore
 from connect_helper.transfers.clock import Clock
@@ -331,6 +333,24 @@ async def test_what_a_removed_upload_left_on_the_server_goes(far: FarEnd, tmp_pa
     assert ended.outcome == "completed"
     assert [name for name in far.names() if not name.endswith("/")] == []
     assert list((tmp_path / "resume" / "http").iterdir()) == []
+
+
+async def test_a_busy_server_is_left_alone_as_long_as_it_asks_for(far: FarEnd, tmp_path: Path) -> None:
+    """Also where SSH was tried before, and both ways are told of in one sentence."""
+
+    async def busy(_: web.Request) -> web.Response:
+        return web.Response(status=503, headers={"Retry-After": "77"})
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", busy)
+    source = tmp_path / "a.bin"
+    source.write_bytes(b"content")
+    async with TestServer(app) as server:
+        there = {"port": server.port, "tls": False, "plain_allowed": True}
+        ended = await run(plan(far, tmp_path, [upload(source, "in/a.bin")], "a-token", fallback=there))
+    assert (ended.outcome, ended.code, ended.retry_after_s) == ("failed", "connection_lost", 77.0)
+    assert "Over SSH: " in ended.message
+    assert "Over HTTP: " in ended.message
 
 
 async def test_ssh_that_refuses_the_login_is_not_gone_around(
