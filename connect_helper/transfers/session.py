@@ -338,7 +338,10 @@ class Session:
                 self._folder_times.append(job)
 
     async def _set_folder_times(self, work: Work) -> None:
-        """Last of all, since every file made in a folder changes its time."""
+        """Last of all, since every file made in a folder changes its time.
+
+        A time that cannot be set (the folder is somebody else's) fails nothing: all files are there.
+        """
         for job in reversed(self._folder_times):
             times = stamps(work.policies, atime_ns=job.atime_ns, mtime_ns=job.mtime_ns)
             if times is None:
@@ -346,7 +349,10 @@ class Session:
             if isinstance(job, RemoteFolderJob):
                 await work.transport.set_times(job.target, *times)
             else:
-                await to_the_end(_set_local_times, job, *times)
+                try:
+                    await to_the_end(_set_local_times, job, *times)
+                except TransferError as error:
+                    _log.info("a folder keeps its own time: %s", error.internal_message)
 
     def _result(self) -> Ended:
         failed, files = self._reporter.failed, self._reporter.files

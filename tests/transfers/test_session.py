@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import os
 import socket
@@ -636,3 +637,25 @@ async def test_in_a_folder_this_session_made_a_name_that_is_taken_is_a_collision
     ended = await run(plan_for(sshd, [upload(near / "film", far / "film")], resume), listener)
     assert (ended.outcome, ended.code) == ("failed", "name_collision")
     assert (far / "film").read_bytes() == b"of another source of this transfer"
+
+
+async def test_a_folder_whose_time_cannot_be_set_fails_nothing(
+    sshd: SshServer, far: Path, near: Path, resume: Path
+) -> None:
+    """Somebody puts a file in the place of a folder that arrived."""
+    (far / "show" / "empty").mkdir(parents=True)
+    (far / "show" / "film").write_bytes(noise(600_000))
+    os.utime(far / "show", (1_000_000_000, 1_000_000_000))
+    listener = Listener()
+    items = [download(far / "show", near, "show")]
+    policies = {"preserve_times": True}
+    session = Session(plan_for(sshd, items, resume, policies=policies, rate_kbps=2_000), listener)
+    running = asyncio.create_task(session.run(), name="session")
+    await listener.until(lambda: listener.written() > 0)
+    (near / "show" / "empty").rmdir()
+    (near / "show" / "empty").write_text("of the user")
+    session.set_rate(None)
+    ended = await running
+    assert (ended.outcome, ended.message) == ("completed", "")
+    assert (near / "show").stat().st_mtime == 1_000_000_000
+    assert (near / "show" / "empty").read_text() == "of the user"
