@@ -15,6 +15,7 @@ Overwrite = Literal["always", "none", "diff", "older", "diff+older"]
 Resume = Literal["none", "attributes", "sparse_checksum", "full_checksum"]
 
 _SECOND: Final = 1_000_000_000  # ns
+OLDER_BY: Final = 2  # seconds a target is older, at least; FAT keeps even ones only
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,8 @@ _EQUAL_SIZE: Final[Mapping[Resume, Decision]] = {
     "sparse_checksum": Decision.COMPARE_SPARSE,
     "full_checksum": Decision.COMPARE_FULL,
 }
+# Where times are too close to tell, and sizes are the same: content decides, as far as it is looked at.
+_IN_DOUBT: Final[Mapping[Resume, Decision]] = {**_EQUAL_SIZE, "none": Decision.SKIP}
 _PARTIAL: Final[Mapping[Resume, PartialDecision]] = {
     "none": PartialDecision.START_OVER,
     "attributes": PartialDecision.CONTINUE,
@@ -62,15 +65,20 @@ def decide(overwrite: Overwrite, resume: Resume, source: FileFacts, target: File
     """Decide about the finished file `target` that stands under the final name (None: there is none).
 
     The time stamps count for `older` and `diff+older` only, in whole seconds, for that is all SFTP version 3
-    reports; equal times are not older. Otherwise they do not count: without `preserve_times` a target has the
-    time of its transfer.
+    reports; equal times are not older. One second between files of the same size is no proof either, for a
+    disk may not keep it: sent again each time, such a file would never be done. Otherwise times do not count:
+    without `preserve_times` a target has the time of its transfer.
     """
     if target is None or overwrite == "always":
         return Decision.WRITE
     if overwrite == "none":
         return Decision.SKIP
-    if overwrite in ("older", "diff+older") and not _older(target, source):
-        return Decision.SKIP
+    if overwrite in ("older", "diff+older"):
+        older_by = source.mtime_ns // _SECOND - target.mtime_ns // _SECOND
+        if older_by <= 0:
+            return Decision.SKIP
+        if older_by < OLDER_BY and target.size == source.size:
+            return _IN_DOUBT[resume]
     if overwrite == "older" or target.size != source.size:
         return Decision.WRITE
     return _EQUAL_SIZE[resume]
@@ -93,7 +101,3 @@ def decide_partial(
     if overwrite == "always" or begun_from != source or not 0 < partial_size <= source.size:
         return PartialDecision.START_OVER
     return _PARTIAL[resume]
-
-
-def _older(target: FileFacts, source: FileFacts) -> bool:
-    return target.mtime_ns // _SECOND < source.mtime_ns // _SECOND

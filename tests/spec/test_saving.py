@@ -13,7 +13,7 @@ from connect_helper.spec.overwrite import Decision, FileFacts, Overwrite, Resume
 from connect_helper.spec.saving import saved_name, saves_first
 
 STAMP = (2025, 3, 4, 9, 15, 2)
-OLD, NEW = FileFacts(10, 1_000_000_000), FileFacts(10, 2_000_000_000)
+OLD, NEW = FileFacts(10, 1_000_000_000), FileFacts(10, 3_000_000_000)
 
 
 @pytest.mark.parametrize(
