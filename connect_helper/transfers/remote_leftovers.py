@@ -102,7 +102,7 @@ async def _remove_one(folder: Path, key: str, record: Record, transport: Transpo
 async def _is_ours(transport: Transport, partial: bytes, record: Record) -> bool:
     """Tell whether a remote file ends, where the record says so, in what was sent."""
     try:
-        facts = await transport.facts(partial)
+        facts = await transport.unfinished(partial)
         proof = record.proof
         if facts is None or facts.kind != "file":
             return False

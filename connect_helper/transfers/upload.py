@@ -66,7 +66,7 @@ class Upload:
         if job.folder:
             await self._transport.make_folder(job.folder)
         if not self._work.is_new(job):
-            looks = (self._transport.facts(job.target), self._transport.facts(self._first))
+            looks = (self._transport.facts(job.target), self._transport.unfinished(self._first))
             for found in await asyncio.gather(*looks, return_exceptions=True):
                 if isinstance(found, BaseException):
                     raise found

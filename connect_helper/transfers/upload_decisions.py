@@ -65,7 +65,7 @@ class Existing:
             self.first_is_free = True
             return None
         first = self._job.beside(partial_name(self._job.name))
-        looks = [self._existing(), self._transport.facts(first)]
+        looks = [self._existing(), self._transport.unfinished(first)]
         if self._job.folder:
             looks.append(self._transport.facts(self._job.folder, follow=True))
         found: list[Facts | None] = []
@@ -183,7 +183,7 @@ class Beginning:
         for number in range(PARTIALS):
             partial = job.beside(partial_name(numbered_name(job.name, number) if number else job.name))
             known = partial == first and self._first_is_free
-            if known or await self._transport.facts(partial) is None:
+            if known or await self._transport.unfinished(partial) is None:
                 self._first_is_free = False  # should it be taken meanwhile, the next look tells
                 if partial == first:
                     await asyncio.to_thread(ledger.add, begun(partial))
@@ -193,7 +193,7 @@ class Beginning:
     async def _go_on(self, source: SourceFile, record: Record) -> Begin | None:
         """Where to go on from a record; None when anything is in doubt."""
         partial = _bytes(record.partial)
-        there = await self._transport.facts(partial)
+        there = await self._transport.unfinished(partial)
         if there is None or there.kind != "file" or record.source.inode != source.identity.inode:
             return None
         begun_from = FileFacts(record.source.size, record.source.mtime_ns)

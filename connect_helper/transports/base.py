@@ -155,7 +155,10 @@ class LocalSource(Protocol):
         ...
 
     def read(self, offset: int, length: int) -> bytes:
-        """Exactly `length` bytes. Raises SourceChanged when the file is shorter by now."""
+        """Exactly `length` bytes. Raises SourceChanged when the file is shorter by now.
+
+        That it changed otherwise is noticed now and then; at the end `check` is to be asked.
+        """
         ...
 
     def check(self) -> None:
@@ -285,6 +288,13 @@ class Transport(Protocol):
 
     async def facts(self, path: bytes, *, follow: bool = False) -> Facts | None:
         """What is at `path`; None when there is nothing."""
+        ...
+
+    async def unfinished(self, partial: bytes) -> Facts | None:
+        """What is under a name for an unfinished file; None when that is free.
+
+        A far side that keeps those elsewhere tells only of what this program began.
+        """
         ...
 
     async def make_folder(self, path: bytes) -> None:

@@ -26,7 +26,7 @@ from connect_helper.errors import (
     TargetError,
     UnsafeName,
 )
-from connect_helper.spec.names import PARTIAL_SUFFIX, display
+from connect_helper.spec.names import display
 from connect_helper.spec.words import Links
 from connect_helper.transports.base import (
     BlockHashes,
@@ -152,11 +152,12 @@ class HttpTransport:
     ) -> AsyncGenerator[Entry, None]:
         return scan(self._http, source, enters)
 
+    async def unfinished(self, partial: bytes) -> Facts | None:
+        # What others left of that name, or another way of sending, is not in the way of an upload.
+        upload = await self._known(partial)
+        return None if upload is None else Facts("file", upload.offset, 0)
+
     async def facts(self, path: bytes, *, follow: bool = False) -> Facts | None:
-        if self._sends and path.endswith(PARTIAL_SUFFIX):
-            # Unfinished files of others, or of another way of sending, are none of ours to go on with.
-            upload = await self._known(path)
-            return None if upload is None else Facts("file", upload.offset, 0)
         try:
             async with aclosing(lines(self._http, path)) as found:
                 async for line in found:

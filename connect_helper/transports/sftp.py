@@ -118,6 +118,9 @@ class SftpTransport:
             self._folders.learn(path)
         return facts
 
+    async def unfinished(self, partial: bytes) -> Facts | None:
+        return await self.facts(partial)
+
     async def real_path(self, path: bytes) -> bytes:
         """The path with every link resolved by the server."""
         return await self._all.call(lambda wire: wire.real_path(path), "source", path)

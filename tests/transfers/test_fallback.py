@@ -202,6 +202,23 @@ async def test_what_is_there_is_replaced_as_the_policy_says(
     assert there.read_bytes() == (b"old" if kept else b"new content")
 
 
+@pytest.mark.parametrize("overwrite", ["none", "older", "diff+older"])
+async def test_a_file_whose_own_name_looks_unfinished_is_treated_like_others(
+    far: FarEnd, tmp_path: Path, overwrite: str
+) -> None:
+    source, there = tmp_path / "film.partial", far.docroot / "in" / "film.partial"
+    source.write_bytes(b"new content")
+    there.parent.mkdir()
+    there.write_bytes(b"old")  # and younger
+    listener = Listener()
+    items = [upload(source, "in/film.partial")]
+    token = far.token("send", "in")
+    ended = await run(plan(far, tmp_path, items, token, policies={"overwrite": overwrite}), listener)
+    assert (ended.outcome, ended.internal_message) == ("completed", "")
+    assert [report.state for report in listener.files().values()] == ["skipped"]
+    assert there.read_bytes() == b"old"
+
+
 async def test_a_wrong_token_ends_the_transfer(far: FarEnd, tmp_path: Path) -> None:
     source = tmp_path / "a.bin"
     source.write_bytes(b"x")

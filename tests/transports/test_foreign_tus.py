@@ -109,7 +109,7 @@ async def test_a_line_that_breaks_is_gone_on_with(foreign: Foreign, tmp_path: Pa
             async with open_http(proxy.port, TOKEN, tmp_path, sends=True, root=b"in") as transport:
                 item, _counts = sending(content, partial)
                 item.target = b"in/a"
-                there = await transport.facts(partial)
+                there = await transport.unfinished(partial)
                 if there is not None:
                     assert there.size >= 4 * 1024 * 1024
                     item.offset = there.size

@@ -132,7 +132,7 @@ async def test_an_upload_in_parts_goes_on_in_every_part(
     assert item.done.offset < SIZE
     moved = moved_by(monkeypatch)
     async with open_http(proxy.port, token, tmp_path, sends=True, root=b"in") as transport:
-        there = await transport.facts(partial)
+        there = await transport.unfinished(partial)
         confirmed = 0 if there is None else transport._uploads[partial].confirmed
         offset = 0 if there is None else there.size
         again = going_on(content, partial, offset)
@@ -235,7 +235,7 @@ async def test_what_the_server_lost_is_sent_anew(
             with pytest.raises(ConnectionLost):
                 await transport.send(item)
             item.source = source
-        assert await transport.facts(item.partial) is None
+        assert await transport.unfinished(item.partial) is None
         again, _ = sending(content, b"in/film.partial")
         await transport.send(again)
         await transport.publish(again.partial, b"in/film", "replace")
@@ -257,7 +257,7 @@ async def test_a_lost_answer_about_joined_parts_is_asked_for_again(
     for file, note in notes.items():  # as after a line that broke before the answer came
         file.write_bytes(note)
     async with open_http(proxy.port, token, tmp_path, sends=True, root=b"in") as transport:
-        facts = await transport.facts(item.partial)
+        facts = await transport.unfinished(item.partial)
         assert facts is not None
         assert facts.size == SIZE
         again = going_on(content, item.partial, SIZE)

@@ -146,7 +146,7 @@ async def test_a_source_that_changes_between_two_readings_gets_no_name(line: Lin
         item = item_of(source)
         with pytest.raises(ConnectError):
             await transport.send(item)
-        offset = (await transport.facts(PARTIAL)).size
+        offset = (await transport.unfinished(PARTIAL)).size
         assert offset > 0
         source.content[10] ^= 1
         await transport.send(item_of(source, offset))
@@ -168,7 +168,7 @@ async def test_a_broken_piece_is_gone_on_with_where_it_broke(
             await transport.send(item)
         assert item.done.offset <= SIZE // 2
     async with line.open() as transport:
-        facts = await transport.facts(PARTIAL)
+        facts = await transport.unfinished(PARTIAL)
         assert 2_000_000 < facts.size < SIZE  # of a single request
         again = item_of(source, item.done.offset, chained=chained)
         source.bytes_read = 0
