@@ -27,14 +27,14 @@ from connect_helper.api.sites import Sites
 from connect_helper.errors import ConnectHelperError, HostNotFound, NotGranted
 from connect_helper.picking.base import Question
 from connect_helper.settings import Folders, PreferencesStore
-from connect_helper.spec.echo import echo
-from connect_helper.spec.lenient import as_bool, as_text
+from connect_helper.spec.echo import echo, echo_field
+from connect_helper.spec.lenient import as_bool
 from connect_helper.spec.login import read_user
 from connect_helper.spec.obfuscation import KEY_BYTES
 from connect_helper.spec.paths import default_title, download_targets, upload_targets
 from connect_helper.spec.rates import effective_rate_kbps
 from connect_helper.spec.times import time_limits
-from connect_helper.spec.transfer_spec import TransferSpec, parse_spec
+from connect_helper.spec.transfer_spec import TransferSpec, parse_spec, read_cookie
 from connect_helper.spec.words import AUTHENTICATION, word
 from connect_helper.transfers.manager import TransferManager
 from connect_helper.transfers.plan import (
@@ -373,11 +373,12 @@ def _fallback(spec: TransferSpec) -> Fallback | None:
     return None if wish is None else Fallback(port=wish.port, tls=wish.tls, forced=wish.forced)
 
 
-def _echoed_changes(changes: Mapping[str, Any]) -> dict[str, str]:
-    """What of a resume request pages may see again; its secrets are not."""
+def _echoed_changes(changes: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a resume request pages may see again; its secrets are not. Raises InvalidRequest."""
+    read_cookie(changes)  # as at the start, where it comes back as it was sent, too
     read = {
         "remote_user": read_user(changes),
         "authentication": word(changes, AUTHENTICATION, "authentication"),
-        "cookie": as_text(changes.get("cookie"), "cookie"),
+        "cookie": echo_field(changes, "cookie"),
     }
     return {name: value for name, value in read.items() if value is not None}

@@ -215,7 +215,7 @@ def parse_spec(raw: Mapping[str, Any]) -> TransferSpec:
         min_rate_kbps=rate(raw, "min_rate_kbps"),
         min_rate_cap_kbps=rate(raw, "min_rate_cap_kbps"),
         fallback=parse_fallback(raw),
-        cookie=_cookie(raw),
+        cookie=read_cookie(raw),
         title=as_text(raw.get("title"), "title"),
         tags=_tags(raw),
     )
@@ -282,7 +282,8 @@ def _base64(text: str, name: str) -> bytes:
         raise InvalidRequest(f'"{name}" is not valid base64.', field=name) from None
 
 
-def _cookie(raw: Mapping[str, Any]) -> str | None:
+def read_cookie(raw: Mapping[str, Any]) -> str | None:
+    """Read `cookie`: text, or an object, which becomes JSON. Raises InvalidRequest."""
     value = raw.get("cookie")
     if isinstance(value, Mapping):
         value = json.dumps(value)

@@ -616,6 +616,26 @@ async def test_a_resume_with_a_wrong_field_is_refused(
     assert (await face.post(f"/connect/transfers/resume/{uuid}", changes))[0] == 400
 
 
+@pytest.mark.parametrize(
+    ("cookie", "echoed"),
+    [
+        ({"job": 7, "password": "geheim-geheim"}, {"job": 7}),
+        ("c" * 60_000, "c" * 60_000),
+        ("with geheim-geheim", None),
+    ],
+)
+async def test_a_resume_takes_every_cookie_that_a_start_takes(
+    face: Face, granted: str, cookie: Any, echoed: Any
+) -> None:
+    _, answer = await face.start(upload(granted))
+    uuid = answer["transfer_specs"][0]["uuid"]
+    await face.until(uuid, "failed")
+    changes = {"cookie": cookie, "remote_password": "geheim-geheim"}
+    status, told = await face.post(f"/connect/transfers/resume/{uuid}", changes)
+    assert status == 200, told
+    assert told["transfer_spec"]["transfer_spec"].get("cookie") == echoed
+
+
 async def test_a_resume_with_another_user_keeps_the_secret(face: Face, granted: str) -> None:
     _, answer = await face.start(upload(granted))
     uuid = answer["transfer_specs"][0]["uuid"]
