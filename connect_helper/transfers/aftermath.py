@@ -172,9 +172,10 @@ class Aftermath:
         if not self._wishes.remove_empty_folders:
             return
         sources = [self._source(item.source_path, item.base) for item in work.plan.items]
-        absolute = any(item.source_path.startswith("/") for item in work.plan.items)
         for names in rules.folders_to_try(self._wishes, sources, self._walked):
-            path = ("/" if absolute else "") + "/".join(names)
+            path = "/".join(names)
+            if not path:
+                continue  # the root
             if path in self._items:
                 await asyncio.to_thread(work.ledger.add, gone(os.fsencode(path)))
             try:
@@ -203,4 +204,6 @@ class Aftermath:
 
 
 def _names(path: str) -> Names:
-    return tuple(name for name in path.split("/") if name)
+    """The names of a path; an absolute one begins with "", for the same names may lead elsewhere without."""
+    names = tuple(name for name in path.split("/") if name)
+    return ("", *names) if path.startswith("/") else names

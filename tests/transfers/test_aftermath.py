@@ -11,7 +11,8 @@ import pytest
 from connect_helper.transfers.ledger import Ledger, gone
 from connect_helper.transfers.plan import Afterwards, Upload
 from tests.support.policies import Trip, plant, tree
-from tests.support.sessions import ref
+from tests.support.sessions import download, plan_for, ref, run
+from tests.support.sshd import SshServer
 
 FILES = ("proj/a", "proj/sub/b", "proj/empty/")
 ALL = {"proj", "proj/a", "proj/sub", "proj/sub/b", "proj/empty"}
@@ -163,3 +164,17 @@ async def test_the_folder_around_a_single_file_was_not_given_and_stays(trip: Tri
     assert (await trip.go(items=items, afterwards=wishes)).outcome == "completed"
     # On a server the page's login decides; here only what the user picked may go.
     assert set(tree(trip.source)) == ({"around"} if isinstance(items[0], Upload) else set())
+
+
+async def test_relative_and_absolute_sources_of_one_download_are_told_apart(tmp_path: Path) -> None:
+    login, elsewhere, here = tmp_path / "login", tmp_path / "elsewhere", tmp_path / "here"
+    plant(login, "c/d/one")
+    plant(elsewhere, "a/b/two")
+    here.mkdir()
+    with SshServer(sftp=f"internal-sftp -d {login}") as sshd:
+        items = [download(elsewhere / "a" / "b", here, "b"), download("c/d", here, "d")]
+        wishes = Afterwards(remove_files=True, remove_source_folders=True)
+        ended = await run(plan_for(sshd, items, tmp_path / "resume", afterwards=wishes))
+    assert ended.outcome == "completed", ended.message
+    assert set(tree(here)) == {"b", "b/two", "d", "d/one"}
+    assert (set(tree(login)), set(tree(elsewhere))) == ({"c"}, {"a"})
