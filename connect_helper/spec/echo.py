@@ -52,7 +52,7 @@ def echo(spec: TransferSpec) -> dict[str, Any]:
 
 
 def echo_field(raw: Mapping[str, Any], name: str) -> Any:
-    """Return one field of a request that brings only some of a spec's; None where it is not set, or secret."""
+    """Return one field of a request that brings only some of a spec's; None where it is unset, or secret."""
     secrets = frozenset(secret for secret in _secrets(raw, inside=False) if secret)
     clean = _GONE if len(secrets) > _MOST else _without(raw.get(name), secrets)
     return None if clean is _GONE or is_unset(clean) else clean

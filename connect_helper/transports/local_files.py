@@ -29,6 +29,7 @@ if sys.platform != "win32":
     import resource
 
 LINK_LIMIT: Final = 40  # links followed for one name, as the kernel does
+CHECK_EVERY: Final = 64 * 1024 * 1024  # bytes read between two looks at whether a source changed (REL-4)
 
 _SAFE: Final = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK  # non-blocking: a pipe must not hold us up
 _FOLDER: Final = _SAFE | os.O_DIRECTORY | os.O_RDONLY
@@ -221,6 +222,7 @@ class SourceFile:
         self.identity = Identity.of(facts)
         self.atime_ns = facts.st_atime_ns  # before anything was read
         self.held: bytes | None = None
+        self._unchecked = 0  # bytes read since the last look; about, where several threads read
 
     @property
     def size(self) -> int:
@@ -236,6 +238,7 @@ class SourceFile:
     def read(self, offset: int, length: int) -> bytes:
         if self.held is not None:
             return self._held(self.held, offset, length)
+        self._unchecked += length
         pieces: list[bytes] = []
         while length:
             try:
@@ -247,6 +250,9 @@ class SourceFile:
             pieces.append(piece)
             offset += len(piece)
             length -= len(piece)
+        if self._unchecked >= CHECK_EVERY:
+            self._unchecked = 0
+            self.check()
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def _held(self, content: bytes, offset: int, length: int) -> bytes:

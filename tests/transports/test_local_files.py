@@ -26,6 +26,7 @@ from connect_helper.transports.local_target import FileId, open_target_folder
 from connect_helper.transports.local_walk import walk
 
 SWAPS = 10_000
+MIB = 1024 * 1024
 
 
 @pytest.fixture(params=["openat2", "by name"])
@@ -335,3 +336,21 @@ def test_a_small_source_that_changes_while_it_is_read_is_noticed(
     with pytest.raises(SourceChanged):
         source.read_at_once()
     source.close()
+
+
+def test_a_source_that_changes_is_noticed_long_before_its_end(tmp_path: Path) -> None:
+    """REL-4: every 64 MiB, for the rest of a large file would be sent in vain."""
+    path = tmp_path / "film"
+    path.touch()
+    os.truncate(path, 1024 * MIB)
+    source = open_source(grant(path), ())
+    try:
+        source.read(0, 4 * MIB)
+        with path.open("r+b") as file:  # its size stays
+            file.write(b"changed")
+        for read in range(4, 60, 4):
+            source.read(read * MIB, 4 * MIB)
+        with pytest.raises(SourceChanged):
+            source.read(60 * MIB, 4 * MIB)
+    finally:
+        source.close()
