@@ -75,6 +75,45 @@ def collision_key(name: str) -> str:
     return unicodedata.normalize("NFC", unicodedata.normalize("NFD", folded).casefold())
 
 
+def other_cases(name: str) -> tuple[str, ...]:
+    """Return spellings of `name` that every case-blind file system takes for it, and no other does.
+
+    So only letters are written otherwise that all of them know: Latin, Greek, Cyrillic, one for one.
+    """
+    turned = "".join(map(_other_case, name))
+    lower, upper = (
+        "".join(turn if is_wanted(turn) else sign for sign, turn in zip(name, turned, strict=True))
+        for is_wanted in (str.islower, str.isupper)
+    )
+    mixed = "".join(pair[at % 2] for at, pair in enumerate(zip(lower, upper, strict=True)))
+    return _others(name, (turned, lower, upper, mixed))
+
+
+def _other_case(sign: str) -> str:
+    other = sign.swapcase()
+    return other if sign < "\u0530" and len(other) == 1 and other.swapcase() == sign else sign
+
+
+def other_forms(name: str) -> tuple[str, ...]:
+    """Return spellings of `name` that a normalising file system takes for it, and no other does."""
+    return _others(name, (unicodedata.normalize("NFC", name), unicodedata.normalize("NFD", name)))
+
+
+def _others(name: str, found: tuple[str, ...]) -> tuple[str, ...]:
+    fitting = (one for one in found if len(one.encode("utf-8", "surrogateescape")) <= NAME_LIMIT)
+    return tuple(dict.fromkeys(one for one in fitting if one != name))
+
+
+def has_cases(name: str) -> bool:
+    """Tell whether `name` holds letters that have another case."""
+    return name.swapcase() != name
+
+
+def has_forms(name: str) -> bool:
+    """Tell whether `name` holds signs that can be composed in another way."""
+    return not all(unicodedata.is_normalized(form, name) for form in ("NFC", "NFD"))
+
+
 def partial_name(name: bytes) -> bytes:
     """Return the name under which an unfinished `name` is kept: the same on every call.
 

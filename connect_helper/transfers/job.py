@@ -48,6 +48,7 @@ class UploadJob:
     place: tuple[str, ...] = ()  # names from the root of the transferred set
     linked: bool = False  # reached through a link
     again: bool = False  # another file of the transfer goes to the same target
+    twin: bool = False  # or to one that differs in case or composition only: some servers take both for one
 
     @property
     def folder(self) -> bytes:
@@ -113,6 +114,7 @@ class RemoteLinkJob:
     target: bytes
     content: bytes
     place: tuple[str, ...] = ()
+    twin: bool = False
 
 
 @dataclass(frozen=True, slots=True)

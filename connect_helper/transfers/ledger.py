@@ -38,6 +38,11 @@ def begun(partial: bytes, device: int = 0, inode: int = 0) -> bytes:
     return hashlib.blake2b(b"begun %d %d " % (device, inode) + partial, digest_size=MARK).digest()
 
 
+def twin(target: bytes) -> bytes:
+    """The mark of a target that differs from another one of the transfer in case or composition only."""
+    return hashlib.blake2b(b"twin " + target, digest_size=MARK).digest()
+
+
 def mirrored() -> bytes:
     """The mark of a destination from which everything surplus was deleted: that happens once."""
     return hashlib.blake2b(b"mirrored", digest_size=MARK).digest()

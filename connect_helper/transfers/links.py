@@ -10,6 +10,7 @@ from connect_helper.spec.links import LinkDecision, Standing, decide_link, stays
 from connect_helper.spec.names import display, partial_name
 from connect_helper.transfers.job import LinkJob, LocalLinkJob, RemoteLinkJob, Work
 from connect_helper.transfers.report import Outcome
+from connect_helper.transfers.twins import collision, tells_apart
 from connect_helper.transports.base import Kind, Publish
 from connect_helper.transports.local_target import open_target_folder
 
@@ -34,6 +35,8 @@ async def _on_the_server(work: Work, job: RemoteLinkJob) -> Outcome:
     if folder:
         await work.transport.make_folder(folder)
     there = await work.transport.facts(job.target)
+    if there is not None and job.twin and not await tells_apart(work, job):
+        raise collision(job)
     behind = await work.transport.facts(job.target, follow=True) if there and there.kind == "link" else None
     standing = _standing(
         there.kind if there else None, leads_to_folder=behind is not None and behind.kind == "folder"

@@ -32,6 +32,10 @@ class Marks:
     def __contains__(self, mark: object) -> bool:
         return isinstance(mark, bytes) and _holds(self._buckets.get(mark[:_FIRST], b""), mark)
 
+    def begins(self, start: bytes) -> bool:
+        """Tell whether a mark begins with `start`, which is at least as long as what chooses the bucket."""
+        return _holds(self._buckets.get(start[:_FIRST], b""), start)
+
     def __len__(self) -> int:
         return sum(map(len, self._buckets.values())) // MARK
 
@@ -44,8 +48,8 @@ class Marks:
                 yield bucket[at : at + MARK]
 
 
-def _holds(bucket: bytes, mark: bytes) -> bool:
-    at = bucket.find(mark)
-    while at > 0 and at % MARK:  # found across two others
-        at = bucket.find(mark, at + 1)
+def _holds(bucket: bytes, start: bytes) -> bool:
+    at = bucket.find(start)
+    while at > 0 and at % MARK:  # found inside of one, or across two others
+        at = bucket.find(start, at + 1)
     return at >= 0

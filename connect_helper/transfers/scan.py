@@ -27,7 +27,7 @@ from connect_helper.transfers.job import (
     ends_session,
     granted,
 )
-from connect_helper.transfers.ledger import Ledger, gone
+from connect_helper.transfers.ledger import Ledger, gone, twin
 from connect_helper.transfers.marks import MARK, Marks
 from connect_helper.transfers.plan import Download, SessionPlan, Upload
 from connect_helper.transfers.selection import Selection
@@ -59,9 +59,15 @@ class Scan:
                     yield job
 
     def _is_new(self, target: str) -> bool:
-        return self._targets.add(
-            hashlib.blake2b(target.encode("utf-8", "surrogatepass"), digest_size=MARK).digest()
-        )
+        return self._targets.add(_digest(target, MARK))
+
+    def _met(self, target: str) -> tuple[bool, bool]:
+        """Whether another file goes to a target on the server, or to one that may be the same there."""
+        alike = _digest(collision_key(target), MARK // 2)
+        similar = self._targets.begins(alike)
+        again = not self._targets.add(alike + _digest(target, MARK // 2))
+        earlier = not self._ledger.is_new and self._ledger.knows(twin(os.fsencode(target)))
+        return again, not again and (similar or earlier)
 
     # Uploads ---------------------------------------------------------------------------------------
 
@@ -80,8 +86,13 @@ class Scan:
         try:
             while batch := await asyncio.to_thread(entries.take):
                 for entry in batch:
-                    if self._selection.takes(top, entry.below[len(start) :], entry.facts):
-                        yield self._upload_job(item, index, entry, top)
+                    if not self._selection.takes(top, entry.below[len(start) :], entry.facts):
+                        continue
+                    job = self._upload_job(item, index, entry, top)
+                    if isinstance(job, UploadJob | RemoteLinkJob) and job.twin:
+                        # A later session may not find the other one any more, and take this for the first.
+                        await asyncio.to_thread(self._ledger.add, twin(job.target))
+                    yield job
         except SourceMissing as error:
             # An earlier session of this transfer may have removed or moved it, as it was asked to.
             if not self._ledger.knows(gone(os.fsencode(source))):
@@ -105,14 +116,16 @@ class Scan:
             return MishapJob(path, os.fsdecode(target), error)
         if entry.error is not None:
             return MishapJob(path, os.fsdecode(target), entry.error)
-        again = not self._is_new(os.fsdecode(target))
-        if again and not self._plan.policies.last_duplicate_wins:
+        again, twins = self._met(os.fsdecode(target))
+        if self._plan.policies.last_duplicate_wins:
+            again, twins = again or twins, False
+        elif again:
             return MishapJob(path, os.fsdecode(target), _collision(path, os.fsdecode(target)))
         place = (*top, *map(os.fsdecode, below))
         if entry.facts.kind == "link":
-            return RemoteLinkJob(grant, entry.real, path, target, entry.content, place)
+            return RemoteLinkJob(grant, entry.real, path, target, entry.content, place, twins)
         linked = entry.real != entry.below
-        return UploadJob(grant, entry.real, path, target, entry.facts.size, place, linked, again)
+        return UploadJob(grant, entry.real, path, target, entry.facts.size, place, linked, again, twins)
 
     def _stored(self, target: bytes, index: int, below: tuple[bytes, ...]) -> bytes:
         """The target under the name that hides the real one, or that says it is encrypted."""
@@ -207,6 +220,10 @@ class _Batches:
     def close(self) -> None:
         with self._turn:
             self._entries.close()
+
+
+def _digest(text: str, size: int) -> bytes:
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=size).digest()
 
 
 def _collision(source: str, target: str) -> NameCollision:

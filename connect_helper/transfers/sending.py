@@ -10,7 +10,6 @@ from connect_helper.errors import (
     AlreadyExists,
     ChecksumMismatch,
     LengthMismatch,
-    NameCollision,
     TargetDenied,
     TransferError,
 )
@@ -28,6 +27,7 @@ from connect_helper.transfers.job import (
     stamps,
 )
 from connect_helper.transfers.report import Outcome, Tracker
+from connect_helper.transfers.twins import collision
 from connect_helper.transfers.unfinished import Unfinished, record_maker
 from connect_helper.transfers.upload_decisions import Begin
 from connect_helper.transports.base import SendItem
@@ -173,7 +173,7 @@ class Sending:
             await self._transport.set_times(item.partial, *item.times)
         if self._saves:
             await self._save_target()
-        if self._fresh and self._work.is_new(self._job):
+        if self._fresh and (self._job.twin or self._work.is_new(self._job)):
             await self._publish_new(item)
             return
         careful = self._fresh and self._policies.overwrite == "none"
@@ -184,11 +184,7 @@ class Sending:
             await self._transport.publish(item.partial, self._job.target, "new")
         except AlreadyExists as error:
             # Nobody looked at the name, for the folder is new: the server takes two of our names for one.
-            raise NameCollision(
-                f"{display(self._job.target)}: the server takes the name for that of another file sent"
-                " there. Rename one of them and start again.",
-                internal_message=error.internal_message,
-            ) from error
+            raise collision(self._job) from error
 
     async def _save_target(self) -> None:
         stamp = saving_stamp()

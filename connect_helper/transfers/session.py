@@ -16,7 +16,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing, closing
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeGuard
 
 from connect_helper.errors import BadPassphrase, ConnectionLost, LinkSkipped, SpecialFile, TransferError
 from connect_helper.spec.names import display
@@ -91,7 +91,7 @@ class Session:
         self._others = asyncio.Semaphore(OTHERS_IN_FLIGHT)
         self._in_flight = min(IN_FLIGHT, max(OTHERS_IN_FLIGHT, open_files() // 4))
         self._folder_times: list[RemoteFolderJob | LocalFolderJob] = []
-        self._again: list[FileJob] = []  # files whose target is another one's too, in order
+        self._again: list[FileJob | LinkJob] = []  # those whose target may be another one's, in order
         self._aftermath = Aftermath(plan)
         self._last: list[tuple[FileJob | LinkJob, Tracker, Outcome]] = []  # done but for their aftermath
         self._spool = Spool(Path(plan.resume_folder))
@@ -259,7 +259,7 @@ class Session:
                 else:
                     self._reporter.found(_size(job))
                     work.transport.expect(_size(job))
-                if isinstance(job, UploadJob | DownloadJob) and job.again:
+                if _waits_for_another(job):
                     self._again.append(job)
                 else:
                     await self._queue.put(job)
@@ -412,6 +412,13 @@ async def _one(work: Work, job: FileJob | LinkJob, tracker: Tracker) -> Outcome:
     if isinstance(job, UploadJob):
         return await Upload(work, job, tracker).run()
     return await Download(work, job, tracker).run()
+
+
+def _waits_for_another(job: Job) -> TypeGuard[FileJob | LinkJob]:
+    """Tell whether an earlier file may have the same target."""
+    if isinstance(job, UploadJob | RemoteLinkJob) and job.twin:
+        return True
+    return isinstance(job, UploadJob | DownloadJob) and job.again
 
 
 def _size(job: Job) -> int:

@@ -129,6 +129,8 @@ class Upload:
             if there is not None and existing.finished_before(source, there):
                 await self._forget()
                 return Outcome("done", "size", earlier=True)
+            if there is not None:
+                await existing.refuse_twin()
             decision = Decision.WRITE if there is None else await existing.decide(source, there)
             if decision is Decision.SKIP:
                 await self._forget()

@@ -30,6 +30,7 @@ from connect_helper.spec.sampling import sparse_ranges
 from connect_helper.transfers.job import TAIL, UploadJob, Work, digest_algorithm, ends_session
 from connect_helper.transfers.ledger import begun
 from connect_helper.transfers.sealing import SealedSource
+from connect_helper.transfers.twins import collision, tells_apart
 from connect_helper.transports.age import HEAD_LIMIT
 from connect_helper.transports.base import RECORD_BLOCK, BlockHashes, Facts, Proof, Transport
 from connect_helper.transports.local_files import SourceFile
@@ -93,6 +94,11 @@ class Existing:
     def finished_before(self, source: SourceFile, there: Facts) -> bool:
         """Tell whether an earlier session of this transfer put it there."""
         return there.size == source.size and self._work.ledger.knows(self._job.mark(source.identity))
+
+    async def refuse_twin(self) -> None:
+        """Raise NameCollision when what is there may be another file of this transfer."""
+        if self._job.twin and not await tells_apart(self._work, self._job):
+            raise collision(self._job)
 
     async def decide(self, source: SourceFile, there: Facts) -> Decision:
         """WRITE or SKIP, after what comparing takes."""

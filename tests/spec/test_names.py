@@ -12,7 +12,11 @@ from connect_helper.errors import UnsafeName
 from connect_helper.spec.names import (
     collision_key,
     display,
+    has_cases,
+    has_forms,
     numbered_name,
+    other_cases,
+    other_forms,
     page_text,
     partial_name,
     safe_component,
@@ -209,3 +213,35 @@ def test_page_text_for_a_dialog_is_one_clean_line(text: str) -> None:
 def test_page_text_loses_what_could_deceive() -> None:
     assert page_text("Choose\r\n\x1b[2J  your\u202e file\0 \u200b") == "Choose [2J your file"
     assert page_text("x" * 100) == "x" * 79 + "…"
+
+
+@pytest.mark.parametrize(
+    ("name", "others"),
+    [
+        ("readme", {"README", "rEaDmE"}),
+        ("A.txt", {"a.TXT", "a.txt", "A.TXT", "a.tXt"}),
+        ("a", {"A"}),
+        ("\u0416", {"\u0436"}),  # Cyrillic
+        ("\u00df", set()),  # not every system knows its other case, which is two letters
+        ("1-2", set()),
+        ("x" * 255 + "y", set()),  # longer than a name may be
+    ],
+)
+def test_other_cases_of_a_name(name: str, others: set[str]) -> None:
+    assert set(other_cases(name)) == others
+
+
+def test_other_forms_of_a_name() -> None:
+    composed, apart = "\u00e9.txt", "e\u0301.txt"
+    assert (other_forms(composed), other_forms(apart)) == ((apart,), (composed,))
+    assert other_forms("a.txt") == ()
+    assert other_forms("\u00e9" * 120) == ()  # too long, taken apart
+
+
+@given(st.text(st.characters(max_codepoint=0x2FFF, exclude_categories=["Cs"]), max_size=12))
+def test_other_spellings_meet_where_names_are_not_told_apart(name: str) -> None:
+    for other in (*other_cases(name), *other_forms(name)):
+        assert other != name
+        assert collision_key(other) == collision_key(name)
+    assert has_cases(name) or not other_cases(name)
+    assert has_forms(name) or not other_forms(name)

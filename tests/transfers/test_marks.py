@@ -35,6 +35,14 @@ def test_what_lies_across_two_marks_is_no_mark() -> None:
     assert Marks([b"\1\2\3" + b"\1\2" * 6 + b"\1", b"\1\2" + b"\1\2" * 6 + b"\7\7"]).add(same_bucket)
 
 
+def test_marks_are_found_by_how_they_begin() -> None:
+    marks = Marks([digest(0), b"\1\2\3" + b"\1\2\4" * 4 + b"\5"])
+    assert marks.begins(digest(0)[:8])
+    assert not marks.begins(digest(1)[:8])
+    assert marks.begins(b"\1\2\3\1\2\4\1\2")
+    assert not marks.begins(b"\1\2\4\1\2\4\1\2")  # in the middle of one
+
+
 def test_each_takes_few_bytes() -> None:
     tracemalloc.start()
     try:
