@@ -17,12 +17,17 @@ from connect_helper.transfers.marks import MARK, Marks
 _log = logging.getLogger(__name__)
 
 SUFFIX: Final = ".done"
+_PLACE: Final = 8  # bytes
 
 
 def mark(target: bytes, size: int, mtime_ns: int, inode: int = 0) -> bytes:
-    """The mark of one source content under one target."""
+    """The mark of one source content under one target; it begins with what stands for the target alone."""
     text = f"{size} {mtime_ns} {inode} ".encode("ascii")
-    return hashlib.blake2b(text + target, digest_size=MARK).digest()
+    return _place(target) + hashlib.blake2b(text + target, digest_size=MARK - _PLACE).digest()
+
+
+def _place(target: bytes) -> bytes:
+    return hashlib.blake2b(b"finished " + target, digest_size=_PLACE).digest()
 
 
 def gone(path: bytes) -> bytes:
@@ -36,6 +41,11 @@ def begun(partial: bytes, device: int = 0, inode: int = 0) -> bytes:
     Whoever is killed leaves no record of one that is young: by its mark the next session knows its own.
     """
     return hashlib.blake2b(b"begun %d %d " % (device, inode) + partial, digest_size=MARK).digest()
+
+
+def foreign(partial: bytes) -> bytes:
+    """The mark of a partial file that was to be made, but somebody else had made it."""
+    return hashlib.blake2b(b"foreign " + partial, digest_size=MARK).digest()
 
 
 def twin(target: bytes) -> bytes:
@@ -86,6 +96,15 @@ class Ledger:
     def knows(self, one: bytes) -> bool:
         """Tell whether an earlier session finished this file."""
         return one in self._known
+
+    def left(self, partial: bytes, target: bytes) -> bool:
+        """Tell whether an earlier session made a partial file on the far side and did not finish it.
+
+        One that was finished is gone from there. What has its name now, after the target was taken away, is
+        somebody else's: rather one of ours stays than that one of theirs is written over.
+        """
+        made = self.knows(begun(partial)) and not self.knows(foreign(partial))
+        return made and not self._known.begins(_place(target))
 
     def add(self, one: bytes) -> None:
         """Note that a file has its final name."""

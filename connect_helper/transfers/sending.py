@@ -26,6 +26,7 @@ from connect_helper.transfers.job import (
     saving_stamp,
     stamps,
 )
+from connect_helper.transfers.ledger import foreign
 from connect_helper.transfers.report import Outcome, Tracker
 from connect_helper.transfers.twins import collision
 from connect_helper.transfers.unfinished import Unfinished, record_maker
@@ -115,6 +116,7 @@ class Sending:
         try:
             await self._transport.send(item)
         except AlreadyExists as error:
+            await asyncio.to_thread(self._work.ledger.add, foreign(item.partial))
             raise NameTaken(error.user_message, internal_message=error.internal_message) from error
         except TargetDenied as error:
             if item.exclusive:

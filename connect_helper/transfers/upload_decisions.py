@@ -184,7 +184,7 @@ class Beginning:
         """
         ledger, job = self._work.ledger, self._job
         first = job.beside(partial_name(job.name))
-        if not taken and self._slot.alone and ledger.knows(begun(first)):
+        if not taken and self._slot.alone and ledger.left(first, job.target):
             return Begin(first, 0, new_hashes(self._work), exclusive=False)
         for number in range(PARTIALS):
             partial = job.beside(partial_name(numbered_name(job.name, number) if number else job.name))

@@ -105,6 +105,65 @@ async def test_a_name_taken_in_the_last_moment_stays_its_owners(
     assert (target.read_bytes(), theirs.read_bytes()) == (b"of ours", b"of theirs")
 
 
+async def stopped_early(plan: SessionPlan) -> None:
+    """Run a session until its first file is under its name, and end it over another."""
+    session, listener, ending = start(plan)
+    await listener.until(lambda: any(report.state == "done" for report in listener.files().values()))
+    session.stop()
+    assert (await ending).outcome == "stopped"
+
+
+@pytest.mark.parametrize("size", [7, 300_000])
+async def test_a_partial_file_made_after_ours_was_finished_is_not_ours(
+    size: int, sshd: SshServer, tmp_path: Path
+) -> None:
+    """What arrived was taken away, and somebody else is about to send a file of the same name."""
+    near, far = tmp_path / "near", sshd.root / tmp_path.name
+    near.mkdir()
+    far.mkdir()
+    (near / "note").write_bytes(noise(size))
+    (near / "film").write_bytes(noise(SIZE))
+    items = [upload(near / name, far / name) for name in ("note", "film")]
+    plan = plan_for(sshd, items, tmp_path / "resume", rate_kbps=QUICK)
+    await stopped_early(plan)
+    (far / "note").unlink()
+    theirs = far / "note.partial"
+    theirs.write_bytes(b"of theirs")
+    ended = await run(plan.model_copy(update={"rate_kbps": None}))
+    assert ended.outcome == "completed", ended.message
+    assert theirs.read_bytes() == b"of theirs"
+    assert (far / "note").read_bytes() == noise(size)
+
+
+async def test_a_partial_file_that_was_in_our_way_is_not_ours_later(
+    sshd: SshServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody made it between our look and our turn; our own, under another name, broke off."""
+    near, far = tmp_path / "near", sshd.root / tmp_path.name
+    near.mkdir()
+    far.mkdir()
+    (near / "film").write_bytes(noise(SIZE))
+    theirs = far / "film.partial"
+    send = SftpTransport.send
+
+    async def late(self: SftpTransport, item: object) -> None:
+        if not theirs.exists():
+            theirs.write_bytes(b"of theirs")
+        await send(self, item)  # type: ignore[arg-type] # passed on
+
+    monkeypatch.setattr(SftpTransport, "send", late)
+    policies = {"resume": "none"}
+    plan = plan_for(sshd, [upload(near / "film", far / "film")], tmp_path / "resume", policies=policies)
+    session, listener, ending = start(plan.model_copy(update={"rate_kbps": SLOW}))
+    await listener.until(lambda: listener.written() > 0)
+    session.stop()
+    assert (await ending).outcome == "stopped"
+    ended = await run(plan)
+    assert ended.outcome == "completed", ended.message
+    assert theirs.read_bytes() == b"of theirs"
+    assert (far / "film").read_bytes() == noise(SIZE)
+
+
 # The queue -----------------------------------------------------------------------------------------
 
 
