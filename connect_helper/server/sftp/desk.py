@@ -85,6 +85,10 @@ class Desk:
         self._tasks = tasks
         self._bytes = 0  # of data not written
         self._paused = False
+        self._flooded = False  # answers wait, far more than they may
+        self._reserved = 0  # bytes of answers on their way here
+        self._reserving = asyncio.Lock()  # held by the next who gets room
+        self._released = asyncio.Event()
 
     def took(self, request: Request) -> None:
         """A request has come in; beyond a limit, the channel is not read until half of it is answered."""
@@ -102,9 +106,47 @@ class Desk:
         self._bytes -= size
         if not self.owed:
             self.idle.set()
-        if self._paused and self.owed <= MOST_REQUESTS // 2 and self._bytes <= self.room.data // 2:
+        if not self._flooded and self.outlet.waiting > 2 * self.room.answers:
+            self._flooded = True
+            self.spawn(self._until_taken(), "answers")
+        self._read_on()
+
+    async def _until_taken(self) -> None:
+        """Who does not take its answers is not asked for more requests, however short those are."""
+        if not self._paused:
+            self._paused = True
+            self.outlet.pause_reading()
+        await self.outlet.room(self.room.answers)
+        self._flooded = False
+        self._read_on()
+
+    def _read_on(self) -> None:
+        few = self.owed <= MOST_REQUESTS // 2 and self._bytes <= self.room.data // 2
+        if self._paused and not self._flooded and few:
             self._paused = False
             self.outlet.resume_reading()
+
+    @property
+    def has_room(self) -> bool:
+        """Tell whether `reserve` would not wait."""
+        return not self._reserving.locked() and self.outlet.waiting + self._reserved <= self.room.answers
+
+    async def reserve(self, size: int) -> None:
+        """Wait for room before `size` bytes of answers are made; `release` them once the answers are given.
+
+        Who waits must hold no other answers back.
+        """
+        async with self._reserving:
+            while self._reserved and self.outlet.waiting + self._reserved > self.room.answers:
+                self._released.clear()
+                await self._released.wait()
+            await self.outlet.room(self.room.answers)
+            self._reserved += size
+
+    def release(self, size: int) -> None:
+        """The answers that had room reserved wait in the outlet, or never came."""
+        self._reserved -= size
+        self._released.set()
 
     def spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
         """Have `work` done beside everything else; it ends with the session."""

@@ -13,7 +13,7 @@ from connect_helper.server.sftp import packets
 from connect_helper.server.sftp.desk import Desk, done, space_answer
 from connect_helper.server.sftp.failures import failure
 from connect_helper.server.sftp.files import OpenFile, errno_error, set_open_attrs
-from connect_helper.server.sftp.folders import OpenFolder
+from connect_helper.server.sftp.folders import ANSWER_BYTES, OpenFolder
 from connect_helper.server.sftp.lane import BATCH_BYTES, Answer, Job, Lane, Other, Read, Write
 from connect_helper.server.sftp.order import Order
 from connect_helper.server.sftp.packets import Fields, Request, Status
@@ -233,11 +233,12 @@ class HandleRequests:
                 batch = lane.take(self._trip_bytes())
                 slow = any(isinstance(job, Other) and job.slow for job in batch)
                 coming = sum(job.size for job in batch if isinstance(job, Write))
-                if last is not None and (coming or (desk.outlet.waiting > desk.room.answers and not slow)):
+                wanted = _wanted(batch)
+                if last is not None and (coming or (wanted and not desk.has_room)):
                     await self._deliver(lane, *last)  # what may have to wait lets nobody wait for an answer
                     last = None
-                if any(isinstance(job, Read) for job in batch):
-                    await desk.outlet.room(desk.room.answers)
+                if wanted:
+                    await desk.reserve(wanted)
                 if coming:
                     await desk.session.pace(coming, "in")
                 trip = desk.start(partial(lane.run, batch), slow=slow)
@@ -254,7 +255,8 @@ class HandleRequests:
     def _trip_bytes(self) -> int:
         """A session whose rate is limited moves a tenth of a second's bytes at a time, not a burst."""
         rates = [rate for way in WAYS if (rate := self._desk.session.rate(way)) is not None]
-        return max(SMALLEST_TRIP, min(BATCH_BYTES, min(rates) * 1000 // 80)) if rates else BATCH_BYTES
+        most = min(BATCH_BYTES, self._desk.room.answers)
+        return max(SMALLEST_TRIP, min(most, min(rates) * 1000 // 80)) if rates else most
 
     async def _deliver(self, lane: Lane, batch: list[Job], answers: list[Answer]) -> None:
         going = sum(len(answer[1]) for answer in answers if len(answer) > 1)
@@ -266,6 +268,8 @@ class HandleRequests:
             elif isinstance(job, Read) and lane.fetch is not None:
                 lane.fetch.handed(job.offset, job.offset + sum(map(len, answer[1:])))
             self._desk.answer(answer, job.size if isinstance(job, Write) else 0)
+        if wanted := _wanted(batch):
+            self._desk.release(wanted)
 
     # Open folders ----------------------------------------------------------------------------------
 
@@ -280,14 +284,20 @@ class HandleRequests:
 
         async def work() -> None:
             async with folder.turn:
-                await desk.outlet.room(desk.room.answers)
+                await desk.reserve(ANSWER_BYTES)
                 try:
                     answer = await desk.in_thread(look)
                 except OSError as error:
                     answer = failure(number, error)
             desk.answer(answer)
+            desk.release(ANSWER_BYTES)
 
         desk.spawn(work(), "folder")
+
+
+def _wanted(batch: list[Job]) -> int:
+    """Bytes that the reads among some jobs may bring."""
+    return sum(job.size for job in batch if isinstance(job, Read))
 
 
 def _close_opened(opening: asyncio.Future[Any]) -> None:

@@ -27,7 +27,7 @@ ATTR_SIZE, ATTR_IDS, ATTR_MODE, ATTR_TIMES, ATTR_MORE = 1, 2, 4, 8, 0x80000000
 
 LARGEST_DATA: Final = 1024 * 1024  # bytes read or written by one request
 LARGEST_PACKET: Final = LARGEST_DATA + 4096  # room for the handle and numbers of a WRITE
-_PIECEWISE: Final = 4096  # bytes; a shorter packet is joined, a longer WRITE is handed on in pieces
+_PIECEWISE: Final = 4096  # bytes; shorter pieces are joined, a longer WRITE is handed on in pieces
 
 _I: Final = struct.Struct(">I")
 _Q: Final = struct.Struct(">Q")
@@ -132,7 +132,7 @@ class Packets:
         self._whole = whole
         self._head = b""
         self._missing = 0
-        self._pieces: list[memoryview] = []
+        self._pieces: list[memoryview | bytearray] = []
 
     def feed(self, data: Data) -> None:
         """Take what arrived. Raises BadPacket; nothing may be fed after that."""
@@ -148,10 +148,20 @@ class Packets:
             piece = view[: self._missing]
             view = view[len(piece) :]
             self._missing -= len(piece)
-            self._pieces.append(piece)
+            self._keep(piece)
             if not self._missing:
                 pieces, self._pieces = self._pieces, []
-                self._whole(_request(pieces))
+                self._whole(_request([memoryview(one) for one in pieces]))
+
+    def _keep(self, piece: memoryview) -> None:
+        """Kept by itself, a piece of a few bytes takes a hundred times its memory."""
+        last = self._pieces[-1] if self._pieces else None
+        if len(piece) >= _PIECEWISE or (last is None and not self._missing):
+            self._pieces.append(piece)
+        elif isinstance(last, bytearray):
+            last += piece
+        else:
+            self._pieces.append(bytearray(piece))
 
     def _begin(self) -> None:
         self._missing = int.from_bytes(self._head, "big")
