@@ -28,6 +28,7 @@ from connect_helper.server.login_queue import Login, LoginQueue
 from connect_helper.server.sessions import Session, Sessions
 from connect_helper.server.sftp.channel import SftpChannel
 from connect_helper.server.sftp.desk import Workers
+from connect_helper.server.sftp.fair_turns import FairTurns
 from connect_helper.server.sftp.files import Files
 from connect_helper.server.sftp.maker_records import MakerRecords
 from connect_helper.server.sftp.packets import BadPacket
@@ -142,9 +143,8 @@ async def ssh_server(
         refused: OSError | asyncssh.KeyImportError | None = None
         async with asyncio.TaskGroup() as tasks:
             logins = LoginQueue(settings.logins_under_way, settings.logins_under_way_per_address)
-            house = _House(
-                settings, admission, sessions, Workers(quick, slow, Room()), tasks, logins, Makers(records)
-            )
+            workers = Workers(quick, slow, Room(), FairTurns(SLOW_THREADS))
+            house = _House(settings, admission, sessions, workers, tasks, logins, Makers(records))
             try:
                 acceptor = await _listen(house)
             except (OSError, asyncssh.KeyImportError) as error:

@@ -13,9 +13,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final, Protocol, TypeVar
 
+from connect_helper.server.login_limiter import network_of
 from connect_helper.server.sessions import Session
 from connect_helper.server.sftp import packets
+from connect_helper.server.sftp.digests import Slices
 from connect_helper.server.sftp.failures import failure
+from connect_helper.server.sftp.fair_turns import FairTurns
 from connect_helper.server.sftp.files import Files
 from connect_helper.server.sftp.lane import Answer
 from connect_helper.server.sftp.order import Order
@@ -26,6 +29,7 @@ from connect_helper.storage.docpath import DocPath
 _T = TypeVar("_T")
 
 MOST_REQUESTS: Final = 512  # waiting for their answers
+MOST_LONG: Final = 4  # that take long, of one session, ask for a turn at once; the others stand behind them
 
 
 class Outlet(Protocol):
@@ -51,11 +55,12 @@ class Outlet(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Workers:
-    """What all sessions share: threads for short disk jobs and for those that take minutes, and memory."""
+    """What all sessions share: threads for short disk jobs and for slices of long ones, and memory."""
 
     quick: ThreadPoolExecutor
     slow: ThreadPoolExecutor
     room: Room
+    turns: FairTurns  # for the slow threads
 
 
 class Desk:
@@ -83,6 +88,11 @@ class Desk:
         self.room = workers.room
         self._workers = workers
         self._tasks = tasks
+        self._long = asyncio.Semaphore(MOST_LONG)
+        access = session.access
+        # Many sessions may come from one hand, and many hands may hold tokens of one account.
+        who = network_of(session.peer) if access.token is None else access.token.id
+        self._who = access.account.name, who
         self._bytes = 0  # of data not written
         self._paused = False
         self._flooded = False  # answers wait, far more than they may
@@ -152,14 +162,35 @@ class Desk:
         """Have `work` done beside everything else; it ends with the session."""
         self._tasks.create_task(work, name=f"sftp {name} {self.session.id}")
 
-    def start(self, run: Callable[[], _T], *, slow: bool = False) -> asyncio.Future[_T]:
+    def start(self, run: Callable[[], _T]) -> asyncio.Future[_T]:
         """Have `run` done in a thread."""
-        pool = self._workers.slow if slow else self._workers.quick
-        return asyncio.get_running_loop().run_in_executor(pool, run)
+        return asyncio.get_running_loop().run_in_executor(self._workers.quick, run)
 
-    async def in_thread(self, run: Callable[[], _T], *, slow: bool = False) -> _T:
+    async def in_slices(self, step: Callable[[], Answer | None], over: Callable[[], None]) -> Answer:
+        """Have `step` done in a thread, in turn with others, again and again until it gives the answer.
+
+        `over` is called when that is over, the session's end included, and no thread is in `step`.
+        """
+        working: asyncio.Future[Answer | None] | None = None
+        answer: Answer | None = None
+        try:
+            async with self._long:
+                while answer is None:
+                    async with self._workers.turns.of(self._who):
+                        working = asyncio.get_running_loop().run_in_executor(self._workers.slow, step)
+                        answer = await asyncio.shield(working)
+                await self.outlet.room(self.room.answers)  # a thousand digests are long too
+        finally:
+            if working is None or working.done():
+                over()
+            else:
+                working.add_done_callback(_noticed)
+                working.add_done_callback(lambda _working: over())
+        return answer
+
+    async def in_thread(self, run: Callable[[], _T]) -> _T:
         """What has begun is not taken back when the session ends: a thread cannot be."""
-        working = self.start(run, slow=slow)
+        working = self.start(run)
         working.add_done_callback(_noticed)  # nobody may be left to hear how it ended
         return await asyncio.shield(working)
 
@@ -170,16 +201,38 @@ class Desk:
         run: Callable[[], Answer],
         *,
         changes: bool,
-        slow: bool = False,
     ) -> None:
         """Have `run` done in a thread when its turn has come, and send what it returns."""
+        self._in_turn(number, paths, lambda: self.in_thread(run), changes=changes)
+
+    def long_in_turn(self, number: int, paths: Sequence[DocPath], slices: Slices[Answer]) -> None:
+        """As `in_turn`, for what takes long and changes nothing."""
+
+        def step() -> Answer | None:
+            try:
+                next(slices)
+            except StopIteration as end:
+                answer: Answer = end.value
+                return answer
+            return None
+
+        self._in_turn(number, paths, lambda: self.in_slices(step, slices.close), changes=False)
+
+    def _in_turn(
+        self,
+        number: int,
+        paths: Sequence[DocPath],
+        act: Callable[[], Coroutine[Any, Any, Answer]],
+        *,
+        changes: bool,
+    ) -> None:
         turn, before = self.order.enter(paths, changes=changes)
 
         async def work() -> None:
             try:
                 await Order.wait(before)
                 try:
-                    answer = await self.in_thread(run, slow=slow)
+                    answer = await act()
                 except OSError as error:
                     answer = failure(number, error)
                 self.answer(answer)

@@ -1,7 +1,8 @@
 """Digests of file contents, for clients that compare what arrived (check-file), and copies on the server.
 
-Source of the request's form: draft-ietf-secsh-filexfer-extensions-00, sections 3 and 6. All functions block
-and may run for minutes; `stop` ends them early with OSError ECANCELED.
+Source of the request's form: draft-ietf-secsh-filexfer-extensions-00, sections 3 and 6. Both may take hours:
+they are done in slices, between which others have their turn. Each step blocks; `stop` ends it early with
+OSError ECANCELED.
 """
 
 from __future__ import annotations
@@ -9,7 +10,8 @@ from __future__ import annotations
 import errno
 import os
 import threading
-from typing import Final
+from collections.abc import Generator
+from typing import Final, TypeVar
 
 from connect_helper.server.sftp.files import errno_error
 from connect_helper.spec.block_hash import BLOCK_HASH, new_hash
@@ -18,7 +20,21 @@ from connect_helper.storage.file_data import copy_range
 ALGORITHMS: Final = ("sha256", "sha512", "sha384", "sha224", "sha1", "md5", BLOCK_HASH)
 SMALLEST_BLOCK: Final = 256  # bytes (section 3)
 MOST_DIGESTS: Final = 4096  # in one answer
+SLICE: Final = 64 * 1024 * 1024  # bytes read or copied in one step
 _CHUNK: Final = 4 * 1024 * 1024
+
+_T = TypeVar("_T")
+Slices = Generator[None, None, _T]  # yields after each slice and returns what was found
+
+
+def at_once(slices: Slices[_T]) -> _T:
+    """What slices find that are so few and short that nobody need have a turn in between."""
+    while True:
+        try:
+            next(slices)
+        except StopIteration as end:
+            found: _T = end.value
+            return found
 
 
 def choose(wanted: bytes) -> str:
@@ -29,7 +45,7 @@ def choose(wanted: bytes) -> str:
 
 def check_file(
     handle: int, algorithm: str, start: int, length: int, block: int, stop: threading.Event
-) -> bytes:
+) -> Slices[bytes]:
     """The digests of an open file's bytes from `start`, one after the other.
 
     `length` in bytes, 0 is up to the end; `block` in bytes, 0 is one digest for all. Raises OSError EINVAL
@@ -41,34 +57,37 @@ def check_file(
         raise errno_error(errno.EINVAL)
     if block and (end - start) > block * MOST_DIGESTS:
         raise errno_error(errno.EINVAL)
-    digests = [_digest(handle, algorithm, start, min(start + block, end) if block else end, stop)]
-    at = start + block
-    while block and at < end:
-        digests.append(_digest(handle, algorithm, at, min(at + block, end), stop))
-        at += block
+    digests: list[bytes] = []
+    at, pause_at = start, start + SLICE
+    while at < end or not digests:
+        hashing = new_hash(algorithm)
+        block_end = min(at + block, end) if block else end
+        while at < block_end:
+            if at >= pause_at:
+                yield
+                pause_at = at + SLICE
+            if stop.is_set():
+                raise errno_error(errno.ECANCELED)
+            data = os.pread(handle, min(_CHUNK, block_end - at), at)
+            if not data:
+                raise errno_error(errno.EIO)  # it became shorter while it was read
+            hashing.update(data)
+            at += len(data)
+        digests.append(hashing.digest())
     return b"".join(digests)
 
 
-def _digest(handle: int, algorithm: str, at: int, end: int, stop: threading.Event) -> bytes:
-    hashing = new_hash(algorithm)
-    while at < end:
-        if stop.is_set():
-            raise errno_error(errno.ECANCELED)
-        data = os.pread(handle, min(_CHUNK, end - at), at)
-        if not data:
-            raise errno_error(errno.EIO)  # it became shorter while it was read
-        hashing.update(data)
-        at += len(data)
-    return hashing.digest()
-
-
-def copy_data(source: int, start: int, length: int, target: int, at: int, stop: threading.Event) -> int:
+def copy_data(
+    source: int, start: int, length: int, target: int, at: int, stop: threading.Event
+) -> Slices[int]:
     """Copy bytes from one open file to another, up to its end where `length` is 0; returns how many."""
     copied = 0
     while not length or copied < length:
+        if copied:
+            yield
         if stop.is_set():
             raise errno_error(errno.ECANCELED)
-        wanted = min(16 * _CHUNK, length - copied) if length else 16 * _CHUNK
+        wanted = min(SLICE, length - copied) if length else SLICE
         count = copy_range(source, start + copied, wanted, target, at + copied)
         if not count:
             if length:

@@ -12,9 +12,10 @@ from typing import Final
 
 from connect_helper.server.sftp import digests, packets
 from connect_helper.server.sftp.desk import Desk
+from connect_helper.server.sftp.digests import Slices, at_once
 from connect_helper.server.sftp.files import errno_error
 from connect_helper.server.sftp.handle_requests import MOST_HANDLES, HandleRequests
-from connect_helper.server.sftp.lane import Answer, Other
+from connect_helper.server.sftp.lane import Answer, Long, Other
 from connect_helper.server.sftp.packets import Fields, Status
 from connect_helper.storage.docpath import parse
 
@@ -59,45 +60,47 @@ class Extensions:
             raise errno_error(errno.EACCES)
         handle = os.dup(source.file.handle)  # the client may close the source meanwhile
 
-        def act() -> Answer:
-            try:
-                copied = digests.copy_data(handle, start, length, target.file.handle, at, self._desk.stop)
-            finally:
-                os.close(handle)
+        def act() -> Slices[Answer]:
+            copied = yield from digests.copy_data(
+                handle, start, length, target.file.handle, at, self._desk.stop
+            )
             target.file.bytes_written += copied
             return packets.status(number, Status.OK)
 
-        self._handles.put(target, Other(number, act, slow=True, dropped=lambda: os.close(handle)))
+        self._handles.put(target, Long(number, act(), lambda: os.close(handle)))
 
     def _check_handle(self, number: int, fields: Fields) -> None:
         lane = self._handles.lane(fields.string())
         wanted = _wanted(fields)
 
-        def act() -> Answer:
+        def act() -> Slices[Answer]:
             if not (lane.file.readable or lane.file.made_here):
                 raise errno_error(errno.EACCES)
-            return self._checked(number, lane.file.handle, *wanted)
+            return (yield from self._checked(number, lane.file.handle, *wanted))
 
         _algorithm, _start, length, _block = wanted
-        self._handles.put(lane, Other(number, act, slow=not 0 < length <= QUICK))
+        if 0 < length <= QUICK:
+            self._handles.put(lane, Other(number, lambda: at_once(act())))
+        else:
+            self._handles.put(lane, Long(number, act()))
 
     def _check_name(self, number: int, fields: Fields) -> None:
         path = parse(fields.string())
         wanted = _wanted(fields)
 
-        def act() -> Answer:
+        def act() -> Slices[Answer]:
             handle = self._desk.files.open_for_digest(path)
             try:
-                return self._checked(number, handle, *wanted)
+                return (yield from self._checked(number, handle, *wanted))
             finally:
                 os.close(handle)
 
-        self._desk.in_turn(number, [path], act, changes=False, slow=True)
+        self._desk.long_in_turn(number, [path], act())
 
     def _checked(
         self, number: int, handle: int, algorithm: str, start: int, length: int, block: int
-    ) -> Answer:
-        found = digests.check_file(handle, algorithm, start, length, block, self._desk.stop)
+    ) -> Slices[Answer]:
+        found = yield from digests.check_file(handle, algorithm, start, length, block, self._desk.stop)
         body = packets.string(b"check-file") + packets.string(algorithm.encode()) + found
         return packets.answer(packets.EXTENDED_REPLY, number, body)
 

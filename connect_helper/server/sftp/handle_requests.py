@@ -14,7 +14,16 @@ from connect_helper.server.sftp.desk import Desk, done, space_answer
 from connect_helper.server.sftp.failures import failure
 from connect_helper.server.sftp.files import OpenFile, errno_error, set_open_attrs
 from connect_helper.server.sftp.folders import ANSWER_BYTES, OpenFolder
-from connect_helper.server.sftp.lane import BATCH_BYTES, Answer, Job, Lane, Other, Read, Write
+from connect_helper.server.sftp.lane import (
+    BATCH_BYTES,
+    Answer,
+    Job,
+    Lane,
+    Long,
+    Other,
+    Read,
+    Write,
+)
 from connect_helper.server.sftp.order import Order
 from connect_helper.server.sftp.packets import Fields, Request, Status
 from connect_helper.storage.docpath import DocPath, parse
@@ -173,7 +182,7 @@ class HandleRequests:
             raise OSError(errno.EBADF, "no such handle")
         return lane
 
-    def put(self, lane: Lane, job: Job) -> None:
+    def put(self, lane: Lane, job: Job | Long) -> None:
         """Have a job done when those before it are."""
         lane.jobs.append(job)
         self._kick(lane)
@@ -230,8 +239,14 @@ class HandleRequests:
         last: tuple[list[Job], list[Answer]] | None = None
         try:
             while lane.jobs:
+                if isinstance(job := lane.jobs[0], Long):
+                    if last is not None:
+                        await self._deliver(lane, *last)
+                        last = None
+                    lane.jobs.popleft()
+                    desk.answer(await desk.in_slices(partial(lane.step, job), job.over))
+                    continue
                 batch = lane.take(self._trip_bytes())
-                slow = any(isinstance(job, Other) and job.slow for job in batch)
                 coming = sum(job.size for job in batch if isinstance(job, Write))
                 wanted = _wanted(batch)
                 if last is not None and (coming or (wanted and not desk.has_room)):
@@ -241,7 +256,7 @@ class HandleRequests:
                     await desk.reserve(wanted)
                 if coming:
                     await desk.session.pace(coming, "in")
-                trip = desk.start(partial(lane.run, batch), slow=slow)
+                trip = desk.start(partial(lane.run, batch))
                 if last is not None:
                     await self._deliver(lane, *last)
                 last = batch, await asyncio.shield(trip)

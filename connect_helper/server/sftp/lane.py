@@ -16,6 +16,7 @@ from typing import Final
 
 from connect_helper.server.fetch import Fetch
 from connect_helper.server.sftp import packets
+from connect_helper.server.sftp.digests import Slices
 from connect_helper.server.sftp.failures import failure
 from connect_helper.server.sftp.files import OpenFile, errno_error
 from connect_helper.server.sftp.packets import Data, Status
@@ -51,14 +52,24 @@ class Read:
 class Other:
     """Anything else: `run` blocks, returns the answer and raises OSError.
 
-    `after` is called in the event loop before the answer goes. A `slow` job may take minutes.
+    `after` is called in the event loop before the answer goes.
     """
 
     number: int
     run: Callable[[], Answer]
     after: Callable[[], None] | None = None
-    slow: bool = False
-    dropped: Callable[[], None] | None = None  # called instead of `run` when the session ends before
+
+
+@dataclass(frozen=True, slots=True)
+class Long:
+    """What may take hours, in slices; each blocks and raises OSError.
+
+    `over` is called once in the event loop, however it ended, and also when it never began.
+    """
+
+    number: int
+    slices: Slices[Answer]
+    over: Callable[[], None] = lambda: None
 
 
 Job = Write | Read | Other
@@ -70,19 +81,19 @@ class Lane:
     def __init__(self, file: OpenFile, fetch: Fetch | None, *, keep_free: float) -> None:
         self.file = file
         self.fetch = fetch  # of a file that is open for reading only
-        self.jobs: deque[Job] = deque()
+        self.jobs: deque[Job | Long] = deque()
         self.busy = False
         self.closing = False  # a CLOSE has come; nothing more is taken
         self._keep_free = keep_free
 
     def take(self, most: int = BATCH_BYTES) -> list[Job]:
-        """The jobs of the next trip: at least one, and no further one once they bring `most` bytes."""
+        """The jobs of the next trip: no further one once they bring `most` bytes, and none that is long."""
         batch: list[Job] = []
         size = 0
         while self.jobs and len(batch) < BATCH_JOBS and size < most:
             job = self.jobs[0]
-            if isinstance(job, Other) and job.slow:
-                return batch or [self.jobs.popleft()]
+            if isinstance(job, Long):
+                break
             self.jobs.popleft()
             batch.append(job)
             size += 0 if isinstance(job, Other) else job.size
@@ -92,6 +103,18 @@ class Lane:
         """Do the jobs; blocks. Each has one answer, a failure too."""
         with self.file.lock:
             return self._run(batch)
+
+    def step(self, job: Long) -> Answer | None:
+        """Do a slice of a long job; blocks. None while it is not done."""
+        with self.file.lock:
+            try:
+                next(job.slices)
+            except StopIteration as end:
+                answer: Answer = end.value
+                return answer
+            except OSError as error:
+                return self._failed(job, error)
+            return None
 
     def _run(self, batch: list[Job]) -> list[Answer]:
         answers: list[Answer] = []
@@ -111,15 +134,18 @@ class Lane:
         """Forget what was asked and not begun."""
         while self.jobs:
             job = self.jobs.popleft()
-            if isinstance(job, Other) and job.dropped is not None:
-                job.dropped()
+            if isinstance(job, Long):
+                job.over()
 
     def _one(self, job: Read | Other) -> Answer:
         try:
             return self._read(job) if isinstance(job, Read) else job.run()
         except OSError as error:
-            self.file.error = self.file.error or str(error.strerror)
-            return failure(job.number, error)
+            return self._failed(job, error)
+
+    def _failed(self, job: Read | Other | Long, error: OSError) -> Answer:
+        self.file.error = self.file.error or str(error.strerror)
+        return failure(job.number, error)
 
     def _read(self, job: Read) -> Answer:
         if not self.file.readable:

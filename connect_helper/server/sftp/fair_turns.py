@@ -1,0 +1,57 @@
+"""Turns for long work: a few have theirs at a time, and who asks for many does not keep the others waiting.
+
+Those who wait stand in one line for each key, oldest first, and the lines are served in rotation. Belongs to
+the event loop's thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Hashable
+from contextlib import asynccontextmanager
+
+
+class FairTurns:
+    """`most` at a time."""
+
+    def __init__(self, most: int) -> None:
+        self._free = most
+        self._lines: dict[Hashable, deque[asyncio.Future[None]]] = {}  # whose turn comes next stands first
+
+    @asynccontextmanager
+    async def of(self, key: Hashable) -> AsyncIterator[None]:
+        """Wait for a turn, and have it until the context ends."""
+        if self._free:
+            self._free -= 1
+        else:
+            await self._wait(key)
+        try:
+            yield
+        finally:
+            self._pass_on()
+
+    async def _wait(self, key: Hashable) -> None:
+        turn = asyncio.get_running_loop().create_future()
+        line = self._lines.setdefault(key, deque())
+        line.append(turn)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self._pass_on()  # it had come in the same moment
+            else:
+                line.remove(turn)
+                if not line:
+                    del self._lines[key]
+            raise
+
+    def _pass_on(self) -> None:
+        if not self._lines:
+            self._free += 1
+            return
+        key = next(iter(self._lines))
+        line = self._lines.pop(key)
+        line.popleft().set_result(None)
+        if line:
+            self._lines[key] = line  # behind all others

@@ -1,0 +1,159 @@
+"""Digests and copies that take hours: others have their turn meanwhile, and they end with their session."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import struct
+import time
+from collections.abc import Hashable
+
+import pytest
+
+from connect_helper.server.sftp import digests, packets
+from connect_helper.server.sftp.desk import MOST_LONG
+from connect_helper.server.sftp.fair_turns import FairTurns
+from connect_helper.server.sftp.packets import FLAG_CREAT, FLAG_READ, FLAG_WRITE, Status
+from connect_helper.server.sftp.room import MIB
+from tests.support.sftp_raw import RawClient, raw_client, text
+from tests.support.sftp_server import FarEnd
+
+HOURS = 4 * 1024**4  # bytes: what no test waits for
+WHOLE = struct.pack(">QQI", 0, 0, 0)
+
+
+def ask_digest(client: RawClient, path: bytes, part: bytes = WHOLE) -> int:
+    return client.extended(b"check-file-name", text(path) + text(b"sha512") + part)
+
+
+@pytest.fixture
+def huge(end: FarEnd) -> str:
+    with (end.root / "huge").open("wb") as file:
+        file.truncate(HOURS)
+    return "huge"
+
+
+async def test_long_digests_of_one_session_hold_up_nobody_else(end: FarEnd, huge: str) -> None:
+    (end.root / "small").write_bytes(b"small")
+    turns = end.server._house.workers.turns
+    async with raw_client(end) as busy:
+        handle = await busy.handle(busy.open(b"huge", FLAG_READ))
+        for _ in range(50):
+            ask_digest(busy, b"huge")
+        busy.extended(b"check-file-handle", text(handle) + text(b"sha512") + WHOLE)
+        await busy.answer(busy.ask(packets.STAT, text(b"small")))  # all of them have come in
+        async with raw_client(end, token=end.token("receive", "small")) as other:
+            began = time.monotonic()
+            kind, body = await other.answer(ask_digest(other, b"small"))
+            assert kind == packets.EXTENDED_REPLY
+            assert body[-64:] == hashlib.sha512(b"small").digest()
+            assert time.monotonic() - began < 20
+        assert sum(map(len, turns._lines.values())) <= MOST_LONG
+    async with asyncio.timeout(20):
+        while turns._free < 4:  # noqa: ASYNC110 - the server notices the end a moment later
+            await asyncio.sleep(0.05)
+    assert not turns._lines
+
+
+async def test_what_is_open_for_a_long_digest_is_closed_when_its_session_ends(end: FarEnd, huge: str) -> None:
+    async with raw_client(end) as client:
+        for _ in range(8):
+            ask_digest(client, b"huge")
+        source = await client.handle(client.open(b"huge", FLAG_READ))
+        target = await client.handle(client.open(b"copy", FLAG_WRITE | FLAG_CREAT))
+        for _ in range(8):  # behind a digest that takes hours: they never begin
+            client.extended(b"check-file-handle", text(source) + text(b"md5") + WHOLE)
+            copy = struct.pack(">QQ", 0, 10) + text(target) + struct.pack(">Q", 0)
+            client.extended(b"copy-data", text(source) + copy)
+        async with asyncio.timeout(20):
+            while open_handles(end) < 1 + 8 + MOST_LONG:  # noqa: ASYNC110 - as the threads get to it
+                await asyncio.sleep(0.05)
+    async with asyncio.timeout(20):
+        while open_handles(end):  # noqa: ASYNC110 - the server notices the end a moment later
+            await asyncio.sleep(0.05)
+
+
+def open_handles(end: FarEnd) -> int:
+    """Of the large file."""
+    count = 0
+    for name in os.listdir("/proc/self/fd"):  # noqa: PTH208
+        try:
+            count += os.readlink(f"/proc/self/fd/{name}") == str(end.root / "huge")  # noqa: PTH115
+        except FileNotFoundError:  # closed since
+            continue
+    return count
+
+
+@pytest.mark.parametrize("size", [1000, 70_000, 10**9])
+async def test_slices_change_nothing(end: FarEnd, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    monkeypatch.setattr(digests, "SLICE", size)
+    content = os.urandom(300_000)
+    (end.root / "film").write_bytes(content)
+    async with raw_client(end) as client:
+        _kind, body = await client.answer(ask_digest(client, b"film"))
+        assert body[-64:] == hashlib.sha512(content).digest()
+        blocks = ask_digest(client, b"film", struct.pack(">QQI", 1000, 250_000, 60_000))
+        _kind, body = await client.answer(blocks)
+        part = content[1000:251_000]
+        assert body.endswith(
+            b"".join(hashlib.sha512(part[at : at + 60_000]).digest() for at in range(0, 250_000, 60_000))
+        )
+        source = await client.handle(client.open(b"film", FLAG_READ))
+        target = await client.handle(client.open(b"copy", FLAG_WRITE | FLAG_CREAT))
+        copy = struct.pack(">QQ", 0, 0) + text(target) + struct.pack(">Q", 0)
+        assert await client.status(client.extended(b"copy-data", text(source) + copy)) is Status.OK
+    assert (end.root / "copy").read_bytes() == content
+
+
+async def test_long_answers_wait_for_who_takes_none(end: FarEnd) -> None:
+    (end.root / "film").write_bytes(bytes(MIB))
+    async with raw_client(end) as client:
+        client.reader.channel.pause_reading()  # type: ignore[attr-defined]
+        part = struct.pack(">QQI", 0, 0, 256)
+        numbers = [ask_digest(client, b"film", part) for _ in range(100)]
+        waited, before = 0, -1
+        while waited != before:
+            before = waited
+            await asyncio.sleep(1)
+            (connection,) = end.server._house.open
+            waited = sum(service._outlet.waiting for service in connection._services)
+        assert 0 < waited < 6 * MIB
+        client.reader.channel.resume_reading()  # type: ignore[attr-defined]
+        for number in numbers:
+            assert (await client.answer(number))[0] == packets.EXTENDED_REPLY
+
+
+async def test_turns_go_round_however_many_one_asks_for() -> None:
+    turns = FairTurns(1)
+    had: list[Hashable] = []
+
+    async def work(key: Hashable) -> None:
+        async with turns.of(key):
+            had.append(key)
+
+    async with asyncio.TaskGroup() as tasks, turns.of("first"):
+        for key in ("a", "a", "a", "b", "c", "b"):
+            tasks.create_task(work(key), name=f"work of {key}")
+        await asyncio.sleep(0)
+    assert had == ["a", "b", "c", "a", "b", "a"]
+    async with asyncio.timeout(1), turns.of("last"):
+        pass
+
+
+async def test_who_gives_up_waiting_takes_no_turn_with_them() -> None:
+    turns = FairTurns(1)
+
+    async def work(key: Hashable) -> None:
+        async with turns.of(key):
+            await asyncio.sleep(3600)
+
+    async with asyncio.TaskGroup() as tasks:
+        async with turns.of("first"):
+            early, late = (tasks.create_task(work(key), name=f"work of {key}") for key in ("a", "b"))
+            await asyncio.sleep(0)
+            early.cancel()
+            await asyncio.sleep(0)
+        late.cancel()  # its turn has come, and it does not know yet
+    async with asyncio.timeout(1), turns.of("last"):
+        pass
