@@ -218,13 +218,12 @@ class Docroot:
 
     # Properties ------------------------------------------------------------------------------------
 
-    def chmod(self, path: DocPath, mode: int) -> None:
-        """Set the permission bits; set-id bits from outside are dropped."""
-        handle = self._open_plain(path)
-        try:
-            os.fchmod(handle, mode & MODES)
-        finally:
-            os.close(handle)
+    def open_to_change(self, path: DocPath, *, content: bool) -> int:
+        """Open a file or folder to set its properties, with `content` a file to cut it too. Changes nothing.
+
+        What the descriptor leads to can be judged first, wherever links led. The caller closes it.
+        """
+        return self._open_file(path, os.O_WRONLY, 0) if content else self._open_plain(path)
 
     def utime(self, path: DocPath, accessed_ns: int, modified_ns: int) -> None:
         handle = self._open_plain(path)

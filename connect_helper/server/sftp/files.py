@@ -24,7 +24,7 @@ from connect_helper.server.sftp import packets
 from connect_helper.server.sftp.packets import Attrs
 from connect_helper.server.sftp.unfinished import Makers, has_unfinished_name
 from connect_helper.storage.docpath import DocPath
-from connect_helper.storage.docroot import Docroot, Entry
+from connect_helper.storage.docroot import MODES, Docroot, Entry
 
 OWN_LIMIT: Final = 20_000  # files and folders remembered as made by the session
 _NS: Final = 1_000_000_000
@@ -168,17 +168,15 @@ class Files:
     def set_attrs(self, path: DocPath, attrs: Attrs) -> None:
         """Set size, permissions and times of what is at `path`."""
         self._need(Operation.WRITE, path)
-        self._need_changeable(path)
-        if attrs.owner is not None:
-            facts = self._docroot.stat(path)
-            _same_owner(facts, attrs.owner)
-        with self._keeping_maker(path):
-            if attrs.size is not None:
-                self._docroot.truncate(path, _signed(attrs.size))
-            if attrs.mode is not None:
-                self._docroot.chmod(path, attrs.mode)
-            if attrs.times is not None:
-                self._docroot.utime(path, attrs.times[0] * _NS, attrs.times[1] * _NS)
+        # Opened first and judged as it is open: a link of the session's own may lead to what is not.
+        handle = self._docroot.open_to_change(path, content=attrs.size is not None)
+        try:
+            self._need_writable(handle, path)
+            if has_unfinished_name(path):
+                self._makers.reopened(handle)
+            _set_attrs(handle, attrs)
+        finally:
+            self._makers.close(handle)
 
     # Names -----------------------------------------------------------------------------------------
 
@@ -228,24 +226,15 @@ class Files:
             self._refuse(path)
 
     def _need_writable(self, handle: int, path: DocPath) -> None:
-        """What is there already is written to where replacing is allowed, or while the session brings it.
+        """What is there already is changed where replacing is allowed, or while the session brings it.
 
-        Unfinished files of others are closed to tokens, whatever may be replaced.
+        Unfinished files of others are closed to tokens, whatever may be replaced. Folders have no such names.
         """
         if self._brings(handle, path):
             return
-        if self._foreign_unfinished(path):
+        if self._foreign_unfinished(path) and stat.S_ISREG(os.fstat(handle).st_mode):
             raise PermissionError(errno.EACCES, "somebody else is bringing this file")
         if not self._access.may_overwrite:
-            raise PermissionError(errno.EACCES, "a file that is there already may not be changed")
-
-    def _need_changeable(self, path: DocPath) -> None:
-        """As `_need_writable`, for what is not open: folders too."""
-        facts = self._docroot.lstat(path)  # what is not there is said to be missing
-        if self._own_facts(path, facts) or self._brings_at(path):
-            return
-        foreign = stat.S_ISREG(facts.st_mode) and self._foreign_unfinished(path)
-        if foreign or not self._access.may_overwrite:
             raise PermissionError(errno.EACCES, "a file that is there already may not be changed")
 
     def _may_replace(self, path: DocPath) -> bool:
@@ -260,7 +249,20 @@ class Files:
         return self._access.token is not None and has_unfinished_name(path)
 
     def _brings(self, handle: int, path: DocPath) -> bool:
-        return self._own_facts(path, os.fstat(handle)) or self._makers.may_go_on(handle, path, self._access)
+        facts = os.fstat(handle)
+        if self._own_facts(path, facts):
+            return True
+        return self._is_itself(path, facts) and self._makers.may_go_on(handle, path, self._access)
+
+    def _is_itself(self, path: DocPath, facts: os.stat_result) -> bool:
+        """Tell that no link led from `path` to the open file: one may be called as unfinished files are, and
+        lead to a whole one."""
+        if not self._access.follow_links:
+            return True
+        try:
+            return os.path.samestat(self._docroot.lstat(path), facts)
+        except OSError:
+            return False
 
     def _brings_at(self, path: DocPath) -> bool:
         handle = self._opened_unfinished(path)
@@ -288,9 +290,13 @@ class Files:
         if not has_unfinished_name(path):
             return None
         try:
-            return self._docroot.open_read(path)
-        except OSError:  # a folder, a link, nothing
+            handle = self._docroot.open_read(path)
+        except OSError:  # a folder, nothing
             return None
+        if self._is_itself(path, os.fstat(handle)):
+            return handle
+        os.close(handle)
+        return None
 
     def _refuse(self, path: DocPath) -> NoReturn:
         raise errno_error(errno.EACCES if self._access.visible(path) else errno.ENOENT)
@@ -317,14 +323,18 @@ def set_open_attrs(file: OpenFile, attrs: Attrs) -> None:
     """Set size, permissions and times of a file that is open for writing. Raises OSError."""
     if not file.writable:
         raise errno_error(errno.EACCES)
+    _set_attrs(file.handle, attrs)
+
+
+def _set_attrs(handle: int, attrs: Attrs) -> None:
     if attrs.owner is not None:
-        _same_owner(os.fstat(file.handle), attrs.owner)
+        _same_owner(os.fstat(handle), attrs.owner)
     if attrs.size is not None:
-        os.ftruncate(file.handle, _signed(attrs.size))
+        os.ftruncate(handle, _signed(attrs.size))
     if attrs.mode is not None:
-        os.fchmod(file.handle, attrs.mode & 0o777)
+        os.fchmod(handle, attrs.mode & MODES)
     if attrs.times is not None:
-        os.utime(file.handle, ns=(attrs.times[0] * _NS, attrs.times[1] * _NS))
+        os.utime(handle, ns=(attrs.times[0] * _NS, attrs.times[1] * _NS))
 
 
 def _same_owner(facts: os.stat_result, owner: tuple[int, int]) -> None:

@@ -318,6 +318,57 @@ async def test_an_account_that_keeps_what_is_there(end: FarEnd, tree: Path) -> N
     assert (tree / "in/new").read_bytes() == b"whole"
 
 
+@pytest.mark.parametrize(
+    "act",
+    [
+        lambda c, link: c.truncate(link, 0),
+        lambda c, link: c.chmod(link, 0o600),
+        lambda c, link: c.utime(link, (1, 1)),
+        lambda c, link: write(c, link),
+        lambda c, link: c.open(link, FXF_WRITE),
+        lambda c, link: c.open(link, "ab"),
+    ],
+    ids=["truncate", "chmod", "times", "write over", "write in between", "append"],
+)
+@pytest.mark.parametrize("link", ["in/link.new", "in/link.partial"])
+async def test_a_link_of_ones_own_does_not_lead_to_what_is_there_already(
+    end: FarEnd, tree: Path, act: Callable[[asyncssh.SFTPClient, str], Awaitable[object]], link: str
+) -> None:
+    """Nor does the mark of who brought a file, which it keeps, once the file has its final name."""
+    async with end.client() as client:
+        await write(client, "in/done.partial", b"done")
+        await client.rename("in/done.partial", "in/done")
+    end.change(overwrite="deny", may_delete=False)
+    before, facts = snapshot(tree), (tree / "in/done").stat()
+    async with end.client() as client:
+        await client.symlink(link, "done")  # the library sends them in the draft's order, not in OpenSSH's
+        assert (tree / link).is_symlink()
+        with pytest.raises(asyncssh.SFTPPermissionDenied):
+            await act(client, link)
+        await client.remove(link)
+    assert snapshot(tree) == before
+    assert (facts.st_mode, facts.st_mtime) == (
+        (tree / "in/done").stat().st_mode,
+        (tree / "in/done").stat().st_mtime,
+    )
+
+
+async def test_properties_of_files_folders_and_what_links_lead_to(end: FarEnd, tree: Path) -> None:
+    """What may be replaced is changed through links too, as any server does."""
+    async with end.client() as client:
+        await client.setstat("in/link", asyncssh.SFTPAttrs(size=2, permissions=0o640, atime=7, mtime=7))
+        await client.chmod("in/deep", 0o750)
+        await client.utime("in/link-folder", (9, 9))
+        with pytest.raises(asyncssh.SFTPFailure):
+            await client.truncate("in/deep", 0)
+        with pytest.raises(asyncssh.SFTPNoSuchFile):
+            await client.chmod("in/missing", 0o600)
+    film, other = (tree / "other/film").stat(), (tree / "other").stat()
+    assert (film.st_size, film.st_mode & 0o777, film.st_mtime) == (2, 0o640, 7)
+    assert (tree / "in/deep").stat().st_mode & 0o777 == 0o750
+    assert other.st_mtime == 9
+
+
 async def test_an_account_without_the_right_to_delete(end: FarEnd, tree: Path) -> None:
     end.change(may_delete=False)
     async with end.client() as client:
