@@ -23,7 +23,7 @@ from types import TracebackType
 from typing import Final
 
 from connect_helper.storage.docpath import DocPath, checked
-from connect_helper.storage.kernel import open_beneath, rename_fresh
+from connect_helper.storage.kernel import Identity, identity_of, open_beneath, rename_fresh
 
 MODES: Final = 0o777  # no set-user, set-group or sticky bit from outside (SEC-20)
 _WRITE_FLAGS: Final = (
@@ -118,6 +118,11 @@ class Docroot:
                 return os.fstat(handle)
         with self._parent(path) as (folder, name):
             return os.stat(name, dir_fd=folder, follow_symlinks=False)
+
+    def identity(self, path: DocPath) -> Identity:
+        """Which file, folder or link is at `path`; see `identity_of`."""
+        with self._parent(path) as (folder, name):
+            return identity_of(folder, name)
 
     def scandir(self, path: DocPath) -> Iterator[Entry]:
         """The entries of a folder in the order of the disk; close the iterator when you stop early."""

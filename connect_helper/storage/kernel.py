@@ -1,7 +1,7 @@
-"""Two system calls of Linux that Python does not offer: openat2 and renameat2, by ctypes.
+"""Three system calls of Linux that Python does not offer: openat2, renameat2 and statx, by ctypes.
 
-Each has a second way for systems (and sandboxes) without it. Source: the manual pages openat2(2) and
-renameat2(2), linux/openat2.h. All functions block.
+Each has a second way for systems (and sandboxes) without it. Source: the manual pages openat2(2),
+renameat2(2) and statx(2), linux/openat2.h, linux/stat.h. All functions block.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import ctypes
 import errno
 import os
 import stat
+import struct
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -20,6 +21,10 @@ _NO_MAGICLINKS: Final = 0x02
 _NO_SYMLINKS: Final = 0x04
 _BENEATH: Final = 0x08
 _RENAME_NOREPLACE: Final = 1
+_EMPTY_PATH: Final = 0x1000
+_NO_FOLLOW: Final = 0x100
+_BIRTH: Final = 0x800  # of the mask that tells what is known
+_BIRTH_AT: Final = 80  # bytes into the structure, which is 256 long: seconds (8), nanoseconds (4)
 _TRIES: Final = 64  # a rename elsewhere that races with a look-up makes the kernel ask for another try
 _LINK_LIMIT: Final = 40  # links followed on one way, as the kernel does
 _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -124,6 +129,27 @@ def _parts(link: bytes) -> list[bytes]:
     if link.startswith(b"/"):
         raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
     return link.split(b"/")[::-1]
+
+
+Identity = tuple[int, int, int]
+
+
+def identity_of(handle: int, name: bytes = b"") -> Identity:
+    """Which file this is: device, inode and when it was made; an inode alone is soon another file's.
+
+    Of the open `handle`, or of what has the `name` in it; a link is told of itself. The time is in
+    nanoseconds, 0 where the disk does not keep it. Raises OSError.
+    """
+    facts = os.stat(name, dir_fd=handle, follow_symlinks=False) if name else os.fstat(handle)
+    born_ns = int(getattr(facts, "st_birthtime", 0) * 1e9)  # macOS and BSD
+    if _C is not None and hasattr(_C, "statx"):
+        found = ctypes.create_string_buffer(256)
+        flags = _EMPTY_PATH | _NO_FOLLOW
+        done = _C.statx(handle, ctypes.c_char_p(name), flags, ctypes.c_uint(_BIRTH), found)
+        if done == 0 and int.from_bytes(found.raw[:4], sys.byteorder) & _BIRTH:
+            seconds, nanoseconds = struct.unpack_from("=qI", found, _BIRTH_AT)
+            born_ns = seconds * 1_000_000_000 + nanoseconds
+    return facts.st_dev, facts.st_ino, born_ns
 
 
 def rename_fresh(source: bytes, target: bytes, source_folder: int, target_folder: int) -> None:

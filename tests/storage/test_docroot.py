@@ -20,7 +20,7 @@ from connect_helper.errors import UnsafePath
 from connect_helper.storage import kernel
 from connect_helper.storage.docpath import DocPath, parse
 from connect_helper.storage.docroot import Docroot
-from connect_helper.storage.kernel import open_by_name
+from connect_helper.storage.kernel import identity_of, open_by_name
 
 CANARY = b"outside"
 
@@ -359,3 +359,22 @@ def test_what_is_under_way_when_a_docroot_is_closed_ends_in_it_and_in_no_other(
 def descriptors() -> int:
     """How many this process has open."""
     return sum(1 for _ in Path("/proc/self/fd").iterdir())
+
+
+def test_a_new_file_is_not_the_one_whose_inode_it_got(tmp_path: Path) -> None:
+    path = (b"mine",)
+    with Docroot.open(tmp_path) as docroot:
+        os.close(docroot.open_write(path, os.O_WRONLY | os.O_CREAT))
+        before = docroot.identity(path)
+        (tmp_path / "mine").rename(tmp_path / "other")
+        assert docroot.identity((b"other",)) == before
+        handle = docroot.open_read((b"other",))
+        assert identity_of(handle) == before
+        os.close(handle)
+        (tmp_path / "other").unlink()
+        if not before[2]:
+            pytest.skip("this file system does not keep when a file was made")
+        os.close(docroot.open_write(path, os.O_WRONLY | os.O_CREAT))
+        assert docroot.identity(path) != before
+        docroot.symlink(b"mine", (b"link",))
+        assert docroot.identity((b"link",)) != docroot.identity(path)

@@ -23,8 +23,9 @@ from connect_helper.server.access import Access, Operation
 from connect_helper.server.sftp import packets
 from connect_helper.server.sftp.packets import Attrs
 from connect_helper.server.sftp.unfinished import Makers, has_unfinished_name
-from connect_helper.storage.docpath import DocPath
+from connect_helper.storage.docpath import DocPath, covers
 from connect_helper.storage.docroot import MODES, Docroot, Entry
+from connect_helper.storage.kernel import Identity, identity_of
 
 OWN_LIMIT: Final = 20_000  # files and folders remembered as made by the session
 _NS: Final = 1_000_000_000
@@ -66,7 +67,7 @@ class Files:
         self._docroot = docroot
         self._access = access
         self._makers = makers
-        self._own: OrderedDict[DocPath, tuple[int, int]] = OrderedDict()
+        self._own: OrderedDict[DocPath, Identity] = OrderedDict()
         self._own_lock = threading.Lock()
 
     # Looking ---------------------------------------------------------------------------------------
@@ -137,7 +138,7 @@ class Files:
                 if flags & packets.FLAG_EXCL:
                     raise
             else:
-                self._made(path, os.fstat(handle))
+                self._made(path, identity_of(handle))
                 if has_unfinished_name(path):
                     self._makers.made(handle, self._access)
                 return handle, True
@@ -183,32 +184,36 @@ class Files:
     def make_folder(self, path: DocPath, mode: int | None) -> None:
         self._need(Operation.MKDIR, path)
         self._docroot.mkdir(path, 0o777 if mode is None else mode | 0o700)
-        self._made(path, self._docroot.lstat(path))
+        self._made(path, self._docroot.identity(path))
 
     def remove(self, path: DocPath) -> None:
         self._need_own_or(Operation.DELETE, path)
         self._docroot.unlink(path)
+        self._forget(path)
 
     def remove_folder(self, path: DocPath) -> None:
         self._need_own_or(Operation.DELETE, path)
         self._docroot.rmdir(path)
+        self._forget(path)
 
     def rename(self, source: DocPath, target: DocPath, *, replace: bool) -> None:
         """Rename; with `replace`, what has the new name is replaced where the account lets it be."""
         self._need_own_or(Operation.RENAME_FROM, source)
         self._need(Operation.RENAME_TO, target)
         replace = replace and self._may_replace(target)
-        before = self._docroot.lstat(source)
+        before = self._docroot.identity(source)
+        folder = stat.S_ISDIR(self._docroot.lstat(source).st_mode)
         with self._keeping_maker(source, whole=not has_unfinished_name(target)):
             self._docroot.rename(source, target, replace=replace)
-        after = self._docroot.lstat(target)
-        if (before.st_dev, before.st_ino) == (after.st_dev, after.st_ino):
-            self._made(target, after)
+        self._forget(source, below=folder)
+        self._forget(target)
+        if self._docroot.identity(target) == before:
+            self._made(target, before)
 
     def make_link(self, content: bytes, path: DocPath) -> None:
         self._need(Operation.LINK, path)
         self._docroot.symlink(content, path)
-        self._made(path, self._docroot.lstat(path))
+        self._made(path, self._docroot.identity(path))
 
     # -------------------------------------------------------------------------------------------------
 
@@ -249,18 +254,18 @@ class Files:
         return self._access.token is not None and has_unfinished_name(path)
 
     def _brings(self, handle: int, path: DocPath) -> bool:
-        facts = os.fstat(handle)
-        if self._own_facts(path, facts):
+        made = self._made_at(path)
+        if made is not None and made == identity_of(handle):
             return True
-        return self._is_itself(path, facts) and self._makers.may_go_on(handle, path, self._access)
+        return self._is_itself(handle, path) and self._makers.may_go_on(handle, path, self._access)
 
-    def _is_itself(self, path: DocPath, facts: os.stat_result) -> bool:
+    def _is_itself(self, handle: int, path: DocPath) -> bool:
         """Tell that no link led from `path` to the open file: one may be called as unfinished files are, and
         lead to a whole one."""
         if not self._access.follow_links:
             return True
         try:
-            return os.path.samestat(self._docroot.lstat(path), facts)
+            return os.path.samestat(self._docroot.lstat(path), os.fstat(handle))
         except OSError:
             return False
 
@@ -293,7 +298,7 @@ class Files:
             handle = self._docroot.open_read(path)
         except OSError:  # a folder, nothing
             return None
-        if self._is_itself(path, os.fstat(handle)):
+        if self._is_itself(handle, path):
             return handle
         os.close(handle)
         return None
@@ -301,22 +306,28 @@ class Files:
     def _refuse(self, path: DocPath) -> NoReturn:
         raise errno_error(errno.EACCES if self._access.visible(path) else errno.ENOENT)
 
-    def _made(self, path: DocPath, facts: os.stat_result) -> None:
+    def _made(self, path: DocPath, what: Identity) -> None:
         with self._own_lock:
-            self._own[path] = (facts.st_dev, facts.st_ino)
+            self._own[path] = what
             if len(self._own) > OWN_LIMIT:
                 self._own.popitem(last=False)
 
+    def _made_at(self, path: DocPath) -> Identity | None:
+        with self._own_lock:
+            return self._own.get(path)
+
+    def _forget(self, path: DocPath, *, below: bool = False) -> None:
+        """What comes to lie there, or `below`, is somebody else's until it is made here."""
+        with self._own_lock:
+            for one in [one for one in self._own if covers(path, one)] if below else [path]:
+                self._own.pop(one, None)
+
     def _is_own(self, path: DocPath) -> bool:
+        made = self._made_at(path)
         try:
-            return self._own_facts(path, self._docroot.lstat(path))
+            return made is not None and made == self._docroot.identity(path)
         except OSError:
             return False
-
-    def _own_facts(self, path: DocPath, facts: os.stat_result) -> bool:
-        with self._own_lock:
-            made = self._own.get(path)
-        return made == (facts.st_dev, facts.st_ino)
 
 
 def set_open_attrs(file: OpenFile, attrs: Attrs) -> None:

@@ -386,6 +386,45 @@ async def test_an_account_without_the_right_to_delete(end: FarEnd, tree: Path) -
     assert not (tree / "in/still-mine").exists()
 
 
+async def test_what_took_the_place_of_ones_own_is_not_ones_own(end: FarEnd, tree: Path) -> None:
+    """Hard links stand in for new files that got the inode of the old ones."""
+    end.change(overwrite="deny", may_delete=False)
+    async with end.client() as client:
+        await client.mkdir("mine")
+        for name in ("removed", "moved", "mine/film"):
+            await write(client, name, b"mine")
+        (tree / "kept").hardlink_to(tree / "removed")
+        await client.remove("removed")
+        await client.rename("moved", "there")
+        await client.rename("mine", "yours")
+        (tree / "mine").mkdir()
+        (tree / "removed").hardlink_to(tree / "kept")
+        (tree / "moved").hardlink_to(tree / "there")
+        (tree / "mine/film").hardlink_to(tree / "yours/film")
+        for name in ("removed", "moved", "mine/film"):
+            for act in (lambda c, n: c.truncate(n, 0), write, lambda c, n: c.remove(n)):
+                with pytest.raises(asyncssh.SFTPPermissionDenied):
+                    await act(client, name)
+        await client.utime("there", (5, 6))
+        assert (tree / "there").read_bytes() == b"mine"
+
+
+async def test_a_new_file_with_the_inode_of_ones_own_is_not_ones_own(end: FarEnd, tree: Path) -> None:
+    end.change(overwrite="deny", may_delete=False)
+    async with end.client() as client:
+        await write(client, "in/mine", b"mine")
+        inode = (tree / "in/mine").stat().st_ino
+        (tree / "in/mine").unlink()
+        (tree / "in/mine").write_bytes(b"theirs")
+        if (tree / "in/mine").stat().st_ino != inode:
+            pytest.skip("this file system does not use an inode again at once")
+        with pytest.raises(asyncssh.SFTPPermissionDenied):
+            await write(client, "in/mine", b"mine")
+        with pytest.raises(asyncssh.SFTPPermissionDenied):
+            await client.remove("in/mine")
+    assert (tree / "in/mine").read_bytes() == b"theirs"
+
+
 async def test_one_direction_only(end: FarEnd, tree: Path) -> None:
     end.change(upload="deny", may_write=False)
     async with end.client() as client:
