@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import threading
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import Final, TypeVar
 
 from connect_helper.server.sftp.files import errno_error
@@ -78,17 +78,32 @@ def check_file(
 
 
 def copy_data(
-    source: int, start: int, length: int, target: int, at: int, stop: threading.Event
+    source: int,
+    start: int,
+    length: int,
+    target: int,
+    at: int,
+    *,
+    check_space: Callable[[], None],
+    stop: threading.Event,
 ) -> Slices[int]:
-    """Copy bytes from one open file to another, up to its end where `length` is 0; returns how many."""
+    """Copy bytes from one open file to another; returns how many.
+
+    Where `length` is 0, up to the end that the file has now: what is added meanwhile may be this very copy.
+    `check_space` raises OSError where the target's disk is as full as it may be.
+    """
+    facts = os.fstat(source)
+    if os.path.samestat(facts, os.fstat(target)) and (not length or abs(start - at) < length):
+        raise OSError(errno.EINVAL, "the two parts of the file overlap: copy it to another file")
+    whole = length or max(facts.st_size - start, 0)
     copied = 0
-    while not length or copied < length:
+    while copied < whole:
         if copied:
             yield
         if stop.is_set():
             raise errno_error(errno.ECANCELED)
-        wanted = min(SLICE, length - copied) if length else SLICE
-        count = copy_range(source, start + copied, wanted, target, at + copied)
+        check_space()
+        count = copy_range(source, start + copied, min(SLICE, whole - copied), target, at + copied)
         if not count:
             if length:
                 raise errno_error(errno.EINVAL)  # the file ends before

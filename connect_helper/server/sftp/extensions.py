@@ -62,7 +62,13 @@ class Extensions:
 
         def act() -> Slices[Answer]:
             copied = yield from digests.copy_data(
-                handle, start, length, target.file.handle, at, self._desk.stop
+                handle,
+                start,
+                length,
+                target.file.handle,
+                at,
+                check_space=target.check_space,
+                stop=self._desk.stop,
             )
             target.file.bytes_written += copied
             return packets.status(number, Status.OK)

@@ -178,7 +178,7 @@ class Lane:
                 raise errno_error(errno.EACCES)
             if jobs[0].offset + size >= 1 << 63:
                 raise errno_error(errno.EFBIG)
-            self._check_space(size)
+            self._check_space_for(size)
             _write_all(self.file.handle, [piece for job in jobs for piece in job.pieces], jobs[0].offset)
         except OSError as error:
             self.file.error = self.file.error or str(error.strerror)
@@ -186,13 +186,17 @@ class Lane:
         self.file.bytes_written += size
         return [packets.status(job.number, Status.OK) for job in jobs]
 
-    def _check_space(self, size: int) -> None:
+    def check_space(self) -> None:
         """Raise OSError ENOSPC while there is still room for everybody else (REL-10)."""
-        file = self.file
-        if file.unchecked == 0 and self._keep_free:
-            space = os.fstatvfs(file.handle)
+        if self._keep_free:
+            space = os.fstatvfs(self.file.handle)
             if space.f_bavail < space.f_blocks * self._keep_free:
                 raise errno_error(errno.ENOSPC)
+
+    def _check_space_for(self, size: int) -> None:
+        file = self.file
+        if file.unchecked == 0:
+            self.check_space()
         file.unchecked = file.unchecked + size if file.unchecked < _SPACE_EVERY else 0
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import asyncssh
 import pytest
 
-from connect_helper.server.sftp import packets
+from connect_helper.server.sftp import digests, packets
 from connect_helper.server.sftp.packets import FLAG_CREAT, FLAG_READ, FLAG_TRUNC, FLAG_WRITE, Status
 from tests.support.sftp_raw import NO_ATTRS, RawClient, raw_client, text
 from tests.support.sftp_server import FarEnd, far_end
@@ -211,6 +211,38 @@ async def test_a_copy_made_on_the_server(end: FarEnd) -> None:
     assert (end.root / "copy").read_bytes() == bytes(5) + CONTENT[1000:]
 
 
+def copy_data(client: RawClient, source: bytes, start: int, length: int, target: bytes, at: int) -> int:
+    place = struct.pack(">QQ", start, length) + text(target) + struct.pack(">Q", at)
+    return client.extended(b"copy-data", text(source) + place)
+
+
+async def test_a_file_is_copied_into_itself_only_where_that_ends(end: FarEnd) -> None:
+    (end.root / "film").write_bytes(CONTENT)
+    async with raw_client(end) as client:
+        source, target = [await opened(client, b"film", flags) for flags in (FLAG_READ, FLAG_WRITE)]
+        for start, length, at in ((0, 0, len(CONTENT)), (0, 200_000, 199_999), (100, 100_000, 0)):
+            kind, body = await client.answer(copy_data(client, source, start, length, target, at))
+            assert kind == packets.STATUS
+            assert b"overlap" in body
+        assert await client.status(copy_data(client, source, 0, 1000, target, len(CONTENT))) is Status.OK
+    assert (end.root / "film").read_bytes() == CONTENT + CONTENT[:1000]
+
+
+async def test_a_copy_up_to_the_end_takes_what_was_there_when_it_began(
+    end: FarEnd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two files that are copied behind each other's ends would grow as long as there is room."""
+    monkeypatch.setattr(digests, "SLICE", 1000)
+    for name in ("one", "two"):
+        (end.root / name).write_bytes(CONTENT)
+    async with raw_client(end) as client:
+        one, two = [await opened(client, name, FLAG_READ | FLAG_WRITE) for name in (b"one", b"two")]
+        copies = [copy_data(client, *pair, len(CONTENT)) for pair in ((one, 0, 0, two), (two, 0, 0, one))]
+        for number in copies:
+            assert await client.status(number) is Status.OK
+    assert max((end.root / name).stat().st_size for name in ("one", "two")) <= 3 * len(CONTENT)
+
+
 async def test_what_the_server_takes_is_told(end: FarEnd) -> None:
     async with raw_client(end) as client:
         _kind, body = await client.answer(client.extended(b"limits@openssh.com"))
@@ -291,6 +323,10 @@ async def test_a_disk_is_not_filled_up(tmp_path: Path) -> None:
         async with raw_client(end) as client:
             handle = await opened(client, b"new", NEW)
             _kind, body = await client.answer(client.write(handle, 0, b"12345"))
+            assert b"No space left on device" in body
+            (end.root / "film").write_bytes(CONTENT)
+            source = await opened(client, b"film", FLAG_READ)
+            _kind, body = await client.answer(copy_data(client, source, 0, 0, handle, 0))
             assert b"No space left on device" in body
     assert (end.root / "new").stat().st_size == 0
 
