@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import ClassVar, Final
@@ -19,6 +19,7 @@ from typing import ClassVar, Final
 from connect_helper.errors import ConnectHelperError
 from connect_helper.server.access import Access
 from connect_helper.server.accounts import Account
+from connect_helper.server.login_limiter import network_of
 from connect_helper.server.metrics import Metrics
 from connect_helper.server.rate import RateLimit
 from connect_helper.server.sent_files import SentFiles
@@ -43,17 +44,24 @@ _log = logging.getLogger(__name__)
 _HISTORY: Final = 1000  # ended sessions kept in memory; older ones are in the transfer log
 LINGER_S: Final = 30.0  # how long a session of HTTP requests waits for the next one
 SAMPLE_S: Final = 10.0
+LEAST_SHARE: Final = 32  # sessions that one token or address may have, however few there are for all
+_SHARE_USED: Final = (
+    "The server is busy, and {who} has as many transfers open as it may have then. "
+    "Let some of them end, and try again."
+)
 
 
 class TooManySessions(ConnectHelperError):
-    """The server, or the account, has as many sessions as it may."""
+    """The server, or the account, has as many sessions as it may, or somebody has their share of them."""
 
     code: ClassVar[str] = "too_many_sessions"
     http_status: ClassVar[int] = 503
     error_code: ClassVar[int] = 29
 
-    def __init__(self) -> None:
-        super().__init__("The server is busy with other transfers. Try again in a while.")
+    def __init__(
+        self, sentence: str = "The server is busy with other transfers. Try again in a while."
+    ) -> None:
+        super().__init__(sentence)
 
 
 def _same_but_caps(one: Account, other: Account) -> bool:
@@ -65,6 +73,24 @@ def _uncapped(account: Account) -> Account:
 
 
 _Key = tuple[str, str | None, Protocol, str, str | None]
+_Holder = tuple[str, ...]  # who holds sessions: a kind, and its names
+
+
+def _account(access: Access) -> _Holder:
+    return ("account", access.account.name)
+
+
+def _address(peer: str) -> _Holder:
+    return ("address", network_of(peer))
+
+
+def _in_account(access: Access, peer: str) -> list[tuple[_Holder, str]]:
+    """Who within an account has a share of its sessions, and how they are told of it."""
+    name = access.account.name
+    holders: list[tuple[_Holder, str]] = [(("address", name, network_of(peer)), "this address")]
+    if access.token is not None:
+        holders.append((("token", name, access.token.id), "this token"))
+    return holders
 
 
 class _Shared:
@@ -101,7 +127,7 @@ class Sessions:
         self._log = log
         self._linger_s = linger_s
         self._open: dict[str, Session] = {}
-        self._per_account: dict[str, int] = {}
+        self._held: Counter[_Holder] = Counter()
         self._shared: dict[_Key, _Shared] = {}
         self._ended: deque[tuple[SessionReport, tuple[FileReport, ...]]] = deque(maxlen=_HISTORY)
         self._empty = asyncio.Event()
@@ -234,28 +260,59 @@ class Sessions:
             self._log.file(session_id, report)
 
     def _begin(self, access: Access, protocol: Protocol, peer: str, cookie: str | None) -> Session:
-        account = access.account.name
-        mine = self._per_account.get(account, 0)
-        if len(self._open) >= self.limit or mine >= self.limit_per_account:
+        try:
+            self._need_room(access, peer)
+        except TooManySessions:
             self.metrics.connection_refused("sessions")
-            raise TooManySessions
+            raise
         session = Session(self, access, protocol, peer, cookie)
         session.take_sample(session.started_at)
         self._open[session.id] = session
-        self._per_account[account] = mine + 1
+        self._held.update(self._holders(session))
         self._empty.clear()
         self.metrics.session_opened(protocol)
         if self._log is not None:
             self._log.session(session.report())
-        _log.info("session opened: id=%s user=%s protocol=%s address=%s", session.id, account, protocol, peer)
+        _log.info(
+            "session opened: id=%s user=%s protocol=%s address=%s",
+            session.id,
+            access.account.name,
+            protocol,
+            peer,
+        )
         return session
+
+    def _need_room(self, access: Access, peer: str) -> None:
+        """Raise TooManySessions where the server or the account has no more, or somebody takes too many.
+
+        As long as half is free, anybody may take it. Beyond that no address, and within an account no token
+        and no address, goes on with more than a quarter: there is room for who comes next.
+        """
+        of_account = self._held[_account(access)]
+        if len(self._open) >= self.limit or of_account >= self.limit_per_account:
+            raise TooManySessions
+        self._need_share(len(self._open), self.limit, [(_address(peer), "this address")])
+        self._need_share(of_account, self.limit_per_account, _in_account(access, peer))
+
+    def _need_share(self, taken: int, limit: int, holders: list[tuple[_Holder, str]]) -> None:
+        if taken < limit // 2:
+            return
+        for holder, who in holders:
+            if self._held[holder] >= max(limit // 4, LEAST_SHARE):
+                raise TooManySessions(_SHARE_USED.format(who=who))
+
+    @staticmethod
+    def _holders(session: Session) -> list[_Holder]:
+        access, peer = session.access, session.peer
+        return [_account(access), _address(peer), *(holder for holder, _who in _in_account(access, peer))]
 
     def _end(self, session: Session, error: str | None) -> None:
         session.settle()
         del self._open[session.id]
-        self._per_account[session.account.name] -= 1
-        if not self._per_account[session.account.name]:
-            del self._per_account[session.account.name]
+        for holder in self._holders(session):
+            self._held[holder] -= 1
+            if not self._held[holder]:
+                del self._held[holder]
         if not self._open:
             self._empty.set()
         now = time.time()

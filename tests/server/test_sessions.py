@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sqlite3
 from pathlib import Path
 
@@ -116,6 +117,45 @@ async def test_server_and_account_have_limits() -> None:
             pass
     with sessions.open(access(account("ann")), "sftp", "a"):
         pass
+
+
+async def test_one_address_does_not_take_the_whole_of_a_busy_server() -> None:
+    sessions = Sessions(Metrics(), limit=400, limit_per_account=1000)
+    with contextlib.ExitStack() as opened:
+
+        def begin(name: str, peer: str) -> None:
+            opened.enter_context(sessions.open(access(account(name)), "sftp", peer))
+
+        for number in range(200):  # half of them: as many as it likes
+            begin(f"user {number % 20}", f"2001:db8::{number:x}")
+        with pytest.raises(TooManySessions, match="this address"):
+            begin("another", "2001:db8::ffff")
+        for _ in range(100):  # a quarter
+            begin("ben", "192.0.2.1")
+        with pytest.raises(TooManySessions, match="this address"):
+            begin("cleo", "192.0.2.1")
+        for number in range(100):
+            begin("ann", f"198.51.100.{number}")
+        with pytest.raises(TooManySessions, match="other transfers"):
+            begin("cleo", "203.0.113.1")
+    with sessions.open(access(), "sftp", "192.0.2.1"):
+        pass
+
+
+async def test_one_token_or_address_does_not_take_the_whole_of_a_busy_account() -> None:
+    sessions = Sessions(Metrics(), limit=10_000, limit_per_account=400)
+    greedy, other, third = (access(token=claims(now=0, id=name * 32)) for name in "123")
+    with contextlib.ExitStack() as opened:
+        for number in range(200):
+            opened.enter_context(sessions.open(greedy, "sftp", f"192.0.2.{number}"))
+        with pytest.raises(TooManySessions, match="this token"):
+            opened.enter_context(sessions.open(greedy, "sftp", "198.51.100.1"))
+        for _ in range(100):
+            opened.enter_context(sessions.open(other, "sftp", "198.51.100.1"))
+        with pytest.raises(TooManySessions, match="this address"):
+            opened.enter_context(sessions.open(third, "sftp", "198.51.100.1"))
+        opened.enter_context(sessions.open(third, "sftp", "203.0.113.1"))
+        opened.enter_context(sessions.open(access(account("ben")), "sftp", "198.51.100.1"))
 
 
 async def test_requests_of_one_token_share_a_session_until_it_rests() -> None:
