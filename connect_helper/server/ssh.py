@@ -31,6 +31,7 @@ from connect_helper.server.sftp.desk import Workers
 from connect_helper.server.sftp.fair_turns import FairTurns
 from connect_helper.server.sftp.files import Files
 from connect_helper.server.sftp.maker_records import MakerRecords
+from connect_helper.server.sftp.open_handles import AllHandles, OpenHandles
 from connect_helper.server.sftp.packets import BadPacket
 from connect_helper.server.sftp.room import Room
 from connect_helper.server.sftp.service import SftpService
@@ -99,6 +100,7 @@ class _House:
     tasks: asyncio.TaskGroup
     logins: LoginQueue
     makers: Makers
+    handles: AllHandles
     open: set[SshConnection] = field(default_factory=set)
     stopping: bool = False
 
@@ -134,7 +136,7 @@ async def ssh_server(
     settings: SshSettings, admission: Admission, sessions: Sessions
 ) -> AsyncIterator[SshServer]:
     """Listen as long as the context lasts. Raises OSError, asyncssh.KeyImportError, Unavailable."""
-    _allow_many_files()
+    handles = AllHandles.for_descriptors(_allow_many_files())
     with (
         contextlib.closing(await asyncio.to_thread(MakerRecords, settings.makers)) as records,
         ThreadPoolExecutor(THREADS, "sftp") as quick,
@@ -144,7 +146,8 @@ async def ssh_server(
         async with asyncio.TaskGroup() as tasks:
             logins = LoginQueue(settings.logins_under_way, settings.logins_under_way_per_address)
             workers = Workers(quick, slow, Room(), FairTurns(SLOW_THREADS))
-            house = _House(settings, admission, sessions, workers, tasks, logins, Makers(records))
+            makers = Makers(records)
+            house = _House(settings, admission, sessions, workers, tasks, logins, makers, handles)
             try:
                 acceptor = await _listen(house)
             except (OSError, asyncssh.KeyImportError) as error:
@@ -161,13 +164,18 @@ async def ssh_server(
             raise refused
 
 
-def _allow_many_files() -> None:
-    """Each session needs a handful of descriptors; the usual soft limit of 1024 is soon used up."""
+def _allow_many_files() -> int:
+    """Each session needs a handful of descriptors; the usual soft limit of 1024 is soon used up.
+
+    Returns how many there may be.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = FILES if hard == resource.RLIM_INFINITY else min(FILES, hard)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         with contextlib.suppress(OSError, ValueError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    soft, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return FILES if soft == resource.RLIM_INFINITY else soft
 
 
 async def _listen(house: _House) -> asyncssh.SSHAcceptor:
@@ -227,6 +235,7 @@ class SshConnection(asyncssh.SSHServer):
         self._channels: set[SftpChannel] = set()  # opened and not closed, whether SFTP began on them or not
         self._lean: LeanConnection | None = None
         self._services: set[SftpService] = set()
+        self._handles = OpenHandles(house.handles)
         self._used_at = asyncio.get_running_loop().time()
         self._seen = 0  # requests counted the last time somebody looked
 
@@ -359,8 +368,9 @@ class SshConnection(asyncssh.SSHServer):
 
     async def _serve(self, channel: SftpChannel, session: Session, files: Files) -> None:
         """One channel, to its end. Whatever goes wrong ends this connection only."""
+        house = self._house
         service = SftpService(
-            files, session, channel.outlet, self._house.workers, keep_free=self._house.settings.keep_free
+            files, session, channel.outlet, house.workers, self._handles, keep_free=house.settings.keep_free
         )
         self._services.add(service)
         self._house.workers.room.sessions += 1

@@ -14,8 +14,9 @@ from connect_helper.server.sftp import digests, packets
 from connect_helper.server.sftp.desk import Desk
 from connect_helper.server.sftp.digests import Slices, at_once
 from connect_helper.server.sftp.files import errno_error
-from connect_helper.server.sftp.handle_requests import MOST_HANDLES, HandleRequests
+from connect_helper.server.sftp.handle_requests import HandleRequests
 from connect_helper.server.sftp.lane import Answer, Long, Other
+from connect_helper.server.sftp.open_handles import MOST
 from connect_helper.server.sftp.packets import Fields, Status
 from connect_helper.storage.docpath import parse
 
@@ -48,7 +49,7 @@ class Extensions:
 
     def _limits(self, number: int, _fields: Fields) -> None:
         """The largest packet, read and write in bytes, and how many handles."""
-        numbers = (packets.LARGEST_PACKET, packets.LARGEST_DATA, packets.LARGEST_DATA, MOST_HANDLES)
+        numbers = (packets.LARGEST_PACKET, packets.LARGEST_DATA, packets.LARGEST_DATA, MOST)
         self._desk.answer(packets.answer(packets.EXTENDED_REPLY, number, b"".join(map(packets.u64, numbers))))
 
     def _copy_data(self, number: int, fields: Fields) -> None:
@@ -58,7 +59,13 @@ class Extensions:
             raise errno_error(errno.EINVAL)
         if not source.file.readable or not target.file.writable:
             raise errno_error(errno.EACCES)
-        handle = os.dup(source.file.handle)  # the client may close the source meanwhile
+        counted = self._handles.counted
+        counted.take()
+        try:
+            handle = os.dup(source.file.handle)  # the client may close the source meanwhile
+        except OSError:
+            counted.give_back()
+            raise
 
         def act() -> Slices[Answer]:
             copied = yield from digests.copy_data(
@@ -73,7 +80,11 @@ class Extensions:
             target.file.bytes_written += copied
             return packets.status(number, Status.OK)
 
-        self._handles.put(target, Long(number, act(), lambda: os.close(handle)))
+        def over() -> None:
+            os.close(handle)
+            counted.give_back()
+
+        self._handles.put(target, Long(number, act(), over))
 
     def _check_handle(self, number: int, fields: Fields) -> None:
         lane = self._handles.lane(fields.string())

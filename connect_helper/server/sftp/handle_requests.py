@@ -12,7 +12,7 @@ from typing import Any, Final, Literal, TypeVar
 from connect_helper.server.sftp import packets
 from connect_helper.server.sftp.desk import Desk, done, space_answer
 from connect_helper.server.sftp.failures import failure
-from connect_helper.server.sftp.files import OpenFile, errno_error, set_open_attrs
+from connect_helper.server.sftp.files import OpenFile, set_open_attrs
 from connect_helper.server.sftp.folders import ANSWER_BYTES, OpenFolder
 from connect_helper.server.sftp.lane import (
     BATCH_BYTES,
@@ -24,11 +24,11 @@ from connect_helper.server.sftp.lane import (
     Read,
     Write,
 )
+from connect_helper.server.sftp.open_handles import OpenHandles
 from connect_helper.server.sftp.order import Order
 from connect_helper.server.sftp.packets import Fields, Request, Status
 from connect_helper.storage.docpath import DocPath, parse
 
-MOST_HANDLES: Final = 1000
 SMALLEST_TRIP: Final = 64 * 1024  # bytes
 WAYS: Final[tuple[Literal["in", "out"], ...]] = ("in", "out")
 _O = TypeVar("_O", OpenFile, OpenFolder)
@@ -39,11 +39,11 @@ class HandleRequests:
     """Each method takes a request's number and fields; raises BadPacket, UnsafePath, and OSError for a wrong
     handle. `close_all` ends what the client has left open."""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: Desk, counted: OpenHandles) -> None:
         self._desk = desk
+        self.counted = counted
         self._handles: dict[bytes, Lane | OpenFolder] = {}
         self._last = 0
-        self._under_way = 0  # openings that have no handle yet
         self._over = False
         self.by_kind: dict[int, Act] = {
             packets.OPEN: self._open,
@@ -70,12 +70,14 @@ class HandleRequests:
         for one in handles:
             if isinstance(one, OpenFolder):
                 one.close()
+                self.counted.give_back()
                 continue
             one.drop()
             try:
                 await self._desk.in_thread(one.file.close)
             except OSError as error:
                 one.file.error = one.file.error or str(error.strerror)
+            self.counted.give_back()
             self._report(one, "The connection ended before the file was closed.", lost=lost)
 
     # Opening and closing ---------------------------------------------------------------------------
@@ -95,13 +97,11 @@ class HandleRequests:
 
     def _opening(self, number: int, path: DocPath, open_it: Callable[[], _O], *, changes: bool) -> None:
         desk = self._desk
-        # Those on their way count too: hundreds of requests may be under way at once.
-        if len(self._handles) + self._under_way >= MOST_HANDLES:
-            raise errno_error(errno.EMFILE)
-        self._under_way += 1
+        self.counted.take()  # now: hundreds of requests may be under way at once
         turn, before = desk.order.enter([path], changes=changes)
 
         async def work() -> None:
+            handle: bytes | None = None
             try:
                 await Order.wait(before)
                 try:
@@ -111,7 +111,8 @@ class HandleRequests:
                     return
                 desk.answer(packets.answer(packets.HANDLE, number, packets.string(handle)))
             finally:
-                self._under_way -= 1
+                if handle is None:
+                    self.counted.give_back()
                 desk.order.leave(turn)
 
         desk.spawn(work(), "open")
@@ -144,6 +145,7 @@ class HandleRequests:
         folder = self._handles.get(handle)
         if isinstance(folder, OpenFolder):
             del self._handles[handle]
+            self.counted.give_back()
             self._desk.in_turn(number, [], done(number, folder.close), changes=False)
             return
         lane = self.lane(handle)
@@ -152,7 +154,8 @@ class HandleRequests:
         turn, _before = self._desk.order.enter([lane.file.path], changes=lane.file.writable)
 
         def after() -> None:
-            self._handles.pop(handle, None)
+            if self._handles.pop(handle, None) is not None:
+                self.counted.give_back()
             self._desk.order.leave(turn)
             self._report(lane, None)
 

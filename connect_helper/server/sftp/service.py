@@ -17,6 +17,7 @@ from connect_helper.server.sftp.extensions import OFFERED, Extensions
 from connect_helper.server.sftp.failures import failure
 from connect_helper.server.sftp.files import Files
 from connect_helper.server.sftp.handle_requests import HandleRequests
+from connect_helper.server.sftp.open_handles import OpenHandles
 from connect_helper.server.sftp.packets import BadPacket, Data, Fields, Packets, Request, Status
 from connect_helper.server.sftp.path_requests import PathRequests
 
@@ -25,7 +26,14 @@ class SftpService:
     """Serves one channel; `run` it, feed it with `received`, end it with `ended`."""
 
     def __init__(
-        self, files: Files, session: Session, outlet: Outlet, workers: Workers, *, keep_free: float
+        self,
+        files: Files,
+        session: Session,
+        outlet: Outlet,
+        workers: Workers,
+        handles: OpenHandles,
+        *,
+        keep_free: float,
     ) -> None:
         self._outlet = outlet
         self._input = Packets(self._request)
@@ -35,7 +43,7 @@ class SftpService:
         self._broken: BadPacket | None = None
         self._tasks = asyncio.TaskGroup()
         self._desk = desk = Desk(files, session, outlet, workers, self._tasks, keep_free=keep_free)
-        self._handles = HandleRequests(desk)
+        self._handles = HandleRequests(desk, handles)
         paths, extensions = PathRequests(desk), Extensions(desk, self._handles)
         self._by_kind = {**paths.by_kind, **self._handles.by_kind, packets.EXTENDED: self._extended}
         self._by_name: dict[bytes, Callable[[int, Fields], None]] = {

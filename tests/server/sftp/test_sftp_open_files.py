@@ -1,0 +1,92 @@
+"""How many files clients may have open: in one connection, and in the whole server."""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from connect_helper.server.sftp import packets
+from connect_helper.server.sftp.open_handles import FEW, MOST, AllHandles
+from connect_helper.server.sftp.packets import FLAG_CREAT, FLAG_READ, FLAG_WRITE, Status
+from tests.support.sftp_raw import RawClient, raw_client, text
+from tests.support.sftp_server import FarEnd
+
+
+@asynccontextmanager
+async def another_channel(client: RawClient) -> AsyncIterator[RawClient]:
+    """Of the same connection."""
+    connection = client.writer.channel.get_connection()
+    writer, reader, _errors = await connection.open_session(subsystem="sftp", encoding=None)
+    other = RawClient(writer, reader)
+    writer.write(struct.pack(">IBI", 5, packets.INIT, 3))
+    await other.packet()
+    yield other
+
+
+async def open_many(client: RawClient, count: int) -> list[bytes]:
+    """Open a file, and a folder, so many times together; returns the handles of those that could be."""
+    numbers = [client.open(b"film", FLAG_READ) for _ in range(count - count // 2)]
+    numbers += [client.ask(packets.OPENDIR, text(b"/")) for _ in range(count // 2)]
+    answers = [await client.answer(number) for number in numbers]
+    return [body[4:] for kind, body in answers if kind == packets.HANDLE]
+
+
+async def test_the_channels_of_a_connection_share_its_files(end: FarEnd) -> None:
+    (end.root / "film").touch()
+    async with raw_client(end) as client, another_channel(client) as other:
+        _kind, body = await client.answer(client.extended(b"limits@openssh.com"))
+        assert struct.unpack(">QQQQ", body)[3] == MOST
+        handles = await open_many(client, MOST - 10)
+        assert len(handles) == MOST - 10
+        assert len(await open_many(other, 20)) == 10
+        kind, body = await other.answer(other.open(b"film", FLAG_READ))
+        assert (kind, body[:4]) == (packets.STATUS, struct.pack(">I", Status.FAILURE))
+        assert b"close some first" in body
+        for handle in handles[-5:]:
+            assert await client.status(client.ask(packets.CLOSE, text(handle))) is Status.OK
+        assert len(await open_many(other, 20)) == 5
+
+
+async def test_all_connections_leave_the_server_what_it_needs(end: FarEnd) -> None:
+    (end.root / "film").touch()
+    everybody = end.server._house.handles
+    assert everybody.taken == 0
+    everybody.most = 2 * FEW + 20
+    async with raw_client(end) as first, raw_client(end) as second, raw_client(end) as third:
+        assert len(await open_many(first, MOST)) == FEW + 10  # half of all
+        assert len(await open_many(second, MOST)) == FEW
+        assert len(await open_many(third, MOST)) == 10
+        kind, body = await third.answer(third.open(b"film", FLAG_READ))
+        assert (kind, body[:4]) == (packets.STATUS, struct.pack(">I", Status.FAILURE))
+        assert b"try again in a while" in body
+        assert (await third.answer(third.ask(packets.STAT, text(b"film"))))[0] == packets.ATTRS
+    await until_none(everybody)
+
+
+async def test_whatever_became_of_an_open_file_it_is_not_counted_any_more(end: FarEnd) -> None:
+    everybody = end.server._house.handles
+    (end.root / "film").write_bytes(b"film")
+    async with raw_client(end) as client:
+        assert await client.status(client.open(b"missing", FLAG_READ)) is Status.NO_SUCH_FILE
+        assert await client.status(client.ask(packets.OPENDIR, text(b"film"))) is Status.NO_SUCH_FILE
+        assert everybody.taken == 0
+        source = await client.handle(client.open(b"film", FLAG_READ))
+        target = await client.handle(client.open(b"copy", FLAG_WRITE | FLAG_CREAT))
+        copy = text(source) + struct.pack(">QQ", 0, 0) + text(target) + struct.pack(">Q", 0)
+        assert await client.status(client.extended(b"copy-data", copy)) is Status.OK
+        assert everybody.taken == 2
+        for handle in (source, target):
+            assert await client.status(client.ask(packets.CLOSE, text(handle))) is Status.OK
+        assert everybody.taken == 0
+        for _ in range(20):
+            client.open(b"film", FLAG_READ)
+            client.ask(packets.OPENDIR, text(b"/"))
+    await until_none(everybody)
+
+
+async def until_none(everybody: AllHandles) -> None:
+    async with asyncio.timeout(20):
+        while everybody.taken:  # noqa: ASYNC110 - the server notices the end a moment later
+            await asyncio.sleep(0.02)
