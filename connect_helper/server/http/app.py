@@ -83,7 +83,7 @@ def _add_fallback(app: web.Application, parts: HttpParts) -> None:
     app.middlewares.append(Doorman(parts.admission, parts.sessions, disk).middleware)
     app.add_routes(tus_routes())
     app.add_routes(Downloads(disk, idle_s=parts.limits.idle_s).routes())
-    app.add_routes(Manifests(disk).routes())
+    app.add_routes(Manifests(disk, idle_s=parts.limits.idle_s).routes())
     app.add_routes(FolderMaking(disk).routes())
 
     async def work(_: web.Application) -> AsyncIterator[None]:

@@ -9,11 +9,13 @@
 
 `path` is relative to P, empty when P is a file itself; a name that is not UTF-8 comes as `path_base64`.
 Folders come before what is in them. `skipped` counts links not followed, devices, pipes and sockets, and
-files that this caller may not read. Without its last line the list is not whole.
+files that this caller may not read. Without its last line the list is not whole. A client that takes nothing
+of it for as long as the idle limit says is cut off.
 """
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import stat
@@ -36,15 +38,17 @@ from connect_helper.storage.docpath import DocPath, UnsafePath, parse
 from connect_helper.storage.docroot import Docroot, Entry
 
 MANIFEST: Final = f"{FALLBACK}/manifest"
-BATCH: Final = 500  # lines handed over at a time
+BATCH: Final = 500  # lines made at a time
+STEP: Final = 64 * 1024  # bytes handed over at a time, each within the idle limit
 Line = dict[str, Any]
 
 
 class Manifests:
     """The route of the list."""
 
-    def __init__(self, disk: Executor) -> None:
+    def __init__(self, disk: Executor, *, idle_s: float = 60.0) -> None:
         self._disk = disk
+        self._idle_s = idle_s
 
     def routes(self) -> list[web.RouteDef]:
         """GET, and a browser's question before it."""
@@ -66,10 +70,22 @@ class Manifests:
         response.content_type = "application/x-ndjson"
         lines = Walk(caller.docroot, caller.access, root).lines(facts.st_mode)
         await response.prepare(request)
-        while batch := await in_thread(self._disk, partial(_batch, lines)):
-            await response.write(batch)
-        await response.write_eof()
+        try:
+            while batch := await in_thread(self._disk, partial(_batch, lines)):
+                await self._write(response, batch)
+            async with asyncio.timeout(self._idle_s):
+                await response.write_eof()
+        except TimeoutError:
+            if request.transport is not None:
+                request.transport.abort()
+            raise ConnectionResetError("the client takes no lines") from None
         return response
+
+    async def _write(self, response: web.StreamResponse, batch: bytes) -> None:
+        view = memoryview(batch)
+        for start in range(0, len(view), STEP):
+            async with asyncio.timeout(self._idle_s):
+                await response.write(view[start : start + STEP])
 
 
 async def _preflight(request: web.Request) -> web.Response:

@@ -2,7 +2,8 @@
 
 A connection has ten seconds for its first request and may rest for a while after each; both are counted from
 the last answer, not from the last byte, so dripping bytes gains nothing. One connection too many is answered
-503 rather than left hanging, and no address may hold more than a share for long.
+503 rather than left hanging, and no address may hold more than a share for long: of those that ask nothing
+at any time, of those that are being answered when the places run out.
 """
 
 from __future__ import annotations
@@ -59,11 +60,16 @@ class ConnectionLimits:
 
 @dataclass(slots=True)
 class _Life:
-    """One connection: since when nothing is asked on it, whether anything ever was, and is now."""
+    """One connection: since when nothing is asked on it, whether anything ever was, and what answers now."""
 
     quiet_since: float = field(default_factory=time.monotonic)
     served: bool = False
-    busy: bool = False
+    answering: asyncio.Task[Any] | None = None
+
+    @property
+    def busy(self) -> bool:
+        """Whether something is asked on it."""
+        return self.answering is not None
 
 
 def _quiet_log() -> logging.Logger:
@@ -152,11 +158,15 @@ class HttpListener:
             return await handler(request)
         if not life.served and request.transport is not None:
             give_way(request.transport.get_extra_info("socket"))
-        life.served, life.busy = True, True
+        life.served, life.answering = True, asyncio.current_task()
         try:
             return await handler(request)
+        except asyncio.CancelledError:
+            if request.transport is not None:
+                request.transport.abort()  # closed, it would wait for its client to take what is on the way
+            raise
         finally:
-            life.busy, life.quiet_since = False, time.monotonic()
+            life.answering, life.quiet_since = None, time.monotonic()
 
     def _sweep(self, now: float) -> None:
         server = self._runner.server
@@ -168,7 +178,7 @@ class HttpListener:
             limit_s = REST_LIMIT_S if life.served else HEAD_LIMIT_S
             quiet = not life.busy and now - life.quiet_since > limit_s
             if quiet or (shares[address] > self._limits.per_address and not life.busy):
-                protocol.force_close()
+                _hang_up(protocol)
         self._make_room(open_now)
         # Not connected yet as far as the application knows: TLS is being agreed.
         waiting = (
@@ -177,21 +187,40 @@ class HttpListener:
         self._lives = {each: self._lives[each] for each in (*open_now, *waiting)}
 
     def _make_room(self, open_now: list[RequestHandler]) -> None:
-        """When all places are almost taken, hang up on those that ask nothing, where there are most of them.
+        """When all places are almost taken, hang up: on those that ask nothing, then on those above a share.
 
-        A crowd of such connections from a few addresses must not keep out who comes from elsewhere.
+        A crowd of connections from a few addresses must not keep out who comes from elsewhere.
         """
         if len(open_now) <= self._limits.in_total * ALMOST_FULL:
             return
+        too_many = len(open_now) - int(self._limits.in_total * ROOMY)
+        too_many -= self._end_idle(open_now, too_many)
+        self._end_busy(open_now, too_many)
+
+    def _end_idle(self, open_now: list[RequestHandler], wanted: int) -> int:
+        """Hang up on so many that ask nothing, where there are most of them; returns how many there were."""
         idle: dict[str, deque[RequestHandler]] = defaultdict(deque)
         for protocol in open_now:
             if not self._lives[protocol].busy:
                 idle[_address_of(protocol)].append(protocol)
-        for _ in range(len(open_now) - int(self._limits.in_total * ROOMY)):
+        for ended in range(wanted):
             most = max(idle, key=lambda address: len(idle[address]), default="")
             if len(idle[most]) <= 1:  # everybody has one: nobody to blame
+                return ended
+            _hang_up(idle[most].popleft())
+        return wanted
+
+    def _end_busy(self, open_now: list[RequestHandler], wanted: int) -> None:
+        """End the answers on up to so many connections, the newest of addresses that hold above a share."""
+        shares = Counter(_address_of(protocol) for protocol in open_now)
+        for protocol in reversed(open_now):
+            if wanted <= 0:
                 return
-            idle[most].popleft().force_close()
+            address, answering = _address_of(protocol), self._lives[protocol].answering
+            if answering is not None and address and shares[address] > self._limits.per_address:
+                answering.cancel()
+                shares[address] -= 1
+                wanted -= 1
 
 
 class _Connection(RequestHandler):
@@ -221,6 +250,14 @@ def _address_of(protocol: RequestHandler) -> str:
         transport.get_extra_info("peername") if transport is not None and not transport.is_closing() else None
     )
     return network_of(str(peer[0])) if isinstance(peer, tuple) else ""
+
+
+def _hang_up(protocol: RequestHandler) -> None:
+    """Close a connection, without waiting for a client that does not take the last of its answer."""
+    transport = protocol.transport
+    protocol.force_close()
+    if transport is not None and transport.get_write_buffer_size():
+        transport.abort()
 
 
 class _Full(asyncio.Protocol):

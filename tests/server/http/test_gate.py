@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
+import socket
+import ssl
 import time
 from pathlib import Path
 
 import aiohttp
 import pytest
+from aiohttp import web
 from pydantic import SecretStr
 
 from connect_helper.server.access import Access
@@ -353,6 +356,87 @@ async def test_an_address_has_its_share_of_connections(
             assert (await reader.readline()).startswith(b"HTTP/1.1 200")
         for _, writer in held:
             writer.close()
+
+
+@pytest.mark.parametrize("encrypted", [False, True])
+async def test_one_address_cannot_hold_all_places_with_answers_it_does_not_take(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, encrypted: bool
+) -> None:
+    monkeypatch.setattr(serving, "SWEEP_EVERY_S", 0.05)
+    theirs, ours = await asyncio.to_thread(tls_pair, tmp_path) if encrypted else (None, None)
+    limits = ConnectionLimits(in_total=10, per_address=3)
+    async with far_end(tmp_path, tls=theirs, connections=limits) as server:
+        with (server.docroot / "x").open("wb") as file:
+            file.truncate(50_000_000)
+        held = [await _asking(server, ours, "127.0.0.2") for _ in range(7)]
+        held += [await _asking(server, ours, "127.0.0.1") for _ in range(3)]
+        async with asyncio.timeout(20):
+            while not (newcomer := await _asking(server, ours, "127.0.0.3"))[0].startswith(b"HTTP/1.1 200"):
+                newcomer[2].transport.abort()
+                await asyncio.sleep(0.02)
+        whole = [await _comes_whole(reader, 50_000_000) for _, reader, _ in held]
+        assert whole == [True] * 5 + [False] * 2 + [True] * 3, "the newest of those above the share had to go"
+        for _, _, writer in (*held, newcomer):
+            writer.transport.abort()
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
+
+
+async def _asking(
+    server: FarEnd, tls: ssl.SSLContext | None, address: str
+) -> tuple[bytes, asyncio.StreamReader, asyncio.StreamWriter]:
+    """Ask for a large file and read no more than the first line of the answer."""
+    host, port = server.url.split("//")[1].split(":")
+    reader, writer = await asyncio.open_connection(
+        host, int(port), ssl=tls, local_addr=(address, 0), limit=1000
+    )
+    authorization = f"Authorization: Bearer {server.token('receive')}"
+    writer.write(f"GET /fallback/v1/files/x HTTP/1.1\r\nHost: a\r\n{authorization}\r\n\r\n".encode())
+    return await reader.readline(), reader, writer
+
+
+async def _comes_whole(reader: asyncio.StreamReader, size: int) -> bool:
+    while await reader.readline() != b"\r\n":
+        pass
+    try:
+        async with asyncio.timeout(20):
+            while size:
+                if not (data := await reader.read(min(size, 1 << 20))):
+                    return False
+                size -= len(data)
+    except ConnectionError:
+        return False
+    return True
+
+
+async def test_an_answer_that_nobody_takes_holds_no_place_for_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serving, "SWEEP_EVERY_S", 0.05)
+    monkeypatch.setattr(serving, "REST_LIMIT_S", 0.2)
+    large = b"x" * 20_000_000
+
+    async def answer(_: web.Request) -> web.Response:
+        return web.Response(body=large)
+
+    app = web.Application()
+    app.router.add_get("/large", answer)
+    listener = serving.HttpListener(app)
+    await listener.start()
+    sock = socket.create_server(("127.0.0.1", 0))
+    sock.setblocking(False)
+    await listener.listen(sock)
+    watching = asyncio.create_task(listener.watch())
+    reader, writer = await asyncio.open_connection(*sock.getsockname(), limit=1000)
+    writer.write(b"GET /large HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert (await reader.readline()).startswith(b"HTTP/1.1 200")
+    await asyncio.sleep(1)
+    whole = await _comes_whole(reader, len(large))
+    writer.transport.abort()
+    watching.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await watching
+    await listener.close()
+    assert not whole
 
 
 async def test_an_account_that_demands_encryption_moves_nothing_over_plain_http(

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import os
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import aiohttp
 import pytest
 
-from tests.support.http_far_end import FarEnd
+from connect_helper.server.http.upload_limits import UploadLimits
+from tests.support.http_far_end import FarEnd, far_end
 
 MANIFEST = "/fallback/v1/manifest"
 FOLDERS = "/fallback/v1/folders"
@@ -73,6 +76,28 @@ async def test_more_lines_than_a_batch(server: FarEnd, receiver: aiohttp.ClientS
     *lines, end = await lines_of(receiver, "out")
     assert {line["path"] for line in lines} == {str(number) for number in range(1203)}
     assert end["files"] == 1203
+
+
+async def test_who_takes_nothing_of_a_list_is_let_go(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with far_end(tmp_path, limits=UploadLimits(idle_s=0.2)) as server:
+        folder = server.docroot / "/".join(["n" * 250] * 4)
+        folder.mkdir(parents=True)
+        for number in range(8000):  # more than the system keeps for a client that reads nothing
+            (folder / str(number)).touch()
+        host, port = server.url.removeprefix("http://").split(":")
+        reader, writer = await asyncio.open_connection(host, int(port), limit=1000)
+        token = server.token("receive")
+        writer.write(
+            f"GET {MANIFEST}?path= HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\n\r\n".encode()
+        )
+        assert (await reader.readline()).startswith(b"HTTP/1.1 200")
+        async with asyncio.timeout(20):
+            while server.sessions.listing():  # noqa: ASYNC110 - it tells nobody
+                await asyncio.sleep(0.02)
+        writer.transport.abort()
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
 
 
 async def test_a_token_sees_its_paths_and_the_way_to_them(server: FarEnd) -> None:
