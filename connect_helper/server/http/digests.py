@@ -8,12 +8,14 @@ import hashlib
 import os
 import re
 from collections import OrderedDict
+from collections.abc import Callable
 from concurrent.futures import Executor
 from typing import Final, Protocol, Self
 
 from aiohttp import web
 
 from connect_helper.server.http.problems import Problem
+from connect_helper.server.turns import Turns
 
 KEPT: Final = 10_000  # digests of file versions
 AT_ONCE: Final = 2  # files hashed at the same time: others need the disk and the cores too
@@ -47,22 +49,31 @@ class Digests:
     def __init__(self, disk: Executor) -> None:
         self._disk = disk
         self._known: OrderedDict[str, bytes] = OrderedDict()
-        self._turns = asyncio.Semaphore(AT_ONCE)
+        self._files = Turns()  # by tag: who waits for a digest that another request has made takes that
+        self._places = asyncio.Semaphore(AT_ONCE)
 
-    async def of(self, handle: int, etag: str, size: int) -> bytes:
-        """The SHA-256 of an open file of `size` bytes. Raises Problem when it is shorter by now."""
-        if (known := self._known.get(etag)) is not None:
-            return known
+    async def of(self, handle: int, etag: str, size: int, wanted: Callable[[], bool]) -> bytes:
+        """The SHA-256 of an open file of `size` bytes; `wanted` tells whether somebody still waits for it.
+
+        Raises Problem when the file is shorter by now, and ConnectionResetError when nobody waits.
+        """
+        async with self._files.of(etag):
+            if etag not in self._known:
+                self._known[etag] = await self._made(handle, size, wanted)
+                if len(self._known) > KEPT:
+                    self._known.popitem(last=False)
+            return self._known[etag]
+
+    async def _made(self, handle: int, size: int, wanted: Callable[[], bool]) -> bytes:
         digest = hashlib.sha256(usedforsecurity=False)
-        async with self._turns:
+        async with self._places:
             for start in range(0, size, _STEP):
+                if not wanted():
+                    raise ConnectionResetError("the client has gone")
                 await asyncio.get_running_loop().run_in_executor(
                     self._disk, _feed, digest, os.dup(handle), start, min(_STEP, size - start)
                 )
-        self._known[etag] = digest.digest()
-        if len(self._known) > KEPT:
-            self._known.popitem(last=False)
-        return self._known[etag]
+        return digest.digest()
 
 
 def _feed(digest: Hash, handle: int, start: int, length: int) -> None:

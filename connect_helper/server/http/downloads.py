@@ -119,7 +119,8 @@ class Downloads:
             "Cache-Control": "private, no-cache",
         }
         if wants_repr_digest(request):
-            headers["Repr-Digest"] = repr_digest(await self._digests.of(file.handle, etag, file.size))
+            wanted = partial(_still_there, request)
+            headers["Repr-Digest"] = repr_digest(await self._digests.of(file.handle, etag, file.size, wanted))
         return headers
 
     async def _send(
@@ -146,6 +147,10 @@ class Downloads:
 
 async def _preflight(request: web.Request) -> web.Response:
     return preflight()
+
+
+def _still_there(request: web.Request) -> bool:
+    return request.transport is not None and not request.transport.is_closing()
 
 
 def requested_path(request: web.Request) -> bytes:

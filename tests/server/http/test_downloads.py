@@ -9,13 +9,16 @@ import hashlib
 import itertools
 import logging
 import os
+import threading
 import time
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import aiohttp
 import pytest
 
+from connect_helper.server.http import digests
 from connect_helper.server.http.upload_limits import UploadLimits
 from connect_helper.storage.docpath import DocPath
 from connect_helper.storage.docroot import Docroot
@@ -62,6 +65,60 @@ async def test_facts_without_content(server: FarEnd, receiver: aiohttp.ClientSes
         assert answer.headers["Repr-Digest"] == f"sha-256=:{told}:"
     async with receiver.head(f"{FILES}/out/x", headers={"Want-Repr-Digest": "sha-256=0"}) as answer:
         assert "Repr-Digest" not in answer.headers
+
+
+class _Feeds:
+    """Counts the pieces that are hashed, and takes its time for each."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.count = 0
+        self.begun = threading.Event()
+        self._feed = digests._feed
+        monkeypatch.setattr(digests, "_STEP", 1000)
+        monkeypatch.setattr(digests, "_feed", self)
+
+    def __call__(self, *given: Any) -> None:
+        self.count += 1
+        self.begun.set()
+        time.sleep(0.01)
+        self._feed(*given)
+
+
+async def test_many_who_ask_for_one_digest_share_the_hashing(
+    server: FarEnd, receiver: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    feeds = _Feeds(monkeypatch)
+    (server.docroot / "out/x").write_bytes(bytes(20_000))
+
+    async def ask() -> str:
+        async with receiver.head(f"{FILES}/out/x", headers={"Want-Repr-Digest": "sha-256=1"}) as answer:
+            return answer.headers["Repr-Digest"]
+
+    told = set(await asyncio.gather(*(ask() for _ in range(30))))
+    assert told == {f"sha-256=:{base64.b64encode(hashlib.sha256(bytes(20_000)).digest()).decode()}:"}
+    assert feeds.count == 20
+
+
+@pytest.mark.parametrize("ended", ["by the client", "by the operator"])
+async def test_nothing_is_hashed_for_who_has_gone(
+    server: FarEnd, monkeypatch: pytest.MonkeyPatch, ended: str
+) -> None:
+    feeds = _Feeds(monkeypatch)
+    (server.docroot / "x").write_bytes(bytes(2_000_000))
+    host, port = server.url.removeprefix("http://").split(":")
+    _, writer = await asyncio.open_connection(host, int(port))
+    lines = [f"HEAD {FILES}/x HTTP/1.1", "Host: a", f"Authorization: Bearer {server.token('receive')}"]
+    writer.write("\r\n".join([*lines, "Want-Repr-Digest: sha-256=1", "", ""]).encode())
+    await asyncio.to_thread(feeds.begun.wait, 20)
+    if ended == "by the client":
+        writer.transport.abort()
+    else:
+        server.sessions.cancel_all()
+    async with asyncio.timeout(60):
+        while server.sessions.listing():  # noqa: ASYNC110 - it tells nobody
+            await asyncio.sleep(0.01)
+    assert feeds.count < 2000
+    writer.transport.abort()
 
 
 async def test_an_empty_file(server: FarEnd, receiver: aiohttp.ClientSession) -> None:
