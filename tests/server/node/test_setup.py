@@ -83,6 +83,8 @@ async def test_an_upload_spec_holds_all_that_a_client_needs(node: Node) -> None:
         ({"paths": [{"destination": "*"}]}, "/", [()]),
         ({"paths": [{"destination": "a"}, {}], "destination_root": "/in"}, "/in", [(b"in",)]),
         ({"paths": [{"destination": "a", "source": None}], "destination_root": None}, "/a", [(b"a",)]),
+        ({"paths": [{"destination": ""}], "destination_root": "/in"}, "/in", [(b"in",)]),
+        ({"paths": [{"destination": "a"}, {"destination": "b"}, {}]}, "/", [(b"a",), (b"b",)]),
     ],
 )  # fmt: skip
 async def test_where_an_upload_may_go(
@@ -92,6 +94,25 @@ async def test_where_an_upload_may_go(
     spec = await upload(node, **request_)
     assert spec["destination_root"] == root
     assert list(node.claims(spec["token"]).granted) == granted
+
+
+@pytest.mark.parametrize(
+    ("request_", "field"),
+    [
+        ({"paths": [{"destination": ""}]}, "paths.0.destination"),
+        ({"paths": [{"destination": "a"}, {"destination": ""}]}, "paths.1.destination"),
+        ({"paths": [{"destination": "a"}, {"destination": ""}], "destination_root": "/in"}, "paths.1.destination"),
+        ({"destination_root": ""}, "destination_root"),
+        ({"paths": [{}], "destination_root": ""}, "destination_root"),
+    ],
+)  # fmt: skip
+async def test_empty_text_opens_no_folder_for_uploads(
+    node: Node, request_: dict[str, Any], field: str
+) -> None:
+    """A page where nothing was picked must not get a token for the whole folder."""
+    error = (await upload(node, **request_))["error"]
+    assert error["code"] == 400
+    assert field in error["user_message"]
 
 
 async def test_no_destination_leaves_its_root(node: Node) -> None:

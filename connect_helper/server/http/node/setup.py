@@ -126,16 +126,28 @@ def rates(account: Account, wish: TransferRequest, cap: int | None) -> dict[str,
 def upload_paths(wish: TransferRequest) -> tuple[DocPath, list[DocPath]]:
     """Destination root, and the destinations relative to it that alone are opened; none: all below the root.
 
-    Raises Problem 400 when neither is given (sections 5.1 and 5.3).
+    Raises Problem 400 when neither is given (sections 5.1 and 5.3). A path without a destination goes to the
+    root where one is given. Empty text names nothing: see `download_paths`.
     """
-    named = [path.destination for path in wish.paths if path.destination is not None]
-    if wish.destination_root is None and not named:
+    named = [path.destination for path in wish.paths if path.destination]
+    _refuse_empty_destinations(wish, alone=not named)
+    if not wish.destination_root and not named:
         raise malformed("An upload needs destination_root or a destination in paths.")
-    if wish.destination_root is None and len(set(named)) == 1:
+    if not wish.destination_root and len(set(named)) == 1:
         return (ROOT if named[0] == ANY else parse(named[0])), []
     root = parse(wish.destination_root or "/")
-    whole = ANY in named or any(path.destination is None for path in wish.paths) or not named
+    nameless = bool(wish.destination_root) and len(named) < len(wish.paths)
+    whole = ANY in named or nameless or not named
     return root, [] if whole else [parse(text) for text in named]
+
+
+def _refuse_empty_destinations(wish: TransferRequest, *, alone: bool) -> None:
+    """Raise Problem 400 for empty text beside destinations with a name, or where nothing else says where to."""
+    if alone and wish.destination_root:
+        return
+    for number, path in enumerate(wish.paths):
+        if path.destination == "":
+            raise malformed(f'paths.{number}.destination: empty. Name a folder, "/" for the whole one.')
 
 
 def download_paths(wish: TransferRequest) -> list[tuple[DocPath, str | None]]:
