@@ -50,7 +50,7 @@ class Access:
     @property
     def follow_links(self) -> bool:
         """Tell whether links inside the docroot may be followed: a link would lead past a token's paths."""
-        return self.token is None
+        return self.token is None and self.account.follow_links
 
     @property
     def may_send(self) -> bool:
@@ -90,6 +90,8 @@ class Access:
             return self.may_receive
         if self.token is None and operation in _NAMING:
             # Folders and names are the account's to keep in order, also where bytes move by token only.
+            if operation is Operation.LINK and not self.account.make_links:
+                return False
             return self.account.may_write and (operation not in _REMOVING or self.account.may_delete)
         if operation in _REMOVING:
             return False

@@ -47,6 +47,8 @@ class Account:
     may_browse: bool = True
     may_delete: bool = True
     overwrite: Literal["allow", "deny"] = "allow"
+    follow_links: bool = True  # those that stay inside; False: there are none
+    make_links: bool = True
     upload_cap_kbps: int | None = None  # each session, kbit/s
     download_cap_kbps: int | None = None
     target_rate_kbps: int | None = None  # told to clients that state no rate
@@ -118,6 +120,8 @@ def _account(user: UserSection, keys: tuple[bytes, ...], common: SecretStr | Non
         may_browse=user.browse,
         may_delete=user.delete and user.write,
         overwrite=user.overwrite,
+        follow_links=user.follow_links,
+        make_links=user.make_links,
         upload_cap_kbps=user.upload_cap_kbps,
         download_cap_kbps=user.download_cap_kbps,
         target_rate_kbps=user.target_rate_kbps,

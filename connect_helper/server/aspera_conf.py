@@ -19,15 +19,16 @@ from urllib.parse import unquote
 from xml.etree.ElementTree import Element
 
 from connect_helper.server import aspera_values as values
-from connect_helper.server.aspera_leftovers import TARGET_RATE, warn_of_the_rest
+from connect_helper.server.aspera_leftovers import LINKS, TARGET_RATE, TRUNK, warn_of_the_rest
 from connect_helper.server.aspera_services import read_services
-from connect_helper.server.aspera_tree import PLACE, Found, Levels, read, users
+from connect_helper.server.aspera_tree import PLACE, Found, Levels, read, trunks_on, users
 from connect_helper.server.ciphers import CIPHERS
 from connect_helper.server.configuration import MAX_RATE_KBPS, is_user_name
 from connect_helper.server.issuing import LONGEST_LIFE_S
 from connect_helper.server.tokens import MIN_KEY_CHARACTERS
 
 _T = TypeVar("_T")
+_LINK_WORDS: Final = frozenset({"none", "create", "follow", "follow_wide"})
 _RATES: Final = (8, MAX_RATE_KBPS)  # kbit/s
 
 
@@ -88,13 +89,14 @@ def convert_tree(root: Element, machine: Machine = THIS_MACHINE, *, trust_keys: 
     result = Conversion()
     read_services(root, result.raw, result.warn)
     seen: set[str] = set()
+    trunks = trunks_on(root)
     result.raw["user"] = []
     for levels in users(root, machine.groups_of):
         if levels.name in seen:
             result.warn(levels.own[0].where, "this user stands there twice; the first one holds.")
             continue
         seen.add(levels.name)  # also when it is left out: a second entry may lack what the first one forbids
-        user = _User(levels, machine, result, trust_keys=trust_keys).read()
+        user = _User(levels, machine, result, trunks, trust_keys=trust_keys).read()
         if user is not None:
             result.raw["user"].append(user)
     warn_of_the_rest(root, result.warn)
@@ -104,8 +106,17 @@ def convert_tree(root: Element, machine: Machine = THIS_MACHINE, *, trust_keys: 
 class _User:
     """One user's settings."""
 
-    def __init__(self, levels: Levels, machine: Machine, result: Conversion, *, trust_keys: bool) -> None:
+    def __init__(
+        self,
+        levels: Levels,
+        machine: Machine,
+        result: Conversion,
+        trunks: Collection[int | None],
+        *,
+        trust_keys: bool,
+    ) -> None:
         self._trust_keys = trust_keys
+        self._trunks = trunks
         self._levels = levels
         self._machine = machine
         self._result = result
@@ -125,9 +136,12 @@ class _User:
             "write": self._boolean(f"{PLACE}/write_allowed"),
             "browse": self._boolean(f"{PLACE}/dir_allowed"),
             "overwrite": self._overwrite(),
+            **self._links(),
             **self._cipher(),
             **self._token(),
             **self._rates(),
+            **self._trunk("in", "upload"),
+            **self._trunk("out", "download"),
         }
         self._warn_of_encryption_at_rest(user)
         user.update(self._keys(open_without_token="allow" in (user["upload"], user["download"])))
@@ -218,6 +232,23 @@ class _User:
             self._result.warn(found.where, "neither allow nor deny: denied.")
         return "deny"
 
+    def _links(self) -> dict[str, bool]:
+        """Whether links are followed and made; a word that cannot be read gives no right."""
+        found = self._levels.leaf(LINKS)
+        if found is None:
+            return {}
+        words = {word.strip() for word in found.text.casefold().split(",")}
+        if not words <= _LINK_WORDS:
+            self._result.warn(found.where, "holds a word that is not known here, which gives no right.")
+        if "follow_wide" in words:
+            self._result.warn(found.where, "no link is followed out of the docroot here.")
+        allowed = set() if "none" in words else words
+        rights = {
+            "follow_links": bool(allowed & {"follow", "follow_wide"}),
+            "make_links": "create" in allowed,
+        }
+        return {name: right for name, right in rights.items() if not right}
+
     def _cipher(self) -> dict[str, str]:
         """What a transfer must be encrypted with at least; what cannot be read is taken as the strongest."""
         found = self._levels.leaf("transfer/encryption/allowed_cipher")
@@ -284,6 +315,30 @@ class _User:
             )
             return {right: "deny"}
         return {} if cap is None else {f"{right}_cap_kbps": self._moved(found, cap, *_RATES)}
+
+    def _trunk(self, way: str, right: str) -> dict[str, str]:
+        """A virtual link bounds what several users move together, which no limit here does."""
+        found = self._levels.leaf(TRUNK.format(way))
+        if found is None:
+            return {}
+        try:
+            number = values.number(found.text)
+        except values.NotAValue as error:
+            self._result.warn(
+                found.where, f"{error}, and a limit that cannot be read is not none: {right}s are denied."
+            )
+            return {right: "deny"}
+        if number is None:
+            return {}
+        if number in self._trunks or None in self._trunks:
+            self._result.warn(
+                found.where,
+                f"virtual links are not supported, and this one has a capacity: {right}s are denied. Take it "
+                "out and give the user a cap, or the server one in [limits].",
+            )
+            return {right: "deny"}
+        self._result.warn(found.where, "that virtual link is not on in this file: not used.")
+        return {}
 
     def _keys(self, *, open_without_token: bool) -> dict[str, Any]:
         """The user's file of keys. It may hold the key that Aspera's clients come with, whose private half

@@ -16,6 +16,8 @@ from connect_helper.server.aspera_values import NotAValue, signed
 
 Warn = Callable[[str, str], None]
 TARGET_RATE: Final = "transfer/{}/bandwidth/flow/target_rate/{}"
+TRUNK: Final = "transfer/{}/bandwidth/aggregate/trunk_id"
+LINKS: Final = "file_system/symbolic_links"
 _AT_ONE_PLACE: Final = ("default", "server", "http_server", "WEB", "aaa")
 # Who somebody is, and how tokens are protected: always as strong as the strongest setting of the original.
 _HARMLESS: Final = frozenset(
@@ -28,15 +30,15 @@ _READ: Final = frozenset(
         "authorization/token/encryption_key", "authorization/token/key_file",
         "authorization/token/life_seconds", f"{PLACE}/absolute", f"{PLACE}/read_allowed",
         f"{PLACE}/write_allowed", f"{PLACE}/dir_allowed", f"{PLACE}/restrictions/restriction",
-        "file_system/overwrite", "user_value", "transfer/encryption/content_protection_required",
+        "file_system/overwrite", LINKS, "user_value", "transfer/encryption/content_protection_required",
         "transfer/encryption/allowed_cipher",
         TARGET_RATE.format("in", "cap"), TARGET_RATE.format("out", "cap"),
         TARGET_RATE.format("in", "default"), TARGET_RATE.format("out", "default"),
+        TRUNK.format("in"), TRUNK.format("out"),
     }
 )  # fmt: skip
 # Said in the file, but as it is here anyway: no reason for a warning.
 _SAME_HERE: Final = {
-    "file_system/symbolic_links": frozenset({"follow", "follow,create", "create,follow"}),
     "file_system/partial_file_suffix": frozenset({".partial"}),
     "file_system/pre_calculate_job_size": frozenset({"any"}),
     "authorization/token/dynamic_key": frozenset({"false", "no", "0"}),

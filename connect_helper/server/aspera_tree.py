@@ -17,7 +17,7 @@ import defusedxml
 import defusedxml.ElementTree
 
 from connect_helper.errors import ConnectHelperError
-from connect_helper.server.aspera_values import NotAValue, signed
+from connect_helper.server.aspera_values import NotAValue, boolean, signed
 
 MAX_BYTES: Final = 16_000_000
 PLACE: Final = "file_system/access/paths/path"
@@ -130,6 +130,26 @@ def users(root: Element, groups_of: Callable[[str], Collection[str] | None]) -> 
         mine = groups_of(name) if groups else ()
         own = sorted((group for title, group in groups if title in (mine or ())), key=_precedence)
         yield Levels(name, (level, *own, *common), groups_known=mine is not None)
+
+
+def trunks_on(root: Element) -> frozenset[int | None]:
+    """The numbers of the virtual links that are on, or may be; None stands for one that cannot be read."""
+    return frozenset(_number(trunk) for trunk in root.iterfind("trunks/trunk") if _is_on(trunk))
+
+
+def _is_on(trunk: Element) -> bool:
+    text = (trunk.findtext("on") or "").strip()
+    try:
+        return text.casefold() not in _NOT_SET and boolean(text)
+    except NotAValue:
+        return True
+
+
+def _number(trunk: Element) -> int | None:
+    try:
+        return signed(trunk.findtext("id") or "")
+    except NotAValue:
+        return None
 
 
 def leaves(element: Element, where: str, *, skip: Collection[Element] = ()) -> Iterator[Found]:

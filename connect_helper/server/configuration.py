@@ -276,6 +276,11 @@ class UserSection(_Section):
     browse: bool = Field(True, description="May folders be listed.")
     delete: bool = Field(True, description="May files and folders be deleted.")
     overwrite: Literal["allow", "deny"] = Field("allow", description="May uploads replace files.")
+    follow_links: bool = Field(
+        True,
+        description="Are links that stay inside the docroot followed; if not, they do not exist.",
+    )
+    make_links: bool = Field(True, description="May symbolic links be made.")
     lowest_cipher: Cipher = Field(
         "none",
         description="Weakest cipher that transfer specs name; with anything but none, plain HTTP is refused.",

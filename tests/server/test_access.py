@@ -129,6 +129,15 @@ def test_links_are_followed_without_a_token_only() -> None:
     assert not Access(ACCOUNT, download("in")).follow_links
 
 
+def test_an_account_may_be_kept_from_following_links_and_from_making_them() -> None:
+    assert not Access(replace(ACCOUNT, follow_links=False)).follow_links
+    assert Access(replace(ACCOUNT, follow_links=False)).allows(Operation.LINK, parse("a"))
+    kept = Access(replace(ACCOUNT, make_links=False))
+    assert kept.follow_links
+    assert not kept.allows(Operation.LINK, parse("a"))
+    assert kept.allows(Operation.MKDIR, parse("a"))
+
+
 PARTS = st.sampled_from([b"a", b"ab", b"b", b"a.partial", b"b.partial"])
 PATHS = st.lists(PARTS, max_size=4).map(tuple)
 

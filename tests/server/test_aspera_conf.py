@@ -197,12 +197,8 @@ def test_contradictions_have_one_outcome_and_are_told() -> None:
     [
         ("<transfer><in><bandwidth><flow><policy><lock>true</lock></policy></flow></bandwidth></in></transfer>",
          "transfer/in/bandwidth/flow/policy/lock"),
-        ("<transfer><in><bandwidth><aggregate><trunk_id>3</trunk_id></aggregate></bandwidth></in></transfer>",
-         "transfer/in/bandwidth/aggregate/trunk_id"),
         ("<transfer><encryption><allowed_cipher>none</allowed_cipher></encryption></transfer>",
          "transfer/encryption/allowed_cipher"),
-        ("<file_system><symbolic_links>follow_wide</symbolic_links></file_system>",
-         "file_system/symbolic_links"),
         ("<authorization><token><dynamic_key>true</dynamic_key></token></authorization>",
          "authorization/token/dynamic_key"),
     ],
@@ -211,6 +207,62 @@ def test_what_is_not_supported_is_named_by_its_path(inside: str, path: str) -> N
     found = converted(with_user(PLACE + inside))
     assert found.warnings == [f"aaa/realms/realm/users/user[xfer1]/{path}: not supported."]
     assert len(found.raw["user"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "rights"),
+    [
+        ("none", {"follow_links": False, "make_links": False}),
+        ("create", {"follow_links": False}),
+        ("follow", {"make_links": False}),
+        ("follow, create", {}),
+        ("Follow_Wide,create", {}),
+        ("none,follow,create", {"follow_links": False, "make_links": False}),
+        ("fellow", {"follow_links": False, "make_links": False}),
+        ("", {}),
+    ],
+)
+def test_links_are_followed_and_made_as_the_file_says(words: str, rights: dict[str, bool]) -> None:
+    found = converted(
+        with_user(f"{PLACE}<file_system><symbolic_links>{words}</symbolic_links></file_system>")
+    )
+    (user,) = found.raw["user"]
+    assert {name: user[name] for name in ("follow_links", "make_links") if name in user} == rights
+    told = [line for line in found.warnings if "symbolic_links" in line]
+    assert bool(told) == (words in ("Follow_Wide,create", "fellow"))
+
+
+@pytest.mark.parametrize(
+    ("trunks", "way", "denied"),
+    [
+        ("<trunk><id>3</id><on>true</on><capacity><schedule>9000</schedule></capacity></trunk>", "in", "upload"),
+        ("<trunk><id>3</id><on>true</on></trunk>", "out", "download"),
+        ("<trunk><id>3</id><on>perhaps</on></trunk>", "in", "upload"),
+        ("<trunk><id>three</id><on>true</on></trunk>", "in", "upload"),
+        ("<trunk><id>3</id><on>false</on></trunk>", "in", None),
+        ("<trunk><id>3</id></trunk>", "in", None),
+        ("<trunk><id>4</id><on>true</on></trunk>", "in", None),
+    ],
+)  # fmt: skip
+def test_a_direction_with_a_virtual_link_that_is_on_is_denied(
+    trunks: str, way: str, denied: str | None
+) -> None:
+    link = f"<{way}><bandwidth><aggregate><trunk_id>3</trunk_id></aggregate></bandwidth></{way}>"
+    found = converted(with_user(f"{PLACE}<transfer>{link}</transfer>", f"<trunks>{trunks}</trunks>"))
+    (user,) = found.raw["user"]
+    assert [right for right in ("upload", "download") if user[right] == "deny"] == [denied] * bool(denied)
+    path = f"transfer/{way}/bandwidth/aggregate/trunk_id"
+    assert any(
+        f"{path}: " in line and (f"{denied}s are denied" in line) == bool(denied) for line in found.warnings
+    )
+
+
+@pytest.mark.parametrize(("word", "denied"), [("disabled", False), ("undefined", False), ("x", True)])
+def test_no_virtual_link_and_one_that_cannot_be_read(word: str, denied: bool) -> None:
+    link = f"<in><bandwidth><aggregate><trunk_id>{word}</trunk_id></aggregate></bandwidth></in>"
+    found = converted(with_user(f"{PLACE}<transfer>{link}</transfer>"))
+    assert (found.raw["user"][0]["upload"] == "deny") == denied
+    assert bool(found.warnings) == denied
 
 
 def test_a_short_token_key_is_not_used_and_not_shown() -> None:

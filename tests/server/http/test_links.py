@@ -63,6 +63,16 @@ async def test_for_a_token_there_are_no_links(server: FarEnd, outside: Path) -> 
     assert (outside / "file").read_bytes() == b"outside"
 
 
+async def test_an_account_that_is_kept_from_links_finds_none(server: FarEnd, outside: Path) -> None:
+    server.account(password_hash=SecretStr(HASH), follow_links=False)
+    login = {"Authorization": aiohttp.encode_basic_auth("ann", PASSWORD)}
+    async with aiohttp.ClientSession(server.url, headers=login) as client:
+        assert await listed(client) == ({"real", "real/file"}, 4)
+        for path in ("to-file", "to-folder/file", "to-outside", "to-nowhere"):
+            assert (await got(client, path))[0] in (403, 404), path
+        assert await sent(client, "to-folder/new") in (403, 404, 409)
+
+
 async def test_an_account_follows_those_that_stay_inside(server: FarEnd, outside: Path) -> None:
     server.account(password_hash=SecretStr(HASH))
     login = {"Authorization": aiohttp.encode_basic_auth("ann", PASSWORD)}

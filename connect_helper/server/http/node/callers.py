@@ -48,8 +48,9 @@ class Caller:
         """Run `work` in a thread, with the account's folder open. Raises Problem."""
 
         def run() -> R:
+            follow = self.follow_links and self.access.follow_links
             try:
-                docroot = Docroot.open(self.account.docroot, follow_links=self.follow_links)
+                docroot = Docroot.open(self.account.docroot, follow_links=follow)
             except OSError as error:
                 if error.errno in OVERLOADED:
                     raise
