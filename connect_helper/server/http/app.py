@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -103,8 +104,8 @@ async def _sweep(uploads: Uploads, open_docroot: Callable[[str], Docroot | None]
     while True:
         try:
             removed = await uploads.endings.sweep(open_docroot)
-        except OSError as error:
-            log.warning("abandoned uploads cannot be removed: %s", error.strerror)
+        except sqlite3.Error as error:
+            log.warning("abandoned uploads cannot be removed: %s", error)
         else:
             if removed:
                 log.info("abandoned uploads removed: %d", removed)

@@ -6,6 +6,7 @@ A file gets its final name only when it is whole, verified if the client said ho
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 from collections.abc import Callable
 from dataclasses import replace
@@ -36,6 +37,8 @@ from connect_helper.server.http.upload_refusals import content_wrong
 from connect_helper.server.http.upload_store import UploadStore
 from connect_helper.storage.docpath import DocPath
 from connect_helper.storage.docroot import Docroot
+
+log = logging.getLogger(__name__)
 
 DONE_KEPT_S: Final = 3600.0  # how long a client may ask whether its last bytes arrived
 _STEP: Final = 64 * 1024 * 1024  # bytes hashed between two looks at whether we are still wanted
@@ -140,17 +143,34 @@ class UploadEndings:
     async def sweep(self, open_docroot: Callable[[str], Docroot | None]) -> int:
         """Remove uploads left alone for too long, but none in use; returns how many.
 
-        `open_docroot` gives the docroot of an account, None when there is none of that name; it blocks.
+        `open_docroot` gives the docroot of an account, None when there is none of that name; it blocks. The
+        uploads of one that cannot be reached wait for a later call.
         """
-        removed = 0
+        removed, unreachable = 0, set[str]()
         while over := [
-            record for record in await self._store.expired(self._clock()) if not self._locks.held(record.id)
+            record
+            for record in await self._store.expired(self._clock(), without=unreachable)
+            if not self._locks.held(record.id)
         ]:
-            for record in over:
-                self._digests.forget(record.id)
-                if not record.done:
-                    async with self._locks.hold(record.id):
-                        await self._store.on_disk(sweep_one, open_docroot, record)
-            await self._store.remove([record.id for record in over])
-            removed += len(over)
+            swept = [record.id for record in over if await self._swept(record, open_docroot, unreachable)]
+            await self._store.remove(swept)
+            removed += len(swept)
         return removed
+
+    async def _swept(
+        self, record: UploadRecord, open_docroot: Callable[[str], Docroot | None], unreachable: set[str]
+    ) -> bool:
+        """Remove what came of an upload; False, and its account is `unreachable`, where that cannot be."""
+        self._digests.forget(record.id)
+        if record.done:
+            return True
+        if record.account in unreachable:
+            return False
+        async with self._locks.hold(record.id):
+            try:
+                await self._store.on_disk(sweep_one, open_docroot, record)
+            except OSError as error:
+                log.warning("the docroot of %s cannot be reached: %s", record.account, error.strerror)
+                unreachable.add(record.account)
+                return False
+        return True

@@ -8,7 +8,7 @@ only that holds (REL-5, REL-8).
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import closing
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -124,10 +124,13 @@ class UploadRecords:
             count, expected = rows.fetchone()
         return count, expected
 
-    def expired(self, now: float, limit: int = 500) -> list[UploadRecord]:
-        """Uploads whose time is over, at most `limit` of them."""
-        sql = f"{_SELECT} WHERE expires_at < ? ORDER BY expires_at LIMIT ?"
-        with closing(self._database.execute(sql, (now, limit))) as rows:
+    def expired(
+        self, now: float, limit: int = 500, *, without: Collection[str] = frozenset()
+    ) -> list[UploadRecord]:
+        """Uploads whose time is over, at most `limit` of them, and none of the accounts `without`."""
+        others = f"account NOT IN ({', '.join('?' * len(without))})"
+        sql = f"{_SELECT} WHERE expires_at < ? AND {others} ORDER BY expires_at LIMIT ?"
+        with closing(self._database.execute(sql, (now, *without, limit))) as rows:
             return [self._record(row) for row in rows]
 
     def _record(self, row: tuple[object, ...]) -> UploadRecord:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from functools import partial
 from typing import ParamSpec, TypeVar
@@ -43,9 +43,9 @@ class UploadStore:
         """See `UploadRecords.unfinished`."""
         return await self._listed(self._records.unfinished, account, alive)
 
-    async def expired(self, now: float) -> list[UploadRecord]:
+    async def expired(self, now: float, *, without: Collection[str]) -> list[UploadRecord]:
         """See `UploadRecords.expired`."""
-        return await self._listed(self._records.expired, now)
+        return await self._listed(self._records.expired, now, without=without)
 
     async def _listed(self, step: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         return await in_thread(self._list, partial(step, *args, **kwargs))

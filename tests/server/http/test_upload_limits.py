@@ -210,35 +210,64 @@ async def test_a_disk_is_not_filled_to_its_last_byte(tmp_path: Path) -> None:
         assert (server.docroot / "x").read_bytes() == b"abcdefghij"
 
 
+def _abandoned(number: int, expires_at: float, account: str = "ann") -> UploadRecord:
+    return UploadRecord(
+        id=f"{number:032d}", account=account, kind="whole", path=b"x", partial=f"{number}.partial".encode(),
+        length=9, offset=3, synced=0, metadata="", mtime_ns=None, sha256=None, wants_digest=False, digest=None,
+        parts=(), done=False, expires_at=expires_at,
+    )  # fmt: skip
+
+
 async def test_abandoned_uploads_are_removed_but_none_in_use(tmp_path: Path) -> None:
     now = time.time()
     (tmp_path / "root").mkdir()
-    docroot = Docroot.open(tmp_path / "root")
     disk = disk_threads()
     locks = UploadLocks()
     records = UploadRecords(tmp_path / "list")
     uploads = Uploads(records, disk, UploadLimits(), clock=lambda: now, locks=locks)
     for number, expires_at in enumerate((now - 10, now - 10, now + 10)):
         (tmp_path / f"root/{number}.partial").write_bytes(b"abc")
-        records.put(
-            UploadRecord(
-                id=f"{number}" * 32, account="ann", kind="whole", path=b"x",
-                partial=f"{number}.partial".encode(), length=9, offset=3, synced=0,
-                metadata="", mtime_ns=None, sha256=None, wants_digest=False, digest=None,
-                parts=(), done=False, expires_at=expires_at,
-            )
-        )  # fmt: skip
+        records.put(_abandoned(number, expires_at))
 
     def open_docroot(name: str) -> Docroot | None:
         return Docroot.open(tmp_path / "root") if name == "ann" else None
 
-    async with locks.hold("1" * 32):
+    async with locks.hold(f"{1:032d}"):
         assert await uploads.endings.sweep(open_docroot) == 1
     assert sorted(file.name for file in (tmp_path / "root").iterdir()) == ["1.partial", "2.partial"]
     assert await uploads.endings.sweep(open_docroot) == 1
     assert [file.name for file in (tmp_path / "root").iterdir()] == ["2.partial"]
     uploads.close()
-    docroot.close()
+    disk.shutdown()
+
+
+async def test_a_folder_that_cannot_be_reached_keeps_no_other_account_s_uploads(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    now = time.time()
+    (tmp_path / "ann").mkdir()
+    disk = disk_threads()
+    records = UploadRecords(tmp_path / "list")
+    uploads = Uploads(records, disk, UploadLimits(), clock=lambda: now)
+    for number in range(1200):  # more of the unreachable one than are looked at together, and older
+        records.put(_abandoned(number, now - 20, "bob"))
+    for number in (2001, 2002):
+        records.put(_abandoned(number, now - 10))
+        (tmp_path / f"ann/{number}.partial").touch()
+
+    def open_docroot(name: str) -> Docroot | None:
+        return Docroot.open(tmp_path / name)
+
+    assert await uploads.endings.sweep(open_docroot) == 2
+    assert list((tmp_path / "ann").iterdir()) == []
+    assert [record.getMessage() for record in caplog.records if "bob" in record.getMessage()] == [
+        "the docroot of bob cannot be reached: No such file or directory"
+    ]
+    (tmp_path / "bob").mkdir()
+    (tmp_path / "bob/7.partial").touch()
+    assert await uploads.endings.sweep(open_docroot) == 1200
+    assert list((tmp_path / "bob").iterdir()) == []
+    uploads.close()
     disk.shutdown()
 
 
