@@ -11,7 +11,6 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Final
 
-import asyncssh
 from aiohttp import web
 
 from connect_helper.errors import ConnectHelperError
@@ -40,8 +39,8 @@ from connect_helper.server.startup import (
     listening_socket,
     needs_restart,
     node_id,
-    only_fingerprint,
     ssh_settings,
+    told_fingerprint,
     transfer_log,
 )
 from connect_helper.storage.docroot import Docroot
@@ -58,7 +57,7 @@ class Running:
     ssh_port: int | None
     https_port: int | None
     http_port: int | None
-    fingerprint: str | None  # of the first host key, "SHA256:..."
+    fingerprint: str | None  # of the host key that clients take, "SHA256:..."
     warnings: tuple[str, ...]
 
 
@@ -120,7 +119,7 @@ class _Server:
         self._source = source
         self._config = config
         self._started = config  # what holds until a restart: all that a reload does not bring about
-        self._fingerprint = only_fingerprint(config)
+        self._fingerprint = told_fingerprint(config)
         self._node_id = node_id(state)
         self.metrics = Metrics()
         self._transfer_log = transfer_log(config, self.metrics)
@@ -246,11 +245,13 @@ class _Server:
 
     def running(self, ports: tuple[int | None, int | None, int | None], warnings: tuple[str, ...]) -> Running:
         """What is told once everything listens."""
-        keys = self._config.ssh.host_keys if self._config.ssh.enabled else ()
-        fingerprint = asyncssh.read_private_key(keys[0]).get_fingerprint() if keys else None
         ssh, https, http = ports
         return Running(
-            ssh_port=ssh, https_port=https, http_port=http, fingerprint=fingerprint, warnings=warnings
+            ssh_port=ssh,
+            https_port=https,
+            http_port=http,
+            fingerprint=self._fingerprint,
+            warnings=warnings,
         )
 
     # While it runs -----------------------------------------------------------------------------------

@@ -30,6 +30,14 @@ _RELOADED: Final[dict[str, set[str] | bool]] = {
     "server": {"name", "stop_seconds"},
 }
 
+_TAKEN_FIRST: Final = (
+    "ssh-ed25519",
+    "ecdsa-sha2-nistp256",
+    "ecdsa-sha2-nistp384",
+    "ecdsa-sha2-nistp521",
+    "ssh-rsa",
+)
+
 
 class CannotServe(ConnectHelperError):
     """The server cannot start; the sentences say what to mend."""
@@ -60,11 +68,20 @@ def ssh_settings(config: ServerConfig) -> SshSettings:
     )
 
 
-def only_fingerprint(config: ServerConfig) -> str | None:
-    """The host key's fingerprint for transfer specs, where there is one key only."""
-    if not config.ssh.enabled or len(config.ssh.host_keys) != 1:
+def told_fingerprint(config: ServerConfig) -> str | None:
+    """The fingerprint for transfer specs, "SHA256:...": of the host key that clients take of several.
+
+    They take the first kind of their own list that a server has; the helper's and OpenSSH's begin alike.
+    """
+    if not config.ssh.enabled:
         return None
-    return asyncssh.read_private_key(config.ssh.host_keys[0]).get_fingerprint()
+    keys = [asyncssh.read_private_key(file) for file in config.ssh.host_keys]
+    return min(keys, key=_rank).get_fingerprint() if keys else None
+
+
+def _rank(key: asyncssh.SSHKey) -> int:
+    kind = key.get_algorithm()
+    return _TAKEN_FIRST.index(kind) if kind in _TAKEN_FIRST else len(_TAKEN_FIRST)
 
 
 def transfer_log(config: ServerConfig, metrics: Metrics) -> TransferLog | None:

@@ -235,7 +235,10 @@ def test_links_are_followed_and_made_as_the_file_says(words: str, rights: dict[s
 @pytest.mark.parametrize(
     ("trunks", "way", "denied"),
     [
-        ("<trunk><id>3</id><on>true</on><capacity><schedule>9000</schedule></capacity></trunk>", "in", "upload"),
+        (
+            "<trunk><id>3</id><on>true</on><capacity><schedule>9000</schedule></capacity></trunk>",
+            "in", "upload",
+        ),
         ("<trunk><id>3</id><on>true</on></trunk>", "out", "download"),
         ("<trunk><id>3</id><on>perhaps</on></trunk>", "in", "upload"),
         ("<trunk><id>three</id><on>true</on></trunk>", "in", "upload"),

@@ -18,6 +18,8 @@ from connect_helper.server.program import serve
 from connect_helper.server.source import Source
 from connect_helper.server.startup import CannotServe
 from connect_helper.server.tokens import TokenAuthority
+from connect_helper.transports.host_keys import KnownKeys
+from connect_helper.transports.ssh_connection import Credentials, Endpoint, connect
 from tests.support.far_server import TOKEN_KEY, FarServer, far_server, user
 from tests.support.known_server import KnownServer
 from tests.support.server_parts import PASSWORD, claims
@@ -253,6 +255,46 @@ async def test_specs_tell_what_runs_also_after_a_reload(
         same = ("sshfp", "http_fallback", "http_fallback_port")
         assert [after.get(name) for name in same] == [before.get(name) for name in same]
         assert before["sshfp"]
+
+
+async def test_of_several_host_keys_that_is_told_which_clients_take(tmp_path: Path) -> None:
+    """The helper and OpenSSH alike take the first kind of their own list that the server has."""
+    for kind in ("ecdsa-sha2-nistp256", "ssh-ed25519"):
+        await asyncio.to_thread(asyncssh.generate_private_key(kind).write_private_key, str(tmp_path / kind))
+    keys = [str(tmp_path / kind) for kind in ("ecdsa-sha2-nistp256", "ssh-ed25519")]
+    ann = user("ann", tmp_path / "a")
+    async with far_server(tmp_path / "server", ann, ssh={"host_keys": keys}) as server:
+        async with aiohttp.ClientSession(headers=basic("ann")) as client:
+            wish = {"transfer_requests": [{"transfer_request": {"destination_root": "/"}}]}
+            async with client.post(f"{http(server)}/files/upload_setup", json=wish) as response:
+                spec = (await response.json())["transfer_specs"][0]["transfer_spec"]
+            async with client.get(f"{http(server)}/info") as response:
+                told = {one["name"]: one["value"] for one in (await response.json())["settings"]}
+        assert spec["sshfp"] == told["ssh_fingerprint"] == server.running.fingerprint
+
+        async def ask(key: str, fingerprint: str) -> bool:
+            raise AssertionError(f"{key} was asked about")
+
+        tries: list[str] = []
+        connected = await connect(
+            Endpoint("127.0.0.1", spec["ssh_port"], ("127.0.0.1",)),
+            Credentials("ann", PASSWORD),
+            KnownKeys(sshfp=spec["sshfp"]),
+            ask,
+            reached=lambda address, _: tries.append(address),
+        )
+        connected.connection.close()
+        await connected.connection.wait_closed()
+        assert tries == ["127.0.0.1"], "the first key shown is the right one"
+        known = tmp_path / "known_hosts"
+        options = ("StrictHostKeyChecking=accept-new", f"UserKnownHostsFile={known}", "BatchMode=yes")
+        ssh_program = await asyncio.create_subprocess_exec(
+            "ssh", "-F", "none", "-p", str(spec["ssh_port"]), *(f"-o{option}" for option in options),
+            "ann@127.0.0.1", stdin=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL,
+        )  # fmt: skip
+        await ssh_program.wait()
+        (line,) = known.read_text().splitlines()
+        assert asyncssh.import_public_key(line.partition(" ")[2]).get_fingerprint() == spec["sshfp"]
 
 
 async def test_a_stop_lets_a_session_end_and_takes_no_new_one(tmp_path: Path) -> None:

@@ -212,8 +212,9 @@ async def test_a_disk_is_not_filled_to_its_last_byte(tmp_path: Path) -> None:
 
 def _abandoned(number: int, expires_at: float, account: str = "ann") -> UploadRecord:
     return UploadRecord(
-        id=f"{number:032d}", account=account, kind="whole", path=b"x", partial=f"{number}.partial".encode(),
-        length=9, offset=3, synced=0, metadata="", mtime_ns=None, sha256=None, wants_digest=False, digest=None,
+        id=f"{number:032d}", account=account, kind="whole", path=b"x",
+        partial=f"{number}.partial".encode(), length=9, offset=3, synced=0,
+        metadata="", mtime_ns=None, sha256=None, wants_digest=False, digest=None,
         parts=(), done=False, expires_at=expires_at,
     )  # fmt: skip
 

@@ -101,7 +101,10 @@ async def test_where_an_upload_may_go(
     [
         ({"paths": [{"destination": ""}]}, "paths.0.destination"),
         ({"paths": [{"destination": "a"}, {"destination": ""}]}, "paths.1.destination"),
-        ({"paths": [{"destination": "a"}, {"destination": ""}], "destination_root": "/in"}, "paths.1.destination"),
+        (
+            {"paths": [{"destination": "a"}, {"destination": ""}], "destination_root": "/in"},
+            "paths.1.destination",
+        ),
         ({"destination_root": ""}, "destination_root"),
         ({"paths": [{}], "destination_root": ""}, "destination_root"),
     ],

@@ -142,7 +142,7 @@ def upload_paths(wish: TransferRequest) -> tuple[DocPath, list[DocPath]]:
 
 
 def _refuse_empty_destinations(wish: TransferRequest, *, alone: bool) -> None:
-    """Raise Problem 400 for empty text beside destinations with a name, or where nothing else says where to."""
+    """Raise Problem 400 for empty text beside destinations with a name, or where nothing says where to."""
     if alone and wish.destination_root:
         return
     for number, path in enumerate(wish.paths):
