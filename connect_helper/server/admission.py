@@ -21,6 +21,7 @@ from connect_helper.server.accounts import Account, Accounts
 from connect_helper.server.issuing import keyring_of
 from connect_helper.server.login_limiter import LoginLimiter, network_of
 from connect_helper.server.metrics import Metrics
+from connect_helper.server.open_tokens import OpenTokens
 from connect_helper.server.passwords import PasswordChecker
 from connect_helper.server.refusal_log import RefusalLog
 from connect_helper.server.revocations import RevocationsUnreadable
@@ -41,6 +42,7 @@ UnderWay = Callable[[TokenClaims], bool]
 _JUNK: Final = frozenset({Refusal.MALFORMED, Refusal.UNKNOWN_KEY, Refusal.FORGED})
 _REMEMBER_S: Final = 300.0
 _MAX_REMEMBERED: Final = 10_000
+_SHORT_TOKEN: Final = 2000  # characters; a longer one takes more than a millisecond
 _MAX_SECRET: Final = MAX_CHARACTERS  # a token is the longest there is
 
 
@@ -77,6 +79,8 @@ class Admission:
         self._refusals = RefusalLog(clock)
         self._passwords = PasswordChecker()
         self._turns = Turns()
+        self._opening = Turns()
+        self._opened = OpenTokens()
         self._process_key = secrets.token_bytes(32)
         self._remembered: dict[bytes, float] = {}
         self.keyring = TokenKeyring({}, revocations)
@@ -89,6 +93,7 @@ class Admission:
         """
         self.keyring = keyring_of(self._accounts, self._revocations)
         self._remembered.clear()
+        self._opened.clear()
 
     def close(self) -> None:
         self._passwords.close()
@@ -140,15 +145,28 @@ class Admission:
 
     async def _by_token(self, user: str | None, text: str, under_way: UnderWay | None) -> Access:
         # First what costs nothing: junk does not get as far as the thread that reads the revocations.
-        found = self.keyring.open(text)
-        grace_s = UNDER_WAY_S if under_way is not None and under_way(found) else 0.0
-        claims = await asyncio.to_thread(self.keyring.verify, text, self._clock(), user=user, grace_s=grace_s)
+        keyring = self.keyring
+        claims = self._opened.get(text) or await self._open(text, keyring)
+        grace_s = UNDER_WAY_S if under_way is not None and under_way(claims) else 0.0
+        await asyncio.to_thread(keyring.check, claims, self._clock(), user=user, grace_s=grace_s)
         account = self._accounts.get(claims.user)
         if account is None:
             raise LoginRefused("the token's user is gone")
         if account.right(claims.direction) == "deny":
             raise LoginRefused(f"the account may not {claims.direction}")
         return Access(account, claims)
+
+    async def _open(self, text: str, keyring: TokenKeyring) -> TokenClaims:
+        """What a token says, opened once for all who bring it at a time; a long one in a thread."""
+        keyring.sealed_by(text)
+        async with self._opening.of(text):
+            claims = self._opened.get(text) if keyring is self.keyring else None
+            if claims is None:
+                short = len(text) <= _SHORT_TOKEN
+                claims = keyring.open(text) if short else await asyncio.to_thread(keyring.open, text)
+                if keyring is self.keyring:  # no reload came in between
+                    self._opened.keep(text, claims)
+            return claims
 
     async def _by_password(self, user: str, password: str, address: str, via: Via) -> Access:
         seal = hmac.new(self._process_key, f"{user}\0{password}".encode("utf-8", "replace"), hashlib.sha256)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from unittest.mock import patch
 
@@ -12,13 +14,15 @@ import pytest
 from pydantic import SecretStr
 
 from connect_helper.errors import TooManyRequests
-from connect_helper.server import passwords
+from connect_helper.server import open_tokens, passwords, tokens
 from connect_helper.server.accounts import Accounts
 from connect_helper.server.admission import Admission, LoginRefused
 from connect_helper.server.login_limiter import LoginLimiter
 from connect_helper.server.metrics import Metrics
+from connect_helper.server.open_tokens import OpenTokens
 from connect_helper.server.refusal_log import LINES
 from connect_helper.server.revocations import Revocations
+from connect_helper.server.token_contents import TokenClaims, decode
 from connect_helper.server.tokens import TokenAuthority, TokenRefused
 from tests.support.far_server import HASH
 from tests.support.server_parts import PASSWORD, Clock, account, claims
@@ -159,6 +163,63 @@ async def test_a_token_is_for_its_user_and_its_direction(door: Admission, clock:
     clock.now += 3700
     with pytest.raises(TokenRefused):
         await door.admit(None, token("sid", Clock(clock.now - 3700)), HERE, "bearer")
+
+
+async def test_a_long_token_is_opened_once_and_never_on_the_loop(
+    door: Admission, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened_in: list[threading.Thread] = []
+
+    def noted(data: bytes) -> TokenClaims:
+        opened_in.append(threading.current_thread())
+        return decode(data)
+
+    monkeypatch.setattr(tokens, "decode", noted)
+    text = token("tom", clock, sources=tuple((b"folder", b"%05d.mov" % number) for number in range(10_000)))
+    got = await asyncio.gather(*(door.admit(None, text, HERE, "bearer") for _ in range(5)))
+    got.append(await door.admit("tom", text, HERE, "ssh"))
+    assert all(one.token is not None and len(one.token.sources) == 10_000 for one in got)
+    assert len(opened_in) == 1
+    assert opened_in[0] is not threading.main_thread()
+
+
+async def test_a_token_that_was_opened_before_is_checked_all_the_same(
+    door: Admission, clock: Clock, accounts: Accounts, tmp_path: Path
+) -> None:
+    text = token("tom", clock)
+    await door.admit(None, text, HERE, "bearer")
+    with pytest.raises(TokenRefused):
+        await door.admit("ann", text, HERE, "ssh")
+    accounts.replace(replace(one, token_key=SecretStr("n" * 40)) for one in tuple(accounts))
+    door.accounts_changed()
+    with pytest.raises(TokenRefused):
+        await door.admit(None, text, HERE, "bearer")
+    accounts.replace(replace(one, token_key=KEY) for one in tuple(accounts))
+    door.accounts_changed()
+    got = await door.admit(None, text, HERE, "bearer")
+    clock.now += 3700
+    with pytest.raises(TokenRefused):
+        await door.admit(None, text, HERE, "bearer")
+    clock.now -= 3700
+    assert got.token is not None
+    Revocations(tmp_path / "revoked").revoke(got.token.id, got.token.expires_at)
+    with pytest.raises(TokenRefused):
+        await door.admit(None, text, HERE, "bearer")
+
+
+def test_opened_tokens_are_kept_up_to_so_many_paths(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(open_tokens, "MOST_PATHS", 10)
+    kept = OpenTokens()
+    three = claims("tom", now=0, sources=((b"a",), (b"b",), (b"c",)))
+    for text in ("first", "second", "second", "third"):
+        kept.keep(text, three)
+    assert kept.get("first") == three
+    kept.keep("fourth", three)  # the first was used since
+    assert [kept.get(text) is not None for text in ("first", "second", "third", "fourth")] == [
+        True, False, True, True,
+    ]  # fmt: skip
+    kept.keep("large", claims("tom", now=0, sources=tuple((b"%d" % number,) for number in range(11))))
+    assert [kept.get(text) for text in ("first", "large")] == [None, None]
 
 
 async def test_junk_tokens_lock_nobody_out_and_leave_no_line(
