@@ -11,14 +11,14 @@ from connect_helper.errors import InvalidRequest
 from connect_helper.server.http.problems import Problem, bad_request
 from connect_helper.spec.strict_json import JsonObject, parse_json
 
-BODY_LIMIT: Final = 1024 * 1024  # bytes
+BODY_LIMIT: Final = 64 * 1024  # bytes: the longest path with each byte as \uXXXX, and room beside it
 READ_LIMIT_S: Final = 30.0
 
 
 async def read_json(request: web.Request) -> JsonObject:
     """The body as one JSON object, whatever content type it has.
 
-    Raises Problem: 413 above 1 MiB, 408 for a body that stalls, 400 for what is no strict JSON or no object.
+    Raises Problem: 413 above 64 KiB, 408 for a body that stalls, 400 for what is no strict JSON or no object.
     """
     try:
         async with asyncio.timeout(READ_LIMIT_S):

@@ -22,7 +22,7 @@ from connect_helper.server.http.callers import caller_of
 from connect_helper.server.http.gate import FALLBACK, preflight
 from connect_helper.server.http.problems import bad_request, not_found
 from connect_helper.server.http.threads import in_thread
-from connect_helper.server.http.upload_disk import upload_target
+from connect_helper.server.http.upload_disk import check_may_send, upload_target
 from connect_helper.storage.docpath import DocPath
 from connect_helper.storage.docroot import Docroot
 
@@ -65,6 +65,7 @@ class FolderMaking:
     async def make(self, request: web.Request) -> web.Response:
         """Make one folder and those above it that are missing."""
         caller = caller_of(request)
+        check_may_send(caller)
         try:
             wish = NewFolder.model_validate(await read_json(request))
         except ValidationError as error:

@@ -25,6 +25,12 @@ log = logging.getLogger(__name__)
 _READ: Final = 2 * 1024 * 1024
 
 
+def check_may_send(caller: Caller) -> None:
+    """Raise Problem where the caller may bring nothing at all."""
+    if not caller.access.may_send:
+        raise denied() if caller.access.token is None else not_found()
+
+
 def upload_target(
     caller: Caller, name: bytes | None, kind: Kind = "whole", *, from_docroot: bool = False
 ) -> DocPath:
@@ -34,8 +40,7 @@ def upload_target(
     """
     token = caller.access.token
     root = (token.destination_root if token is not None else None) or ROOT
-    if not caller.access.may_send:
-        raise denied() if token is None else not_found()
+    check_may_send(caller)
     if name is None or not name.strip(b"/"):
         if kind != "partial":
             raise bad_request('The Upload-Metadata header must give the file\'s "path" or "filename".')

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import base64
 import json
+import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from connect_helper.server.http.node import bodies
 from connect_helper.server.issuing import Extras, download_claims
 from tests.support.node import CHEAP_HASH, PASSWORD, Node, basic, spoken
 from tests.support.node import node as running_node
@@ -34,6 +37,23 @@ ROUTES = [
     ("DELETE", "ops/transfers/abc"),
 ]
 BODIES = [route for method, route in ROUTES if method == "POST" and route != "ops/transfers"]
+
+
+async def test_long_bodies_are_parsed_beside_the_loop(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seconds of work for eight megabytes: nobody else's request waits for them."""
+    threads: list[threading.Thread] = []
+    parsed = bodies.parsed
+
+    def noted(model: Any, data: bytes) -> Any:
+        threads.append(threading.current_thread())
+        return parsed(model, data)
+
+    monkeypatch.setattr(bodies, "parsed", noted)
+    for route in BODIES:
+        await node.ask("POST", route, b" " * 100_000 + b'{"paths": 1}')
+    await node.ask("PUT", "ops/transfers/abc", b" " * 100_000 + b'{"status": 1}')
+    assert len(threads) == len(BODIES) + 1
+    assert threading.main_thread() not in threads
 
 
 async def test_ping_needs_no_login_and_has_no_body(node: Node) -> None:

@@ -97,40 +97,42 @@ class NodeApi:
         return web.json_response(node_info(self.settings, caller.account.name))
 
     async def _browse(self, request: web.Request, caller: Caller) -> web.Response:
-        asked = await bodies.read(request, bodies.Browse)
+        asked = await bodies.read(request, bodies.Browse, caller.disk)
         return web.json_response(
             await caller.on_disk(looking.browse, asked, self._listings, **self._limits())
         )
 
     async def _search(self, request: web.Request, caller: Caller) -> web.Response:
-        asked = await bodies.read(request, bodies.Browse)
+        asked = await bodies.read(request, bodies.Browse, caller.disk)
         return web.json_response(await caller.on_disk(looking.search, asked, **self._limits()))
 
     def _limits(self) -> dict[str, Any]:
         return {"max_count": self.settings.max_response_entries, "limit_s": self.settings.max_response_s}
 
     async def _file_info(self, request: web.Request, caller: Caller) -> web.Response:
-        asked = await bodies.read(request, bodies.Paths)
+        asked = await bodies.read(request, bodies.Paths, caller.disk)
         return web.json_response({"paths": await caller.on_disk(looking.info, asked.paths)})
 
     async def _space(self, request: web.Request, caller: Caller) -> web.Response:
-        asked = await bodies.read(request, bodies.Paths)
+        asked = await bodies.read(request, bodies.Paths, caller.disk)
         return web.json_response({"paths": await caller.on_disk(looking.space, asked.paths)})
 
     async def _create(self, request: web.Request, caller: Caller) -> web.Response:
         most = self.settings.max_file_create_kb * 1024
         # Contents come as base64, a third longer, and beside them there are names.
-        asked = await bodies.read(request, bodies.NewPaths, limit=max(bodies.BODY_LIMIT, most * 3 // 2))
+        asked = await bodies.read(
+            request, bodies.NewPaths, caller.disk, limit=max(bodies.BODY_LIMIT, most * 3 // 2)
+        )
         keep_free = self.settings.keep_free_percent / 100
         made = await caller.on_disk(changing.create, asked.paths, max_bytes=most, keep_free=keep_free)
         return web.json_response({"paths": made})
 
     async def _delete(self, request: web.Request, caller: Caller) -> web.Response:
-        asked = await bodies.read(request, bodies.Paths)
+        asked = await bodies.read(request, bodies.Paths, caller.disk)
         return web.json_response({"paths": await caller.on_disk(changing.delete, asked.paths)})
 
     async def _rename(self, request: web.Request, caller: Caller) -> web.Response:
-        asked = await bodies.read(request, bodies.Renamings)
+        asked = await bodies.read(request, bodies.Renamings, caller.disk)
         return web.json_response({"paths": await caller.on_disk(changing.rename, asked.paths)})
 
     async def _contents(self, request: web.Request, caller: Caller) -> web.Response:
@@ -142,7 +144,7 @@ class NodeApi:
         return web.Response(body=data, content_type="application/octet-stream")
 
     async def _setup(self, direction: Direction, request: web.Request, caller: Caller) -> web.Response:
-        asked = await bodies.read(request, bodies.Setup)
+        asked = await bodies.read(request, bodies.Setup, caller.disk)
         host = host_of(request, self.settings.server_name)
         desk = Desk(self.settings, self._admission.keyring.issue, host)
         wishes = [item.transfer_request for item in asked.transfer_requests]
@@ -152,7 +154,7 @@ class NodeApi:
         )
 
     async def _sync_setup(self, request: web.Request, caller: Caller) -> web.Response:
-        asked = await bodies.read(request, bodies.Setup)
+        asked = await bodies.read(request, bodies.Setup, caller.disk)
         wishes = [item.transfer_request for item in asked.transfer_requests]
         return web.json_response({"transfer_specs": refused_sync(wishes)})
 

@@ -108,7 +108,7 @@ class TransferDesk:
         )
 
     async def _change(self, request: web.Request, caller: Caller) -> web.Response:
-        asked = await bodies.read(request, bodies.Change)
+        asked = await bodies.read(request, bodies.Change, caller.disk)
         seen, session = self._running(request, caller)
         _refuse_what_is_fixed(asked)
         if asked.status in ("canceled", "cancelled", "stopped"):
