@@ -11,6 +11,7 @@ import logging.handlers
 import os
 import sys
 import time
+from pathlib import Path
 from typing import IO, Any, Final
 
 from connect_helper.server.configuration import LogSection
@@ -64,6 +65,11 @@ class PrivateRotatingFile(logging.handlers.RotatingFileHandler):
 
     def _open(self) -> IO[Any]:  # type: ignore[override]
         return open(self.baseFilename, self.mode, encoding=self.encoding, errors=self.errors, opener=_private)
+
+    def doRollover(self) -> None:  # noqa: N802  the name logging gives it
+        if not self.backupCount:  # the library would go on with the same file, however large
+            Path(self.baseFilename).unlink(missing_ok=True)
+        super().doRollover()
 
 
 def _private(path: str, flags: int) -> int:

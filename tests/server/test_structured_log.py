@@ -70,3 +70,15 @@ def test_a_log_file_is_private_and_rotates(tmp_path: Path) -> None:
     assert {one.name for one in tmp_path.iterdir()} == {"server.log", "server.log.1", "server.log.2"}
     logging.getLogger("x").debug("not at this level")
     assert "not at this level" not in path.read_text()
+
+
+@pytest.mark.usefixtures("kept_loggers")
+def test_where_none_are_kept_a_large_log_file_begins_anew(tmp_path: Path) -> None:
+    path = tmp_path / "server.log"
+    set_up(LogSection(file=path, max_megabytes=1, keep_files=0))
+    for number in range(35):
+        logging.getLogger("x").info("%d %s", number, "y" * 100_000)
+    assert [one.name for one in tmp_path.iterdir()] == ["server.log"]
+    assert path.stat().st_size <= 1_000_000
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert " 34 " in path.read_text()
