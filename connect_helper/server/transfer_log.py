@@ -1,8 +1,8 @@
 """The transfer log: every session and every file, in SQLite, for the operator's own questions.
 
 One thread writes, in batches; the server never waits for it. When the file has grown large it is set aside
-under a name with the date and a new one is begun; old ones are removed. Names are stored as plain bytes.
-Reading is for others: `sqlite3 transfers.sqlite 'select * from sessions'`.
+under a name with the date and a new one is begun; old ones are removed, then and once a day. Names are stored
+as plain bytes. Reading is for others: `sqlite3 transfers.sqlite 'select * from sessions'`.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from connect_helper.server.session_reports import FileReport, SessionReport
 _log = logging.getLogger(__name__)
 _WAITING: Final = 20_000  # entries; more than a healthy disk ever lets pile up
 _BATCH: Final = 1000
+LOOK_EVERY_S: Final = 86_400.0  # for logs that have become too old meanwhile
 _SCHEMA: Final = """
 create table if not exists sessions (
     id text primary key, account text not null, protocol text not null, peer text not null, direction text,
@@ -102,9 +103,12 @@ class TransferLog:
         self._tell_queue(self._queue.qsize())
 
     def _run(self) -> None:
-        going_on = True
+        going_on, look_at = True, time.monotonic()
         while going_on:
-            batch = self._next_batch()
+            if time.monotonic() >= look_at:
+                self._remove_aged()
+                look_at = time.monotonic() + LOOK_EVERY_S
+            batch = self._next_batch(look_at)
             going_on = None not in batch
             entries = [entry for entry in batch if entry is not None]
             try:
@@ -113,8 +117,18 @@ class TransferLog:
                 # The log must not stop the transfers; what it lacks is said in the other log.
                 _log.error("%d entries of the transfer log could not be written: %s", len(entries), error)
 
-    def _next_batch(self) -> list[_Entry]:
-        batch = [self._queue.get()]
+    def _remove_aged(self) -> None:
+        try:
+            self._remove_old()
+        except OSError as error:
+            _log.error("transfer logs that are too old cannot be removed: %s", error)
+
+    def _next_batch(self, until: float) -> list[_Entry]:
+        """What waits; nothing if nothing comes until then, on the monotonic clock."""
+        try:
+            batch = [self._queue.get(timeout=max(0.0, until - time.monotonic()))]
+        except queue.Empty:
+            return []
         while len(batch) < _BATCH and batch[-1] is not None:
             try:
                 batch.append(self._queue.get_nowait())

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import sqlite3
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from connect_helper.errors import ConnectionLost
+from connect_helper.server import transfer_log
 from connect_helper.server.metrics import Metrics
 from connect_helper.server.sessions import SessionCancelled, Sessions, TooManySessions
 from connect_helper.server.transfer_log import Rotation, TransferLog
@@ -234,6 +238,38 @@ async def test_a_large_log_is_set_aside_and_old_ones_go(tmp_path: Path) -> None:
         log.close()
     assert len(list(tmp_path.glob("transfers-*.sqlite"))) == 2
     assert not (tmp_path / "transfers.sqlite").exists()
+
+
+async def test_old_logs_go_at_the_start_and_on_a_quiet_server_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(transfer_log, "LOOK_EVERY_S", 0.05)
+
+    def set_aside(name: str, days: int) -> Path:
+        path = tmp_path / f"transfers-{name}.sqlite"
+        path.touch()
+        os.utime(path, (time.time() - days * 86_400,) * 2)
+        return path
+
+    young = set_aside("young", 29)
+    first = set_aside("first", 31)
+    log = log_in(tmp_path)
+    await until(lambda: not first.exists())
+    stuck = tmp_path / "transfers-stuck.sqlite"
+    stuck.mkdir()  # what is there by that name cannot be removed
+    os.utime(stuck, (0, 0))
+    await until(lambda: "cannot be removed" in caplog.text)
+    stuck.rmdir()
+    later = set_aside("later", 31)
+    await until(lambda: not later.exists())
+    log.close()
+    assert young.exists()
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():  # noqa: ASYNC110  a file or a log has no event
+            await asyncio.sleep(0.01)
 
 
 async def test_a_log_that_cannot_be_written_does_not_stop_the_sessions(
