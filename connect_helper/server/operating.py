@@ -23,6 +23,7 @@ from aiohttp import hdrs, web
 from connect_helper.errors import InvalidRequest, NotFound
 from connect_helper.server.admission import Admission, LoginRefused
 from connect_helper.server.configuration import MAX_RATE_KBPS
+from connect_helper.server.http.problems import needs_encryption
 from connect_helper.server.metrics import CONTENT_TYPE, Metrics
 from connect_helper.server.private_files import FolderUnusable
 from connect_helper.server.sessions import Session, Sessions, Way
@@ -101,13 +102,18 @@ def _rates(body: bytes) -> dict[str, int | None]:
 
 
 def admins_only(admission: Admission) -> Guard:
-    """Let accounts with `admin` in, by HTTP Basic. The guard raises LoginRefused, TooManyRequests."""
+    """Let accounts with `admin` in, by HTTP Basic.
+
+    The guard raises LoginRefused, TooManyRequests, and Problem where the account demands encryption.
+    """
 
     async def guard(request: web.Request) -> None:
         user, password = _basic(request.headers.get(hdrs.AUTHORIZATION, ""))
         if looks_like_token(password):
             raise LoginRefused("a token is no operator's password")
         access = await admission.admit(user, password, request.remote or "", "basic")
+        if not request.secure and access.account.lowest_cipher != "none":
+            raise needs_encryption()
         if not access.account.admin:
             raise LoginRefused("the account is no operator's")
 

@@ -158,6 +158,26 @@ async def test_others_see_nothing_of_the_operators(tmp_path: Path, headers: dict
                 assert "Basic" not in response.headers.get("WWW-Authenticate", "")
 
 
+async def test_an_operator_who_demands_encryption_is_not_served_over_plain_http(tmp_path: Path) -> None:
+    ann = user("ann", tmp_path / "a", admin=True, lowest_cipher="aes-128")
+    async with (
+        far_server(tmp_path / "server", ann) as server,
+        aiohttp.ClientSession(headers=basic("ann")) as client,
+    ):
+        https = f"https://127.0.0.1:{server.running.https_port}"
+        for method, path, found in (
+            ("GET", "metrics", 200),
+            ("GET", "operator/sessions", 200),
+            ("POST", "operator/sessions/x/cancel", 404),
+            ("PUT", "operator/sessions/x/rate", 404),
+        ):
+            async with client.request(method, f"{http(server)}/{path}") as response:
+                assert response.status == 403
+                assert (await response.json())["error"]["reason"] == "encryption_required"
+            async with client.request(method, f"{https}/{path}", ssl=False) as response:
+                assert response.status == found
+
+
 async def test_a_reload_brings_users_and_ends_the_sessions_of_who_is_gone(tmp_path: Path) -> None:
     users = (user("ann", tmp_path / "a"), user("ben", tmp_path / "b"))
     async with (
