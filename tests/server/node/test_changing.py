@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import errno
 import os
 import threading
 from io import BytesIO
@@ -15,6 +16,7 @@ from connect_helper.server.access import Access
 from connect_helper.server.accounts import Account
 from connect_helper.server.http.node import changing
 from connect_helper.server.http.node.bodies import OnePath
+from connect_helper.storage import docroot
 from connect_helper.storage.docroot import Docroot
 from tests.support.node import Node
 
@@ -178,6 +180,23 @@ def test_deleting_never_follows_a_folder_swapped_for_a_link(tmp_path: Path, insi
         stop.set()
         thread.join()
     assert all(path.exists() for path in kept)
+
+
+async def test_a_move_to_another_disk_says_that_it_is_one(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk can be mounted inside the folder, and nothing can be renamed across its edge."""
+
+    def across(*_: object) -> None:
+        raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+
+    monkeypatch.setattr(docroot, "rename_fresh", across)
+    (node.files / "a").touch()
+    asked = {"paths": [{"path": "/", "source": "a", "destination": "disk/a"}]}
+    (node.files / "disk").mkdir()
+    (item,) = (await node.good("files/rename", asked))["paths"]
+    assert item["error"]["code"] == 409
+    assert "another disk" in item["error"]["user_message"]
 
 
 async def test_rename(node: Node) -> None:

@@ -19,11 +19,13 @@ NO_PATH: Final = "Path not found"  # these two word for word: people search for 
 TAKEN: Final = "Path already exists"
 OVERLOADED: Final = (errno.EMFILE, errno.ENFILE)  # too many files are open at the moment
 _BY_ERRNO: Final[dict[int, tuple[int, str]]] = {
-    **dict.fromkeys((errno.ENOENT, errno.ENOTDIR, errno.EXDEV, errno.ELOOP, errno.ESTALE), (404, NO_PATH)),
+    **dict.fromkeys((errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ESTALE), (404, NO_PATH)),
     **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), (403, "The server does not allow this here.")),
     **dict.fromkeys((errno.EBUSY, errno.ETXTBSY), (403, "The file or folder is in use.")),
     **dict.fromkeys(OVERLOADED, (503, "The server is busy. Try again in a moment.")),
     errno.EEXIST: (409, TAKEN),
+    # Of a renaming only: what leads out of the docroot is not there.
+    errno.EXDEV: (409, "The new name lies on another disk of the server. Copy it there with a transfer."),
     errno.ENOTEMPTY: (409, "The folder is not empty."),
     errno.EISDIR: (400, "This is a folder."),
     errno.ENAMETOOLONG: (400, "A name in the path is too long."),
