@@ -285,9 +285,14 @@ async def test_what_no_answer_could_hold_is_refused(node: Node) -> None:
         ({"rate_policy": "high", "rate_policy_allowed": "fair"}, "fair", "fair"),
         ({"rate_policy": "low", "rate_policy_allowed": "high"}, "low", "high"),
         ({"rate_policy": "quick"}, "fair", "fixed"),
+        ({"rate_policy": "trickle"}, "low", "fixed"),
+        ({"rate_policy": "high", "rate_policy_allowed": "regular"}, "fair", "fair"),
+        ({"rate_policy_allowed": "trickle"}, "low", "low"),
+        ({"rate_policy_allowed": "any"}, "fair", "fixed"),
     ],
 )
 async def test_rate_policies(node: Node, wish: dict[str, str], policy: str, allowed: str) -> None:
+    """The client divides its own limit by them; the server tells what is wished, and has none."""
     spec = await upload(node, destination_root="/", **wish)
     assert (spec["rate_policy"], spec["rate_policy_allowed"]) == (policy, allowed)
 

@@ -176,7 +176,8 @@ def _refuse_what_is_fixed(asked: bodies.Change) -> None:
         "A transfer that a client runs can be slowed down or canceled here, not paused.": asked.status
         not in words,
         "There are no minimum rates.": bool(asked.min_rate_kbps),
-        'The rate policy is locked: "fair".': asked.rate_policy not in ("fair", "regular", None),
+        "The rate policy is the client's and is not changed here.": asked.rate_policy
+        not in ("fair", "regular", None),
     }
     for sentence, wrong in refused.items():
         if wrong:

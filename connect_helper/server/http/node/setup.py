@@ -28,6 +28,7 @@ from connect_helper.storage.docroot import Docroot
 ANY: Final = "*"
 DEFAULT_RATE_KBPS: Final = 1_000_000
 _POLICIES: Final = ("fixed", "high", "fair", "low")
+_OTHER_WORDS: Final = {"any": "fixed", "regular": "fair", "trickle": "low"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,10 +109,13 @@ class Desk:
 
 
 def rates(account: Account, wish: TransferRequest, cap: int | None) -> dict[str, Any]:
-    """The rate members of a spec, kbit/s: what is wished or the account's setting, never above the cap."""
+    """The rate members of a spec, kbit/s: what is wished or the account's setting, never above the cap.
+
+    The policies are for the client, which divides its own limit by them; here all sessions are alike.
+    """
     wished = wish.target_rate_kbps or account.target_rate_kbps or cap or DEFAULT_RATE_KBPS
-    allowed = wish.rate_policy_allowed if wish.rate_policy_allowed in _POLICIES else "fixed"
-    policy = wish.rate_policy if wish.rate_policy in _POLICIES else "fair"
+    allowed = _policy(wish.rate_policy_allowed, "fixed")
+    policy = _policy(wish.rate_policy, "fair")
     if _POLICIES.index(policy) < _POLICIES.index(allowed):  # more aggressive than the request itself allows
         policy = allowed
     return {
@@ -121,6 +125,11 @@ def rates(account: Account, wish: TransferRequest, cap: int | None) -> dict[str,
         "rate_policy": policy,
         "rate_policy_allowed": allowed,
     }
+
+
+def _policy(word: str | None, default: str) -> str:
+    known = _OTHER_WORDS.get(word or "", word)
+    return known if known in _POLICIES else default
 
 
 def upload_paths(wish: TransferRequest) -> tuple[DocPath, list[DocPath]]:
