@@ -28,6 +28,7 @@ from connect_helper.server.http.upload_limits import UploadLimits
 from connect_helper.server.login_limiter import LoginLimiter
 from connect_helper.server.metrics import Metrics
 from connect_helper.server.operating import Operating, admins_only, control_socket
+from connect_helper.server.operating_description import OPERATOR_OPERATIONS
 from connect_helper.server.private_files import make_private_folder
 from connect_helper.server.revocations import Revocations
 from connect_helper.server.sessions import Sessions
@@ -210,7 +211,9 @@ class _Server:
         if config.node.enabled:
             self._node = NodeApi(self._admission, self.sessions, self._node_settings())
             routes += self._node.routes()
-        described = [NODE_OPERATIONS] if config.node.enabled else []
+        described = [OPERATOR_OPERATIONS]
+        if config.node.enabled:
+            described.append(NODE_OPERATIONS)
         app = build_app(parts, more_routes=routes, descriptions=described)
         app.on_response_prepare.append(self._count_answer)
         return app
