@@ -163,7 +163,10 @@ class FallbackSection(_Section):
         10_000, ge=1, le=10_000_000, description="Unfinished uploads one account may have."
     )
     idle_seconds: float = Field(
-        60, ge=1, le=3600, description="A request whose body brings no byte for so long is given up."
+        60,
+        ge=1,
+        le=3600,
+        description="A request whose body brings no byte for so long, or whose answer nobody takes, is given up.",
     )
 
 
@@ -278,7 +281,7 @@ class UserSection(_Section):
     overwrite: Literal["allow", "deny"] = Field("allow", description="May uploads replace files.")
     follow_links: bool = Field(
         True,
-        description="Are links that stay inside the docroot followed; if not, they do not exist.",
+        description="Are links that stay inside the docroot followed; if not, nothing is reached by one.",
     )
     make_links: bool = Field(True, description="May symbolic links be made.")
     lowest_cipher: Cipher = Field(

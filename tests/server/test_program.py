@@ -66,6 +66,31 @@ async def test_one_account_is_served_by_ssh_https_and_http(tmp_path: Path) -> No
         )
 
 
+async def test_a_user_may_be_kept_from_following_links_and_from_making_them(tmp_path: Path) -> None:
+    kept = user("ann", tmp_path / "a", follow_links=False, make_links=False)
+    async with far_server(tmp_path / "server", kept, user("ben", tmp_path / "a")) as server:
+        (tmp_path / "a" / "film").write_bytes(b"film")
+        (tmp_path / "a" / "link").symlink_to("film")
+        for name, found in (("ann", False), ("ben", True)):
+            async with ssh(server, name) as connection, connection.start_sftp_client() as sftp:
+                assert ("link" in await sftp.listdir(".")) == await sftp.exists("link") == found
+            async with aiohttp.ClientSession(headers=basic(name)) as client:
+                async with client.get(f"{http(server)}/fallback/v1/files/link") as response:
+                    assert response.status == (200 if found else 404)
+                asked = {"paths": [{"path": "/link"}]}
+                async with client.post(f"{http(server)}/files/info", json=asked) as response:
+                    (item,) = (await response.json())["paths"]
+                assert ("error" not in item) == found
+                made = {"paths": [{"path": "/new", "type": "symbolic_link", "target": {"path": "/film"}}]}
+                async with client.post(f"{http(server)}/files/create", json=made) as response:
+                    (item,) = (await response.json())["paths"]
+                assert ("error" not in item) == found
+        async with ssh(server, "ann") as connection, connection.start_sftp_client() as sftp:
+            with pytest.raises(asyncssh.SFTPPermissionDenied):
+                await sftp.symlink("film", "other")
+        assert not (tmp_path / "a" / "other").is_symlink()
+
+
 async def test_a_token_opens_its_folder_by_ssh_and_by_http(tmp_path: Path) -> None:
     docroot = tmp_path / "tom"
     tom = user("tom", docroot, upload="token", download="token")
