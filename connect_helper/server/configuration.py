@@ -166,7 +166,8 @@ class FallbackSection(_Section):
         60,
         ge=1,
         le=3600,
-        description="A request whose body brings no byte for so long, or whose answer nobody takes, is given up.",
+        description="A request whose body brings no byte for so long, or whose answer nobody takes, is "
+        "given up.",
     )
 
 

@@ -64,12 +64,24 @@ class _Life:
 
     quiet_since: float = field(default_factory=time.monotonic)
     served: bool = False
+    unsent: int = 0  # bytes of the last answer, when it was looked at
     answering: asyncio.Task[Any] | None = None
 
     @property
     def busy(self) -> bool:
         """Whether something is asked on it."""
         return self.answering is not None
+
+    @property
+    def ending(self) -> bool:
+        """Whether the answer is being broken off."""
+        return self.answering is not None and self.answering.cancelling() > 0
+
+    def look_at(self, unsent: int, now: float) -> None:
+        """Count it as quiet from now on where its client took some of the last answer."""
+        if unsent < self.unsent:
+            self.quiet_since = now
+        self.unsent = unsent
 
 
 def _quiet_log() -> logging.Logger:
@@ -122,6 +134,11 @@ class HttpListener:
         loop = asyncio.get_running_loop()
         self._servers.append(await loop.create_server(self._accept, sock=sock, backlog=512))
 
+    @property
+    def open_connections(self) -> int:
+        """How many there are, also of those whose client has gone and that are still being answered."""
+        return len(self._runner.server.connections) if self._runner.server is not None else 0
+
     async def watch(self) -> None:
         """Hang up on connections that ask nothing, for as long as this runs."""
         while True:
@@ -145,7 +162,7 @@ class HttpListener:
 
     def _accept(self) -> asyncio.BaseProtocol:
         server = self._runner.server
-        if server is None or len(server.connections) >= self._limits.in_total:
+        if server is None or self.open_connections >= self._limits.in_total:
             return _Full()
         protocol = _Connection(server, loop=asyncio.get_running_loop(), **self._options)
         life = self._lives[protocol] = _Life()
@@ -175,6 +192,7 @@ class HttpListener:
         for protocol in open_now:  # oldest first: the newest of too many have to go
             life = self._lives.setdefault(protocol, _Life())
             shares[address := _address_of(protocol)] += 1
+            life.look_at(_unsent(protocol), now)
             limit_s = REST_LIMIT_S if life.served else HEAD_LIMIT_S
             quiet = not life.busy and now - life.quiet_since > limit_s
             if quiet or (shares[address] > self._limits.per_address and not life.busy):
@@ -193,7 +211,8 @@ class HttpListener:
         """
         if len(open_now) <= self._limits.in_total * ALMOST_FULL:
             return
-        too_many = len(open_now) - int(self._limits.in_total * ROOMY)
+        leaving = sum(not _address_of(each) or self._lives[each].ending for each in open_now)
+        too_many = len(open_now) - leaving - int(self._limits.in_total * ROOMY)
         too_many -= self._end_idle(open_now, too_many)
         self._end_busy(open_now, too_many)
 
@@ -212,8 +231,9 @@ class HttpListener:
 
     def _end_busy(self, open_now: list[RequestHandler], wanted: int) -> None:
         """End the answers on up to so many connections, the newest of addresses that hold above a share."""
-        shares = Counter(_address_of(protocol) for protocol in open_now)
-        for protocol in reversed(open_now):
+        staying = [each for each in open_now if not self._lives[each].ending]
+        shares = Counter(_address_of(each) for each in staying)
+        for protocol in reversed(staying):
             if wanted <= 0:
                 return
             address, answering = _address_of(protocol), self._lives[protocol].answering
@@ -254,10 +274,18 @@ def _address_of(protocol: RequestHandler) -> str:
 
 def _hang_up(protocol: RequestHandler) -> None:
     """Close a connection, without waiting for a client that does not take the last of its answer."""
-    transport = protocol.transport
+    transport, unsent = protocol.transport, _unsent(protocol)
     protocol.force_close()
-    if transport is not None and transport.get_write_buffer_size():
+    if transport is not None and unsent:
         transport.abort()
+
+
+def _unsent(protocol: RequestHandler) -> int:
+    """Bytes that wait for the client to take some."""
+    try:
+        return protocol.transport.get_write_buffer_size() if protocol.transport is not None else 0
+    except AttributeError:  # as above: it was TLS and was closed twice, so nothing waits
+        return 0
 
 
 class _Full(asyncio.Protocol):
