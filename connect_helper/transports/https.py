@@ -261,6 +261,7 @@ class HttpTransport:
             await self._drop(upload, item.partial)
             raise
         item.arrived = Facts("file", upload.offset, 0)
+        item.proved = self._tus.offer.compares_whole  # else it does not get its name
 
     async def _begun(self, item: SendItem) -> Upload:
         """The upload to go on with, or a new one where sending begins at the start."""

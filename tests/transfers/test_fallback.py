@@ -127,6 +127,7 @@ async def test_a_folder_goes_over_https_when_ssh_does_not_answer(far: FarEnd, tm
     assert theirs.stat().st_mtime_ns == ours.stat().st_mtime_ns
     assert [event.transport for event in listener.events if isinstance(event, Connected)] == ["http"]
     assert listener.written() == 9_070_000
+    assert {report.proof for report in listener.files().values()} == {"digest"}
     assert list((tmp_path / "resume" / "http").iterdir()) == []
 
 
