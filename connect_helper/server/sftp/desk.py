@@ -166,10 +166,16 @@ class Desk:
         """Have `run` done in a thread."""
         return asyncio.get_running_loop().run_in_executor(self._workers.quick, run)
 
-    async def in_slices(self, step: Callable[[], Answer | None], over: Callable[[], None]) -> Answer:
+    async def in_slices(
+        self,
+        step: Callable[[], Answer | None],
+        over: Callable[[], None],
+        begun: Callable[[], None] = lambda: None,
+    ) -> Answer:
         """Have `step` done in a thread, in turn with others, again and again until it gives the answer.
 
-        `over` is called when that is over, the session's end included, and no thread is in `step`.
+        `begun` is called after each step, `over` when that is over, the session's end included, and no thread
+        is in `step`.
         """
         working: asyncio.Future[Answer | None] | None = None
         answer: Answer | None = None
@@ -179,6 +185,7 @@ class Desk:
                     async with self._workers.turns.of(self._who):
                         working = asyncio.get_running_loop().run_in_executor(self._workers.slow, step)
                         answer = await asyncio.shield(working)
+                    begun()
                 await self.outlet.room(self.room.answers)  # a thousand digests are long too
         finally:
             if working is None or working.done():
@@ -203,10 +210,10 @@ class Desk:
         changes: bool,
     ) -> None:
         """Have `run` done in a thread when its turn has come, and send what it returns."""
-        self._in_turn(number, paths, lambda: self.in_thread(run), changes=changes)
+        self._in_turn(number, paths, lambda _leave: self.in_thread(run), changes=changes)
 
     def long_in_turn(self, number: int, paths: Sequence[DocPath], slices: Slices[Answer]) -> None:
-        """As `in_turn`, for what takes long and changes nothing."""
+        """As `in_turn`, for what takes long and changes nothing: only its first slice holds others up."""
 
         def step() -> Answer | None:
             try:
@@ -216,23 +223,24 @@ class Desk:
                 return answer
             return None
 
-        self._in_turn(number, paths, lambda: self.in_slices(step, slices.close), changes=False)
+        self._in_turn(number, paths, lambda leave: self.in_slices(step, slices.close, leave), changes=False)
 
     def _in_turn(
         self,
         number: int,
         paths: Sequence[DocPath],
-        act: Callable[[], Coroutine[Any, Any, Answer]],
+        act: Callable[[Callable[[], None]], Coroutine[Any, Any, Answer]],
         *,
         changes: bool,
     ) -> None:
+        """`act` may call what it is given to let those behind it go on before it is done."""
         turn, before = self.order.enter(paths, changes=changes)
 
         async def work() -> None:
             try:
                 await Order.wait(before)
                 try:
-                    answer = await act()
+                    answer = await act(lambda: self.order.leave(turn))
                 except OSError as error:
                     answer = failure(number, error)
                 self.answer(answer)

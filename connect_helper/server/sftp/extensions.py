@@ -108,6 +108,7 @@ class Extensions:
         def act() -> Slices[Answer]:
             handle = self._desk.files.open_for_digest(path)
             try:
+                yield  # what is open may be renamed meanwhile
                 return (yield from self._checked(number, handle, *wanted))
             finally:
                 os.close(handle)

@@ -80,6 +80,19 @@ async def test_a_slow_file_does_not_hold_up_another(end: FarEnd) -> None:
         assert slow not in client.answers
 
 
+async def test_a_file_may_be_renamed_while_it_is_hashed(end: FarEnd) -> None:
+    with (end.root / "large").open("wb") as file:
+        file.truncate(2_000_000_000)
+    async with raw_client(end) as client:
+        part = struct.pack(">QQI", 0, 0, 0)
+        slow = client.extended(b"check-file-name", text(b"large") + text(b"sha512") + part)
+        move = client.ask(packets.RENAME, text(b"large") + text(b"moved"))
+        assert await client.status(move) is Status.OK
+        assert slow not in client.answers
+        kind, _body = await client.answer(slow)
+        assert kind == packets.EXTENDED_REPLY
+
+
 async def test_the_end_of_a_folder_comes_after_its_names(end: FarEnd) -> None:
     """sshfs sends several READDIR at once and stops at the first that says there is no more."""
     for number in range(700):
