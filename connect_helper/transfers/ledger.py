@@ -17,17 +17,17 @@ from connect_helper.transfers.marks import MARK, Marks
 _log = logging.getLogger(__name__)
 
 SUFFIX: Final = ".done"
-_PLACE: Final = 8  # bytes
 
 
 def mark(target: bytes, size: int, mtime_ns: int, inode: int = 0) -> bytes:
-    """The mark of one source content under one target; it begins with what stands for the target alone."""
+    """The mark of one source content under one target."""
     text = f"{size} {mtime_ns} {inode} ".encode("ascii")
-    return _place(target) + hashlib.blake2b(text + target, digest_size=MARK - _PLACE).digest()
+    return hashlib.blake2b(text + target, digest_size=MARK).digest()
 
 
-def _place(target: bytes) -> bytes:
-    return hashlib.blake2b(b"finished " + target, digest_size=_PLACE).digest()
+def sent(target: bytes) -> bytes:
+    """The mark of a target on the far side that got its name, whatever its content."""
+    return hashlib.blake2b(b"sent " + target, digest_size=MARK).digest()
 
 
 def gone(path: bytes) -> bytes:
@@ -104,10 +104,10 @@ class Ledger:
         somebody else's: rather one of ours stays than that one of theirs is written over.
         """
         made = self.knows(begun(partial)) and not self.knows(foreign(partial))
-        return made and not self._known.begins(_place(target))
+        return made and not self.knows(sent(target))
 
     def add(self, one: bytes) -> None:
-        """Note that a file has its final name."""
+        """Note that a file has its final name. `one` may be several marks, one after the other."""
         if self._handle < 0:
             return
         try:

@@ -26,7 +26,7 @@ from connect_helper.transfers.job import (
     saving_stamp,
     stamps,
 )
-from connect_helper.transfers.ledger import foreign
+from connect_helper.transfers.ledger import foreign, sent
 from connect_helper.transfers.report import Outcome, Tracker
 from connect_helper.transfers.twins import collision
 from connect_helper.transfers.unfinished import Unfinished, record_maker
@@ -109,7 +109,7 @@ class Sending:
 
     def _finish(self, source: SourceFile, unfinished: Unfinished) -> None:
         unfinished.drop()
-        self._work.ledger.add(self._job.mark(source.identity))
+        self._work.ledger.add(self._job.mark(source.identity) + sent(self._job.target))
         self._leave(source)
 
     async def _send(self, item: SendItem) -> None:
