@@ -19,6 +19,7 @@ import asyncssh
 
 from connect_helper.errors import (
     AlreadyExists,
+    ConnectionLost,
     LengthMismatch,
     SourceError,
     TargetError,
@@ -40,7 +41,7 @@ from connect_helper.transports.base import (
 from connect_helper.transports.connections import Connections
 from connect_helper.transports.lanes import Lanes
 from connect_helper.transports.sftp_answers import Answer, Name, listed
-from connect_helper.transports.sftp_digest import patience_s, program_digest
+from connect_helper.transports.sftp_digest import PATIENCE, patience_s, program_digest
 from connect_helper.transports.sftp_files import none_if_missing, open_file
 from connect_helper.transports.sftp_folders import RemoteFolders
 from connect_helper.transports.sftp_receiving import receive_file
@@ -189,14 +190,16 @@ class SftpTransport:
         lane = self._all.lightest()  # it may take long, and what is asked behind it waits
         lane.users += 1
         try:
-            async with asyncio.timeout(patience_s(length)):
+            async with asyncio.timeout(PATIENCE * patience_s(length)):
                 told = await lane.call(lane.wire.check_file(path, algorithm), "source", path)
         except SourceError as error:
             _log.debug("no digest by the server: %s", error.internal_message)
             return ""
-        except TimeoutError:
-            _log.info("no digest by the server in %.0f s", patience_s(length))
-            return ""
+        except TimeoutError as error:
+            raise ConnectionLost(
+                f"The server has not told the digest of {display(path)} in time.",
+                internal_message=f"no digest in {PATIENCE * patience_s(length):.0f} s",
+            ) from error
         finally:
             lane.users -= 1
         return told.hex()

@@ -26,6 +26,7 @@ PROGRAMS: Final = {
 ANSWER_LIMIT: Final = 16 * 1024  # bytes
 START_S: Final = 20.0
 SLOWEST_BYTES_PER_S: Final = 20_000_000
+PATIENCE: Final = 4  # times that, where the server itself hashes, for others in turn
 _ANSWER: Final = re.compile(rb"\\?([0-9a-f]{32,128})[ \t]")
 
 

@@ -16,14 +16,13 @@ from connect_helper.spec.names import display
 from connect_helper.transports.base import RECORD_BLOCK, BlockHashes
 from connect_helper.transports.error_map import Side
 from connect_helper.transports.lanes import Lanes
-from connect_helper.transports.sftp_digest import patience_s
+from connect_helper.transports.sftp_digest import PATIENCE, patience_s
 from connect_helper.wire.writer import Data
 
 _log = logging.getLogger(__name__)
 
 STEP: Final = 4 * RECORD_BLOCK  # bytes of one question
 UNDER_WAY: Final = 2  # questions at a time
-PATIENCE: Final = 4  # times what hashing may take: others may be before us
 TRIES: Final = 3  # over one connection after the other, when they break
 
 
