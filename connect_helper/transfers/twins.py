@@ -22,8 +22,8 @@ async def tells_apart(work: Work, job: UploadJob | RemoteLinkJob) -> bool:
 
     So it is where another spelling of the same target is not there. Looked at are the name and the folders
     of the set around it, but not the set's own folder: there another file system may begin, or a token end.
-    Where all of them are, as the twin itself of a name of one letter is, the folder's list tells whether it is
-    another entry. False when in doubt: with a token nothing can be listed.
+    Where all other spellings are there, as the twin itself of a name of one letter is, the folder's list
+    tells whether it is another entry. False when in doubt: with a token nothing can be listed.
     """
     names = job.target.split(b"/")
     looked_at = range(len(names) - 1, len(names) - 1 - max(1, len(job.place) - 1), -1)
