@@ -18,7 +18,9 @@ from typing import Final
 from aiohttp import web
 
 from connect_helper.server.admission import Admission
+from connect_helper.server.http.blocks import Blocks
 from connect_helper.server.http.callers import Doorman
+from connect_helper.server.http.digests import Digests
 from connect_helper.server.http.downloads import Downloads
 from connect_helper.server.http.fallback_description import FALLBACK_OPERATIONS
 from connect_helper.server.http.folders import FolderMaking
@@ -79,11 +81,13 @@ def build_app(
 
 def _add_fallback(app: web.Application, parts: HttpParts) -> None:
     disk = disk_threads()
+    digests = Digests(disk)
     uploads = Uploads(UploadRecords(parts.state / UPLOADS_FILE), disk, parts.limits)
     app[UPLOADS_KEY] = uploads
     app.middlewares.append(Doorman(parts.admission, parts.sessions, disk).middleware)
     app.add_routes(tus_routes())
-    app.add_routes(Downloads(disk, idle_s=parts.limits.idle_s).routes())
+    app.add_routes(Downloads(disk, digests, idle_s=parts.limits.idle_s).routes())
+    app.add_routes(Blocks(disk, digests).routes())
     app.add_routes(Manifests(disk, idle_s=parts.limits.idle_s).routes())
     app.add_routes(FolderMaking(disk).routes())
 

@@ -1,4 +1,7 @@
-"""SHA-256 of files, told in the headers of RFC 9530, and hashed once for each version of a file."""
+"""SHA-256 of files, told in the headers of RFC 9530, and hashed once for each version of a file.
+
+And the digests of single blocks, which nobody keeps: who fetches a file asks for each of them once.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,7 @@ from aiohttp import web
 
 from connect_helper.server.http.problems import Problem
 from connect_helper.server.turns import Turns
+from connect_helper.spec import block_hash
 
 KEPT: Final = 10_000  # digests of file versions
 AT_ONCE: Final = 2  # files hashed at the same time: others need the disk and the cores too
@@ -59,24 +63,40 @@ class Digests:
         """
         async with self._files.of(etag):
             if etag not in self._known:
-                self._known[etag] = await self._made(handle, size, wanted)
+                digest = hashlib.sha256(usedforsecurity=False)
+                self._known[etag] = await self._made(digest, handle, 0, size, wanted)
                 if len(self._known) > KEPT:
                     self._known.popitem(last=False)
             return self._known[etag]
 
-    async def _made(self, handle: int, size: int, wanted: Callable[[], bool]) -> bytes:
-        digest = hashlib.sha256(usedforsecurity=False)
-        async with self._places:
-            for start in range(0, size, _STEP):
+    async def of_blocks(
+        self, handle: int, start: int, length: int, block: int, wanted: Callable[[], bool]
+    ) -> list[bytes]:
+        """The `BLOCK_HASH` of each `block` bytes from `start` on, the last one of what is left of `length`.
+
+        Raises as `of` does.
+        """
+        digests: list[bytes] = []
+        for at in range(start, start + length, block):
+            digest = block_hash.new_hash(block_hash.BLOCK_HASH)
+            digests.append(await self._made(digest, handle, at, min(block, start + length - at), wanted))
+        return digests
+
+    async def _made(
+        self, digest: block_hash.Hash, handle: int, start: int, length: int, wanted: Callable[[], bool]
+    ) -> bytes:
+        end = start + length
+        for at in range(start, end, _STEP):
+            async with self._places:  # for one step: who asks about a small file does not wait for a huge one
                 if not wanted():
                     raise ConnectionResetError("the client has gone")
                 await asyncio.get_running_loop().run_in_executor(
-                    self._disk, _feed, digest, os.dup(handle), start, min(_STEP, size - start)
+                    self._disk, _feed, digest, os.dup(handle), at, min(_STEP, end - at)
                 )
         return digest.digest()
 
 
-def _feed(digest: Hash, handle: int, start: int, length: int) -> None:
+def _feed(digest: block_hash.Hash, handle: int, start: int, length: int) -> None:
     """Hash a piece of a file; closes `handle`, a duplicate, so that the caller may end before we do."""
     try:
         end = start + length

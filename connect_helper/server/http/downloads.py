@@ -60,13 +60,29 @@ class OpenFile:
         return same_content(self.facts, os.fstat(self.handle))
 
 
+@asynccontextmanager
+async def opened(disk: Executor, caller: Caller, path: DocPath) -> AsyncIterator[OpenFile]:
+    """A file open for reading, whose tag is final if it is not written to all the time."""
+    handle = await in_thread(disk, partial(caller.docroot.open_read, path))
+    try:
+        facts = await in_thread(disk, partial(os.fstat, handle))
+        for _ in range(SETTLING_LOOKS):
+            if not (wait_ns := settles_in_ns(facts, time.time_ns())):
+                break
+            await asyncio.sleep(wait_ns / 1e9)
+            facts = await in_thread(disk, partial(os.fstat, handle))
+        yield OpenFile(path, handle, facts)
+    finally:
+        os.close(handle)
+
+
 class Downloads:
     """The routes below `/fallback/v1/files`."""
 
-    def __init__(self, disk: Executor, *, idle_s: float = 60.0) -> None:
+    def __init__(self, disk: Executor, digests: Digests, *, idle_s: float = 60.0) -> None:
         self._disk = disk
         self._idle_s = idle_s
-        self._digests = Digests(disk)
+        self._digests = digests
 
     def routes(self) -> list[web.RouteDef]:
         """GET and HEAD of one file."""
@@ -80,10 +96,10 @@ class Downloads:
     async def get(self, request: web.Request) -> web.StreamResponse:
         """Answer with the file, a part of it, or the facts alone."""
         caller = caller_of(request)
-        path = parse(requested_path(request))
+        path = parse(requested_path(request, FILES))
         if not caller.access.allows(Operation.READ, path):
             raise not_found()
-        async with self._opened(caller, path) as file:
+        async with opened(self._disk, caller, path) as file:
             etag = etag_of(file.facts)
             headers = await self._headers(request, file, etag)
             if _not_modified(request, etag):
@@ -96,20 +112,6 @@ class Downloads:
             await self._send(request, caller, file, part or ByteRange(0, file.size), response)
             return response
 
-    @asynccontextmanager
-    async def _opened(self, caller: Caller, path: DocPath) -> AsyncIterator[OpenFile]:
-        handle = await in_thread(self._disk, partial(caller.docroot.open_read, path))
-        try:
-            facts = await in_thread(self._disk, partial(os.fstat, handle))
-            for _ in range(SETTLING_LOOKS):
-                if not (wait_ns := settles_in_ns(facts, time.time_ns())):
-                    break
-                await asyncio.sleep(wait_ns / 1e9)
-                facts = await in_thread(self._disk, partial(os.fstat, handle))
-            yield OpenFile(path, handle, facts)
-        finally:
-            os.close(handle)
-
     async def _headers(self, request: web.Request, file: OpenFile, etag: str) -> dict[str, str]:
         headers = {
             "ETag": etag,
@@ -119,7 +121,7 @@ class Downloads:
             "Cache-Control": "private, no-cache",
         }
         if wants_repr_digest(request):
-            wanted = partial(_still_there, request)
+            wanted = partial(still_there, request)
             headers["Repr-Digest"] = repr_digest(await self._digests.of(file.handle, etag, file.size, wanted))
         return headers
 
@@ -149,23 +151,32 @@ async def _preflight(request: web.Request) -> web.Response:
     return preflight()
 
 
-def _still_there(request: web.Request) -> bool:
+def still_there(request: web.Request) -> bool:
+    """Tell whether the client still waits for its answer."""
     return request.transport is not None and not request.transport.is_closing()
 
 
-def requested_path(request: web.Request) -> bytes:
-    """The path in the address, percent signs undone: bytes, since names need not be UTF-8."""
+def requested_path(request: web.Request, below: str) -> bytes:
+    """The path in the address after `below`, percent signs undone: bytes, since names need not be UTF-8."""
     raw = request.raw_path.partition("?")[0]
-    return unquote_to_bytes(raw.removeprefix(FILES)).lstrip(b"/")
+    return unquote_to_bytes(raw.removeprefix(below)).lstrip(b"/")
+
+
+def check_version(request: web.Request, etag: str) -> None:
+    """Judge If-Match. Raises Problem (412)."""
+    if_match = request.headers.get(hdrs.IF_MATCH)
+    if if_match is not None and not names_tag(if_match, etag):
+        raise another_version(etag)
+
+
+def another_version(etag: str) -> Problem:
+    """The file is not, or no longer, the one that was meant; `etag` is that of the file there is."""
+    return Problem(412, "changed", "The file is not the version that was asked for.", headers={"ETag": etag})
 
 
 def _not_modified(request: web.Request, etag: str) -> bool:
     """Judge If-Match and If-None-Match. Raises Problem (412)."""
-    if_match = request.headers.get(hdrs.IF_MATCH)
-    if if_match is not None and not names_tag(if_match, etag):
-        raise Problem(
-            412, "changed", "The file is not the version that was asked for.", headers={"ETag": etag}
-        )
+    check_version(request, etag)
     if_none_match = request.headers.get(hdrs.IF_NONE_MATCH)
     return if_none_match is not None and names_tag(if_none_match, etag)
 
@@ -177,12 +188,17 @@ def _part(request: web.Request, size: int, etag: str) -> ByteRange | None:
     try:
         return requested_range(request.headers.get(hdrs.RANGE), size)
     except Unsatisfiable:
-        raise Problem(
-            416,
-            "range_not_satisfiable",
-            "The file is shorter than the part that was asked for.",
-            headers={"Content-Range": f"bytes */{size}", "ETag": etag},
-        ) from None
+        raise too_short(size, etag) from None
+
+
+def too_short(size: int, etag: str) -> Problem:
+    """The file, of `size` bytes, does not have what was asked for."""
+    return Problem(
+        416,
+        "range_not_satisfiable",
+        "The file is shorter than the part that was asked for.",
+        headers={"Content-Range": f"bytes */{size}", "ETag": etag},
+    )
 
 
 def _response(headers: dict[str, str], part: ByteRange | None, size: int) -> web.StreamResponse:

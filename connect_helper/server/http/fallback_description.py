@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from connect_helper.server.http.blocks import BLOCK, BLOCKS, LONGEST
 from connect_helper.server.http.downloads import FILES
 from connect_helper.server.http.folders import FOLDERS
 from connect_helper.server.http.gate import UPLOADS
 from connect_helper.server.http.manifest import MANIFEST
 from connect_helper.server.http.openapi import BASIC, BEARER, Description, Json, error_response
+from connect_helper.spec.block_hash import BLOCK_HASH
 
 TAG: Final = "fallback"
 _COUNT: Final[Json] = {"type": "integer", "minimum": 0, "maximum": 2**63 - 1}
@@ -46,6 +48,10 @@ _ERRORS: Final = {
 
 def _header(name: str, about: str, schema: Json | None = None) -> Json:
     return {"name": name, "in": "header", "description": about, "schema": schema or {"type": "string"}}
+
+
+def _query(name: str, about: str, schema: Json) -> Json:
+    return {"name": name, "in": "query", "required": True, "description": about, "schema": schema}
 
 
 def _operation(
@@ -157,6 +163,32 @@ _HEAD_FILE: Final = _without_bodies(
         parameters=[_RANGES[0], _RANGES[3]],
     )
 )
+_DIGESTS: Final[Json] = {
+    "type": "object",
+    "required": ["algorithm", "block", "digests"],
+    "properties": {
+        "algorithm": {"type": "string", "enum": [BLOCK_HASH]},
+        "block": {"type": "integer", "enum": [BLOCK]},
+        "digests": {"type": "array", "items": {"type": "string", "pattern": "^[0-9a-f]{32}$"}},
+    },
+}
+_BLOCKS: Final = _operation(
+    "blockDigests",
+    "The digest of each block of a part of a file.",
+    {
+        "200": {
+            "description": "In the order of the file; the last block may be shorter.",
+            "content": {"application/json": {"schema": {"$ref": "#/components/schemas/BlockDigests"}}},
+        },
+    },
+    _DOWNLOAD_ERRORS,
+    parameters=[
+        _RANGES[0],
+        _query("start", "Where the part begins, in bytes.", {**_COUNT, "multipleOf": BLOCK}),
+        _query("length", "Bytes of the part.", {"type": "integer", "minimum": 1, "maximum": LONGEST}),
+        _header("If-Match", "The strong ETag of the version that is meant."),
+    ],
+)
 _LINE: Final[Json] = {
     "type": "object",
     "properties": {
@@ -220,8 +252,9 @@ FALLBACK_OPERATIONS: Final = Description(
         UPLOADS: {"options": _OPTIONS, "post": _CREATE},
         UPLOADS + "/{id}": {"head": _HEAD, "patch": _PATCH, "delete": _DELETE},
         FILES + "/{path}": {"get": _GET_FILE, "head": _HEAD_FILE},
+        BLOCKS + "/{path}": {"get": _BLOCKS},
         MANIFEST: {"get": _MANIFEST},
         FOLDERS: {"post": _MAKE_FOLDER},
     },
-    schemas={"ManifestLine": _LINE, "NewFolder": _FOLDER},
+    schemas={"BlockDigests": _DIGESTS, "ManifestLine": _LINE, "NewFolder": _FOLDER},
 )

@@ -99,6 +99,29 @@ async def test_many_who_ask_for_one_digest_share_the_hashing(
     assert feeds.count == 20
 
 
+async def test_who_asks_about_a_small_file_does_not_wait_for_huge_ones(
+    server: FarEnd, receiver: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _Feeds(monkeypatch)
+    wanted = {"Want-Repr-Digest": "sha-256=1"}
+    for name, size in (("one", 4_000_000), ("other", 4_000_000), ("small", 10)):
+        (server.docroot / "out" / name).write_bytes(bytes(size))
+
+    async def ask(name: str) -> str:
+        async with receiver.head(f"{FILES}/out/{name}", headers=wanted) as answer:
+            return answer.headers["Repr-Digest"]
+
+    huge = [asyncio.create_task(ask(name), name=name) for name in ("one", "other")]
+    try:
+        async with asyncio.timeout(20):
+            assert await ask("small")
+        assert not any(task.done() for task in huge)
+    finally:
+        for task in huge:
+            task.cancel()
+        await asyncio.gather(*huge, return_exceptions=True)
+
+
 @pytest.mark.parametrize("ended", ["by the client", "by the operator"])
 async def test_nothing_is_hashed_for_who_has_gone(
     server: FarEnd, monkeypatch: pytest.MonkeyPatch, ended: str

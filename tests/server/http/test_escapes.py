@@ -91,10 +91,11 @@ def _try(client: HTTPConnection, receive: str, send: str) -> None:
     )
     @given(name=NAMES)
     def check(name: bytes) -> None:
-        asked = f"/fallback/v1/files/out/{quote(name, safe='/')}"
-        status, content = answer("GET", asked, None, {"Authorization": f"Bearer {receive}"})
-        assert b"canary" not in content
-        assert status in (400, 403, 404, 409), status
+        asked = f"out/{quote(name, safe='/')}"
+        for address in (f"/fallback/v1/files/{asked}", f"/fallback/v1/blocks/{asked}?start=0&length=1"):
+            status, content = answer("GET", address, None, {"Authorization": f"Bearer {receive}"})
+            assert b"canary" not in content
+            assert status in (400, 403, 404, 409), status
         headers = {
             **STREAM,
             "Authorization": f"Bearer {send}",
