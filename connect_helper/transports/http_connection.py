@@ -51,7 +51,7 @@ CONNECT_LIMIT_S: Final = 30.0
 ANSWER_LIMIT_S: Final = 60.0  # without a byte from the server
 LONG_LIMIT_S: Final = 1800.0  # where the server reads or joins a whole file before it answers
 RETRY_AFTER_MOST_S: Final = 3600.0  # whatever the server says
-ERROR_LIMIT: Final = 64 * 1024  # bytes of an error's text
+SHORT_LIMIT: Final = 64 * 1024  # bytes of an error's text, and of other answers that are as short
 FAR_S: Final = 0.01  # from question to answer: from here on several connections carry more than one
 _ADDRESS: Final = re.compile(r"[!-~]+")  # it is put between spaces in a header
 _DIGEST: Final = re.compile(r"(?:^|,)\s*sha-256=:([A-Za-z0-9+/=]{44}):")
@@ -266,13 +266,18 @@ def _moment(text: str) -> float | None:
         return None
 
 
+async def short_body(answer: aiohttp.ClientResponse) -> bytes:
+    """What an answer says that can only be short; of a long one a part."""
+    text = b""
+    while len(text) < SHORT_LIMIT and (piece := await answer.content.read(SHORT_LIMIT)):
+        text += piece
+    return text
+
+
 async def reason_of(answer: aiohttp.ClientResponse) -> str:
     """The word our server gives for a refusal; "" when it gives none, or is another one."""
-    text = b""
-    while len(text) < ERROR_LIMIT and (piece := await answer.content.read(ERROR_LIMIT)):
-        text += piece
     try:
-        reason = json.loads(text)["error"]["reason"]
+        reason = json.loads(await short_body(answer))["error"]["reason"]
     except (ValueError, KeyError, TypeError, RecursionError):
         return ""
     return reason if isinstance(reason, str) and len(reason) < 100 else ""

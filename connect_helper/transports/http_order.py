@@ -12,6 +12,8 @@ from collections import deque
 from collections.abc import Callable
 
 from connect_helper.transports.base import Mark, ReceiveItem
+from connect_helper.transports.http_proof import WholeDigest
+from connect_helper.transports.proof import Proof
 
 
 class Part:
@@ -29,11 +31,23 @@ class Part:
 
 
 class InOrder:
-    """Hands out the parts of `item` and writes them; `batch` tells how many bytes to write at once."""
+    """Hands out the parts of `item` and writes them; `batch` tells how many bytes to write at once.
 
-    def __init__(self, item: ReceiveItem, batch: Callable[[], int]) -> None:
+    `proof` hears how far they have come, and `whole` of all that is written.
+    """
+
+    def __init__(
+        self,
+        item: ReceiveItem,
+        batch: Callable[[], int],
+        *,
+        proof: Proof | None = None,
+        whole: WholeDigest | None = None,
+    ) -> None:
         self._item = item
         self._batch = batch
+        self._proof = proof
+        self._whole = whole
         self._parts: deque[Part] = deque()  # handed out and not written whole
         self._next = item.offset
         self._turn = asyncio.Lock()  # to hand something to the thread
@@ -114,8 +128,10 @@ class InOrder:
         self._writing = asyncio.create_task(self._put(at, pieces, amount), name="write")
 
     async def _put(self, at: int, pieces: list[bytes | memoryview], amount: int) -> None:
-        self._item.done = await asyncio.to_thread(_write, self._item, at, pieces)
+        self._item.done = await asyncio.to_thread(_write, self._item, at, pieces, self._whole)
         self._item.sink(amount)
+        if self._proof is not None:
+            self._proof.reach(self._item.done.offset)
 
     async def _written(self) -> None:
         """Wait for the write before; raises what it raised, again and again: nothing may follow it."""
@@ -123,8 +139,10 @@ class InOrder:
             await asyncio.shield(self._writing)
 
 
-def _write(item: ReceiveItem, at: int, pieces: list[bytes | memoryview]) -> Mark:
+def _write(item: ReceiveItem, at: int, pieces: list[bytes | memoryview], whole: WholeDigest | None) -> Mark:
     item.target.write(at, pieces)
     for piece in pieces:
         item.hashes.feed(piece)
+        if whole is not None:
+            whole.feed(piece)
     return item.hashes.mark()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from email.utils import parsedate_to_datetime
 from typing import Final
@@ -23,7 +23,9 @@ from connect_helper.transports.groups import first_error
 from connect_helper.transports.http_connection import HttpConnection, refusal, told_sha256
 from connect_helper.transports.http_lines import READ_BUFFER
 from connect_helper.transports.http_order import InOrder, Part
+from connect_helper.transports.http_proof import WHOLE, BlockQuestions, WholeDigest
 from connect_helper.transports.portions import Portions
+from connect_helper.transports.proof import Proof
 from connect_helper.wire.batches import Batches
 
 FILES: Final = "/fallback/v1/files/"
@@ -55,16 +57,42 @@ class RangeClient:
         self._http = http
         self._limiter = limiter
         self._further = asyncio.Semaphore(FURTHER)
+        self._questions = BlockQuestions(http)
         self._whole_only = False  # a server, or a proxy before it, that knows nothing of ranges
 
     async def receive(self, item: ReceiveItem) -> None:
         """See `Transport.receive`: over one connection, or several where that is quicker."""
-        if item.offset == item.size:
-            await self._look(item)
-            return
-        if item.offset and not strong_tag(item.etag):
+        if item.offset not in (0, item.size) and not strong_tag(item.etag):
             raise _changed(item.path)  # nothing proves what it would be added to: from the start
-        order = InOrder(item, lambda: min(BATCH, self._limiter.block_limit()))
+        if self._comes_whole(item):
+            await self._receive_whole(item)
+            return
+        proof = self._questions.proof_of(item) if item.size and strong_tag(item.etag) else None
+        try:
+            if item.offset == item.size:
+                await self._look(item)
+            else:
+                await self._receive_parts(item, proof)
+            item.proved = proof is not None and await proof.holds(item.hashes)
+        finally:
+            if proof is not None:
+                await proof.close()
+
+    async def _receive_whole(self, item: ReceiveItem) -> None:
+        """A small file by one request, with its digest: asking for that later would cost another one."""
+        whole = WholeDigest()
+        order = InOrder(item, self._batch, whole=whole)
+        try:
+            part = await order.part(item.size, item.size)
+            if part is not None:
+                await self._fetch(item, order, part, whole)
+            await order.flush()
+        finally:
+            await order.settle()
+        item.proved = whole.holds(item.path)
+
+    async def _receive_parts(self, item: ReceiveItem, proof: Proof | None) -> None:
+        order = InOrder(item, self._batch, proof=proof)
         try:
             await self._receive(item, order)
         finally:
@@ -90,6 +118,14 @@ class RangeClient:
             await order.flush()
             return
         raise failure
+
+    def _batch(self) -> int:
+        return min(BATCH, self._limiter.block_limit())
+
+    def _comes_whole(self, item: ReceiveItem) -> bool:
+        """Tell whether one request brings all of a small file, of which nobody asked for another digest."""
+        fits = 0 < item.size <= min(WHOLE, self._at_once(item))
+        return fits and not (item.offset or item.hashes.asked_for or self._divides(item))
 
     def _at_once(self, item: ReceiveItem) -> int:
         """How much one request is for: a server that waits long for us to take more cuts us off."""
@@ -134,8 +170,13 @@ class RangeClient:
         finally:
             portions.gone(lane)
 
-    async def _fetch(self, item: ReceiveItem, order: InOrder, part: Part) -> None:
-        async with self._answer(item, part) as answer:
+    async def _fetch(
+        self, item: ReceiveItem, order: InOrder, part: Part, whole: WholeDigest | None = None
+    ) -> None:
+        asking = whole.ASKING if whole is not None else {}
+        async with self._answer(item, part, asking) as answer:
+            if whole is not None:
+                whole.hear(answer)
             way = answer.connection and answer.connection.transport
             with Batches(answer.content, way, part.length) as body:
                 await self._take(item, order, part, body)
@@ -167,10 +208,12 @@ class RangeClient:
                 raise _changed(item.path)
 
     @asynccontextmanager
-    async def _answer(self, item: ReceiveItem, part: Part) -> AsyncIterator[aiohttp.ClientResponse]:
+    async def _answer(
+        self, item: ReceiveItem, part: Part, asking: Mapping[str, str]
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
         """The answer that holds exactly `part`. Raises SourceChanged, SourceError."""
         path, tag = item.path, strong_tag(item.etag)
-        headers = {"Range": f"bytes={part.offset}-{part.offset + part.length - 1}"}
+        headers = {**asking, "Range": f"bytes={part.offset}-{part.offset + part.length - 1}"}
         if tag:
             headers["If-Range"] = tag
         async with self._http.request("GET", _address(path), headers=headers) as answer:

@@ -40,8 +40,9 @@ from connect_helper.transports.base import (
 )
 from connect_helper.transports.connections import Connections
 from connect_helper.transports.lanes import Lanes
+from connect_helper.transports.proof import PATIENCE, patience_s
 from connect_helper.transports.sftp_answers import Answer, Name, listed
-from connect_helper.transports.sftp_digest import PATIENCE, patience_s, program_digest
+from connect_helper.transports.sftp_digest import program_digest
 from connect_helper.transports.sftp_files import none_if_missing, open_file
 from connect_helper.transports.sftp_folders import RemoteFolders
 from connect_helper.transports.sftp_receiving import receive_file

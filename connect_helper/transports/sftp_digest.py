@@ -13,6 +13,8 @@ from typing import Final
 
 import asyncssh
 
+from connect_helper.transports.proof import patience_s
+
 _log = logging.getLogger(__name__)
 
 # Names of hashlib to the programs of GNU coreutils and busybox.
@@ -24,15 +26,7 @@ PROGRAMS: Final = {
     "sha512": "sha512sum",
 }
 ANSWER_LIMIT: Final = 16 * 1024  # bytes
-START_S: Final = 20.0
-SLOWEST_BYTES_PER_S: Final = 20_000_000
-PATIENCE: Final = 4  # times that, where the server itself hashes, for others in turn
 _ANSWER: Final = re.compile(rb"\\?([0-9a-f]{32,128})[ \t]")
-
-
-def patience_s(length: int) -> float:
-    """Seconds that a good server may take to hash so many bytes."""
-    return START_S + length / SLOWEST_BYTES_PER_S
 
 
 async def program_digest(

@@ -28,8 +28,8 @@ from connect_helper.transports.error_map import Side
 from connect_helper.transports.groups import first_error
 from connect_helper.transports.lane import Lane
 from connect_helper.transports.lanes import Lanes
+from connect_helper.transports.proof import Proof
 from connect_helper.transports.sftp_answers import Answer
-from connect_helper.transports.sftp_proof import Proof
 from connect_helper.transports.ssh_errors import remote_error
 from connect_helper.wire.writer import Data
 

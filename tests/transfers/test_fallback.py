@@ -16,6 +16,10 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
+from connect_helper.server.http import downloads
+from connect_helper.server.http.blocks import Blocks
+from connect_helper.server.http.digests import Digests
+from connect_helper.server.http.problems import Problem
 from connect_helper.settings import Folders, PreferencesStore
 from connect_helper.transfers.clock import Clock
 from connect_helper.transfers.manager import TransferManager
@@ -33,6 +37,7 @@ from connect_helper.transfers.plan import (
 )
 from connect_helper.transfers.session import Session
 from connect_helper.transfers.state import Status
+from connect_helper.transports import http_proof
 from connect_helper.transports.rate import TokenBucket
 from tests.support.http_far_end import FarEnd, far_end
 from tests.support.managing import Askers, reaches, request
@@ -149,6 +154,113 @@ async def test_a_folder_comes_over_https_when_ssh_does_not_answer(far: FarEnd, t
     assert content(here / "tree") == content(tree)
     assert (here / "tree" / "large.bin").stat().st_mtime_ns == (tree / "large.bin").stat().st_mtime_ns
     assert {report.proof for report in listener.files().values()} == {"digest"}
+
+
+SIZES = {"nothing": 0, "byte": 1, "small": 70_000, "one block": 8 * 1024 * 1024, "large": 41_000_003}
+
+
+def proofs(listener: Listener) -> dict[str, str]:
+    """What was compared of each file that arrived."""
+    return {name: report.proof for name, report in listener.files().items() if report.state == "done"}
+
+
+def fetching(far: FarEnd, tmp_path: Path, **changes: Any) -> SessionPlan:
+    """A plan to fetch `tree` into the new folder `here`."""
+    here = tmp_path / "here"
+    here.mkdir(exist_ok=True)
+    return plan(far, tmp_path, [download("/tree", here, "tree")], far.token("receive", "tree"), **changes)
+
+
+def tree_of(far: FarEnd, **sizes: int) -> Path:
+    tree = far.docroot / "tree"
+    tree.mkdir()
+    for number, (name, size) in enumerate(sizes.items()):
+        (tree / name).write_bytes(noise(size, number))
+    return tree
+
+
+async def test_what_is_fetched_is_compared_though_nobody_asks(far: FarEnd, tmp_path: Path) -> None:
+    tree = tree_of(far, **SIZES)
+    listener = Listener()
+    ended = await run(fetching(far, tmp_path), listener)
+    assert (ended.outcome, ended.internal_message) == ("completed", "")
+    assert content(tmp_path / "here" / "tree") == content(tree)
+    assert proofs(listener) == {name: "digest" if size else "size" for name, size in SIZES.items()}
+
+
+async def test_what_came_before_a_stop_is_compared_too(
+    far: FarEnd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def of_blocks(self: Digests, handle: int, start: int, length: int, *more: Any) -> list[bytes]:
+        asked.append((start, length))
+        return await real(self, handle, start, length, *more)
+
+    asked: list[tuple[int, int]] = []
+    real = Digests.of_blocks
+    monkeypatch.setattr(Digests, "of_blocks", of_blocks)
+    tree_of(far, film=25_000_000)
+    listener = Listener()
+    session = Session(fetching(far, tmp_path, rate_kbps=100_000), listener)
+    running = asyncio.create_task(session.run(), name="session")
+    await listener.until(lambda: listener.written() > 9_000_000)
+    session.set_rate(8)
+    session.stop()
+    assert (await running).outcome == "stopped"
+    assert asked == []
+    listener = Listener()
+    ended = await run(fetching(far, tmp_path), listener)
+    assert (ended.outcome, ended.internal_message) == ("completed", "")
+    assert proofs(listener) == {"film": "digest"}
+    assert asked == [(0, 25_000_000)]
+
+
+@pytest.mark.parametrize("size", [70_000, 20_000_000])
+async def test_what_arrives_damaged_again_and_again_gets_no_name(
+    far: FarEnd, tmp_path: Path, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def made(self: Digests, *given: Any) -> bytes:
+        return bytes(byte ^ 1 for byte in await real(self, *given))
+
+    real = Digests._made
+    monkeypatch.setattr(Digests, "_made", made)
+    tree_of(far, film=size)
+    ended = await run(fetching(far, tmp_path))
+    assert (ended.outcome, ended.code) == ("failed", "checksum_mismatch")
+    assert not (tmp_path / "here" / "tree" / "film").exists()
+
+
+async def test_of_a_server_that_tells_no_digests_the_size_has_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Blocks, "routes", lambda _: [])
+    monkeypatch.setattr(downloads, "wants_repr_digest", lambda _: False)
+    tls = tmp_path / "tls"
+    tls.mkdir()
+    async with _server(tmp_path, tls_pair(tls)[0]) as far:
+        tree = tree_of(far, small=70_000, large=9_000_000)
+        listener = Listener()
+        ended = await run(fetching(far, tmp_path), listener)
+    assert (ended.outcome, ended.internal_message) == ("completed", "")
+    assert content(tmp_path / "here" / "tree") == content(tree)
+    assert proofs(listener) == {"small": "size", "large": "size"}
+
+
+@pytest.mark.parametrize("trouble", ["too busy", "too slow"])
+async def test_a_server_that_tells_no_digest_for_once_fails_no_file(
+    far: FarEnd, tmp_path: Path, trouble: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def of_blocks(*_: Any) -> list[bytes]:
+        if trouble == "too slow":
+            await asyncio.sleep(600)
+        raise Problem(503, "busy", "The server is too busy.")
+
+    monkeypatch.setattr(Digests, "of_blocks", of_blocks)
+    monkeypatch.setattr(http_proof, "PATIENCE", 0.02)
+    tree_of(far, film=9_000_000)
+    listener = Listener()
+    ended = await run(fetching(far, tmp_path), listener)
+    assert (ended.outcome, ended.internal_message) == ("completed", "")
+    assert proofs(listener) == {"film": "size"}
 
 
 @pytest.mark.parametrize("root", ["in", "/in", "in/2024", "/in/2024/06", "/"])
