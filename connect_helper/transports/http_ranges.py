@@ -92,6 +92,8 @@ class RangeClient:
         item.proved = whole.holds(item.path)
 
     async def _receive_parts(self, item: ReceiveItem, proof: Proof | None) -> None:
+        if proof is not None:
+            proof.reach(item.offset)  # of an earlier session
         order = InOrder(item, self._batch, proof=proof)
         try:
             await self._receive(item, order)

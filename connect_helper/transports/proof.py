@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Final
 
@@ -42,51 +43,74 @@ class Proof:
         self._ask = ask
         self._path = path
         self._size = size
+        self._certain = 0  # bytes
         self._asked = 0  # bytes, from the first one on
-        self._answers: list[asyncio.Task[bytes]] = []
+        self._told = bytearray()  # what the server has, so far without a gap
+        self._answers: deque[asyncio.Task[bytes]] = deque()  # to the questions behind that
+        self._open = 0  # of them
+        self._tells = True  # as far as it was asked
 
     def reach(self, certain: int) -> None:
         """Hear that the server has everything before `certain`, so that it can be asked about it."""
-        while self._asked < certain and (certain == self._size or certain - self._asked >= STEP):
-            if sum(not answer.done() for answer in self._answers) >= UNDER_WAY:
-                return
+        self._certain = max(self._certain, certain)
+        while self._may_ask:
             length = min(STEP, self._size - self._asked)
-            asking = self._told(self._asked, length)
+            self._open += 1
+            asking = self._answer(self._asked, length)
             self._answers.append(asyncio.create_task(asking, name=f"digests at {self._asked}"))
             self._asked += length
+
+    @property
+    def _may_ask(self) -> bool:
+        if self._asked >= self._certain or self._open >= UNDER_WAY or not self._tells:
+            return False
+        return self._certain == self._size or self._certain - self._asked >= STEP
 
     async def holds(self, hashes: BlockHashes) -> bool:
         """Tell whether the server has what was hashed here, all of it; False: it tells nothing.
 
         Raises ChecksumMismatch, ConnectError, SourceChanged.
         """
-        while self._asked < self._size:
-            self.reach(self._size)
-            left = [answer for answer in self._answers if not answer.done()]
-            if left and self._asked < self._size:
-                await asyncio.wait(left, return_when=asyncio.FIRST_COMPLETED)
-        theirs = [await answer for answer in self._answers]
-        if not all(theirs):
+        self.reach(self._size)
+        while self._answers and self._tells:
+            await self._answers[0]
+            self._collect()
+        if not self._tells:
             return False
         tail = hashes.mark().tail
-        if b"".join(theirs) != bytes.fromhex("".join([*hashes.blocks, tail])):
+        if self._told != bytes.fromhex("".join([*hashes.blocks, tail])):
             raise damaged(self._path)
-        return bool(theirs)
+        return bool(self._told)
 
     async def close(self) -> None:
         """Ask no more."""
+        self._tells = False
         for answer in self._answers:
             answer.cancel()
         await asyncio.gather(*self._answers, return_exceptions=True)
 
-    async def _told(self, start: int, length: int) -> bytes:
+    def _collect(self) -> None:
+        """Take what has been told; what was raised is left for who waits for it."""
+        while self._answers and self._answers[0].done():
+            if self._answers[0].cancelled() or self._answers[0].exception() is not None:
+                return
+            self._told += self._answers.popleft().result()
+
+    async def _answer(self, start: int, length: int) -> bytes:
+        """Ask, and then go on, for nobody may be there to do so: all may have arrived long ago."""
+        told = b""
         try:
-            return await self._ask(start, length)
+            told = await self._ask(start, length)
         except (ConnectError, SourceChanged):
             raise
         except (TransferError, TimeoutError) as error:
             _log.info("no digests of %s by the server: %s", display(self._path), error)
-            return b""
+        finally:
+            self._open -= 1
+        self._tells = self._tells and bool(told)  # with a gap the rest proves nothing
+        self._collect()
+        self.reach(self._certain)
+        return told
 
 
 def damaged(path: bytes) -> ChecksumMismatch:

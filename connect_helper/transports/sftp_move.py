@@ -112,6 +112,8 @@ class Move(ABC):
         `proof` raises if it is not the file it should be.
         """
         first = self.first
+        if self.proof is not None:
+            self.proof.reach(self.certain)  # of an earlier session
         if not self.lanes.divides(self.end - self.next):
             await self._way(first, handle, proof)
             return

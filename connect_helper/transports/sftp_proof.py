@@ -6,7 +6,9 @@ import asyncio
 from functools import partial
 from typing import Final
 
-from connect_helper.errors import ConnectionLost
+import asyncssh
+
+from connect_helper.errors import ConnectionLost, TransferError
 from connect_helper.spec.block_hash import BLOCK_HASH, new_hash
 from connect_helper.transports.base import RECORD_BLOCK, BlockHashes
 from connect_helper.transports.error_map import Side
@@ -31,6 +33,10 @@ async def _ask(lanes: Lanes, path: bytes, side: Side, start: int, length: int) -
             if not tries_left:
                 raise
             lanes.lost(lane)
+        except TransferError as error:
+            if isinstance(error.__cause__, asyncssh.SFTPOpUnsupported):
+                lanes.first.wire.tells_digests = False  # an older server, that knows no such hash
+            raise
         finally:
             lane.users -= 1
     return b""

@@ -17,7 +17,8 @@ from connect_helper.transports.host_keys import KnownKeys
 from connect_helper.transports.rate import TokenBucket
 from connect_helper.transports.sftp import SftpTransport
 from connect_helper.transports.ssh_connection import Credentials, Endpoint
-from tests.server.sftp.test_sftp_helper import place, receive, send
+from tests.server.sftp.test_sftp_helper import login, place, receive, send
+from tests.support.command import finish, start
 from tests.support.sftp_server import USER, FarEnd
 
 SIZES = {"nothing": 0, "byte": 1, "small": 70_000, "one block": 8 * 1024 * 1024, "large": 41_000_003}
@@ -90,6 +91,38 @@ async def test_what_stays_damaged_gets_no_name(
     assert down.code == 1
     assert "checksum_mismatch" in down.out
     assert not (end.folder / "back/film").exists()
+
+
+async def test_a_server_from_before_there_were_such_hashes_is_believed_by_size(
+    end: FarEnd, tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(digests, "ALGORITHMS", ("sha256", "md5"))
+    up = await send(end, "--json", tree, place(end, "/there"))
+    assert up.code == 0, up.err
+    assert proofs(up.lines) == dict.fromkeys(SIZES, "size")
+    down = await receive(end, "--json", place(end, "/there/tree"), end.folder / "back")
+    assert down.code == 0, down.err
+    assert proofs(down.lines) == dict.fromkeys(SIZES, "size")
+
+
+async def test_damage_to_what_an_earlier_session_sent_is_noticed(end: FarEnd) -> None:
+    film = end.folder / "film"
+    film.write_bytes(os.urandom(40_000_000))
+    words = ("send", *login(end), "--rate", "100M", film, place(end, "/"))
+    process = await start(end.folder / "home", *words)
+    first = asyncio.create_task(finish(process))
+    partial = end.root / "film.partial"
+    async with asyncio.timeout(60):
+        while not partial.exists() or partial.stat().st_size < 20_000_000:  # noqa: ASYNC110 - a file tells nobody
+            await asyncio.sleep(0.02)
+    process.kill()
+    await first
+    await end.sessions.until_empty()
+    flip(partial, 9_000_001)
+    up = await send(end, "--json", film, place(end, "/"))
+    assert up.code == 0, up.err
+    assert (end.root / "film").read_bytes() == film.read_bytes()
+    assert proofs(up.lines) == {"film": "digest"}
 
 
 async def test_a_server_that_hashes_for_long_is_not_taken_for_a_dead_one(
