@@ -7,7 +7,7 @@ from contextlib import suppress
 
 import asyncssh
 
-from connect_helper.errors import ContentError, SourceChanged, TransferError
+from connect_helper.errors import ChecksumMismatch, ContentError, SourceChanged, TransferError
 from connect_helper.spec.names import display
 from connect_helper.transports.base import Mark, RateLimiter, ReceiveItem
 from connect_helper.transports.disk_ends import DiskWriter
@@ -46,7 +46,14 @@ async def receive_file(lanes: Lanes, limiter: RateLimiter, item: ReceiveItem) ->
         facts = facts_of(attrs)
         if more or (facts.size, facts.mtime_ns) != (item.size, item.mtime_ns):
             raise changed(item)
-        item.proved = await moving.proved(item.hashes)
+        try:
+            item.proved = await moving.proved(item.hashes)
+        except ChecksumMismatch as error:  # of what has the name now
+            looking = lanes.call(lambda wire: wire.stat(item.path, follow=True), "source", item.path)
+            now = facts_of(await looking)
+            if (now.size, now.mtime_ns) != (item.size, item.mtime_ns):
+                raise changed(item) from error
+            raise
 
 
 async def _receive_at_once(lanes: Lanes, limiter: RateLimiter, lane: Lane, item: ReceiveItem) -> bool:

@@ -93,7 +93,7 @@ async def test_what_was_here_already_is_asked_about_too(
 
 
 async def test_a_small_file_brings_its_digest_along(far: FarEnd, tmp_path: Path, asked: list[str]) -> None:
-    (far.docroot / "film").write_bytes(noise(BLOCK))
+    (far.docroot / "film").write_bytes(noise(BLOCK - 1))
     async with open_http(port_of(far), far.token("receive", "film"), tmp_path, sends=False) as transport:
         item = await plainly(transport, b"/film")
         await transport.receive(item)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Callable
 
 import pytest
@@ -13,7 +14,7 @@ from connect_helper.transports.base import RECORD_BLOCK, BlockHashes
 from connect_helper.transports.proof import STEP, UNDER_WAY, Proof
 
 SIZE = 2 * STEP + RECORD_BLOCK + 5
-CONTENT = bytes(SIZE)
+CONTENT = random.Random(5).randbytes(SIZE)
 
 
 def ours() -> BlockHashes:
@@ -76,6 +77,22 @@ async def test_what_was_there_before_is_asked_about_though_nothing_more_arrives(
     assert len(server.asked) == 9
     assert server.most == UNDER_WAY
     await proof.close()
+
+
+async def test_answers_may_come_in_any_order() -> None:
+    order = [asyncio.Event(), asyncio.Event()]
+
+    async def ask(start: int, length: int) -> bytes:
+        await order[start // STEP % 2].wait()
+        return theirs(start, length)
+
+    proof = Proof(ask, b"film", SIZE)
+    proof.reach(2 * STEP)
+    await asyncio.sleep(0)
+    order[1].set()
+    await asyncio.sleep(0.01)
+    order[0].set()
+    assert await proof.holds(ours())
 
 
 async def test_other_digests_are_a_damaged_file() -> None:

@@ -13,11 +13,13 @@ import re
 from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import Executor
+from functools import partial
 from typing import Final, Protocol, Self
 
 from aiohttp import web
 
 from connect_helper.server.http.problems import Problem
+from connect_helper.server.http.threads import in_thread
 from connect_helper.server.turns import Turns
 from connect_helper.spec import block_hash
 
@@ -90,21 +92,16 @@ class Digests:
             async with self._places:  # for one step: who asks about a small file does not wait for a huge one
                 if not wanted():
                     raise ConnectionResetError("the client has gone")
-                await asyncio.get_running_loop().run_in_executor(
-                    self._disk, _feed, digest, os.dup(handle), at, min(_STEP, end - at)
-                )
+                await in_thread(self._disk, partial(_feed, digest, handle, at, min(_STEP, end - at)))
         return digest.digest()
 
 
 def _feed(digest: block_hash.Hash, handle: int, start: int, length: int) -> None:
-    """Hash a piece of a file; closes `handle`, a duplicate, so that the caller may end before we do."""
-    try:
-        end = start + length
-        while start < end:
-            data = os.pread(handle, min(_READ, end - start), start)
-            if not data:
-                raise Problem(409, "changed", "The file changes at the moment; try again later.")
-            digest.update(data)
-            start += len(data)
-    finally:
-        os.close(handle)
+    """Hash a piece of an open file."""
+    end = start + length
+    while start < end:
+        data = os.pread(handle, min(_READ, end - start), start)
+        if not data:
+            raise Problem(409, "changed", "The file changes at the moment; try again later.")
+        digest.update(data)
+        start += len(data)

@@ -35,7 +35,7 @@ from connect_helper.server.http.ranges import (
     requested_range,
 )
 from connect_helper.server.http.sending import Sender
-from connect_helper.server.http.threads import in_thread
+from connect_helper.server.http.threads import acquired, in_thread
 from connect_helper.storage.docpath import DocPath, parse
 
 FILES: Final = f"{FALLBACK}/files"
@@ -63,7 +63,7 @@ class OpenFile:
 @asynccontextmanager
 async def opened(disk: Executor, caller: Caller, path: DocPath) -> AsyncIterator[OpenFile]:
     """A file open for reading, whose tag is final if it is not written to all the time."""
-    handle = await in_thread(disk, partial(caller.docroot.open_read, path))
+    handle = await acquired(disk, partial(caller.docroot.open_read, path), os.close)
     try:
         facts = await in_thread(disk, partial(os.fstat, handle))
         for _ in range(SETTLING_LOOKS):

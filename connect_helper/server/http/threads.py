@@ -23,6 +23,18 @@ async def in_thread(executor: Executor, step: Callable[[], R]) -> R:
     return work.result()
 
 
+async def acquired(executor: Executor, step: Callable[[], R], release: Callable[[R], object]) -> R:
+    """As `in_thread`; when we are cancelled, what the step has opened is released."""
+    work = asyncio.get_running_loop().run_in_executor(executor, step)
+    try:
+        await until_done(work)
+    except asyncio.CancelledError:
+        if not work.cancelled() and work.exception() is None:
+            release(work.result())
+        raise
+    return work.result()
+
+
 async def until_done(work: asyncio.Future[R]) -> None:
     """Wait for work in a thread, however often we are cancelled; then raise that. Its result is not taken."""
     cancelled: asyncio.CancelledError | None = None

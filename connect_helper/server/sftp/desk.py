@@ -158,24 +158,25 @@ class Desk:
         self._reserved -= size
         self._released.set()
 
-    def spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
-        """Have `work` done beside everything else; it ends with the session."""
-        self._tasks.create_task(work, name=f"sftp {name} {self.session.id}")
+    def spawn(
+        self, work: Coroutine[Any, Any, None], name: str, over: Callable[[], None] | None = None
+    ) -> None:
+        """Have `work` done beside everything else; it ends with the session, perhaps before it begins.
+
+        `over` is called then in any case.
+        """
+        task = self._tasks.create_task(work, name=f"sftp {name} {self.session.id}")
+        if over is not None:
+            task.add_done_callback(lambda _task: over())
 
     def start(self, run: Callable[[], _T]) -> asyncio.Future[_T]:
         """Have `run` done in a thread."""
         return asyncio.get_running_loop().run_in_executor(self._workers.quick, run)
 
-    async def in_slices(
-        self,
-        step: Callable[[], Answer | None],
-        over: Callable[[], None],
-        begun: Callable[[], None] = lambda: None,
-    ) -> Answer:
+    async def in_slices(self, step: Callable[[], Answer | None], over: Callable[[], None]) -> Answer:
         """Have `step` done in a thread, in turn with others, again and again until it gives the answer.
 
-        `begun` is called after each step, `over` when that is over, the session's end included, and no thread
-        is in `step`.
+        `over` is called when that is over, the session's end included, and no thread is in `step`.
         """
         working: asyncio.Future[Answer | None] | None = None
         answer: Answer | None = None
@@ -185,7 +186,6 @@ class Desk:
                     async with self._workers.turns.of(self._who):
                         working = asyncio.get_running_loop().run_in_executor(self._workers.slow, step)
                         answer = await asyncio.shield(working)
-                    begun()
                 await self.outlet.room(self.room.answers)  # a thousand digests are long too
         finally:
             if working is None or working.done():
@@ -213,7 +213,10 @@ class Desk:
         self._in_turn(number, paths, lambda _leave: self.in_thread(run), changes=changes)
 
     def long_in_turn(self, number: int, paths: Sequence[DocPath], slices: Slices[Answer]) -> None:
-        """As `in_turn`, for what takes long and changes nothing: only its first slice holds others up."""
+        """As `in_turn`, for what takes long and changes nothing.
+
+        The first slice is short: with it the file is open, and nobody waits for the others.
+        """
 
         def step() -> Answer | None:
             try:
@@ -223,7 +226,25 @@ class Desk:
                 return answer
             return None
 
-        self._in_turn(number, paths, lambda leave: self.in_slices(step, slices.close, leave), changes=False)
+        async def act(leave: Callable[[], None]) -> Answer:
+            answer = await self._first_slice(step, slices.close)
+            if answer is None:
+                leave()
+                answer = await self.in_slices(step, slices.close)
+            return answer
+
+        self._in_turn(number, paths, act, changes=False)
+
+    async def _first_slice(
+        self, step: Callable[[], Answer | None], over: Callable[[], None]
+    ) -> Answer | None:
+        working = self.start(step)
+        try:
+            return await asyncio.shield(working)
+        except BaseException:
+            working.add_done_callback(_noticed)
+            working.add_done_callback(lambda _working: over())
+            raise
 
     def _in_turn(
         self,

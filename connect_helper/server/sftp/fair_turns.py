@@ -41,17 +41,24 @@ class FairTurns:
             if turn.done() and not turn.cancelled():
                 self._pass_on()  # it had come in the same moment
             else:
-                line.remove(turn)
-                if not line:
-                    del self._lines[key]
+                self._leave(key, turn)
             raise
 
+    def _leave(self, key: Hashable, turn: asyncio.Future[None]) -> None:
+        line = self._lines.get(key)
+        if line is not None and turn in line:  # not, where it was passed over meanwhile
+            line.remove(turn)
+            if not line:
+                del self._lines[key]
+
     def _pass_on(self) -> None:
-        if not self._lines:
-            self._free += 1
-            return
-        key = next(iter(self._lines))
-        line = self._lines.pop(key)
-        line.popleft().set_result(None)
-        if line:
-            self._lines[key] = line  # behind all others
+        while self._lines:
+            key = next(iter(self._lines))
+            line = self._lines.pop(key)
+            turn = line.popleft()
+            if line:
+                self._lines[key] = line  # behind all others
+            if not turn.done():  # who is cancelled stands there until they hear of it
+                turn.set_result(None)
+                return
+        self._free += 1

@@ -100,22 +100,24 @@ class HandleRequests:
         self.counted.take()  # now: hundreds of requests may be under way at once
         turn, before = desk.order.enter([path], changes=changes)
 
-        async def work() -> None:
-            handle: bytes | None = None
-            try:
-                await Order.wait(before)
-                try:
-                    handle = self._keep(await self._opened(open_it))
-                except OSError as error:
-                    desk.answer(failure(number, error))
-                    return
-                desk.answer(packets.answer(packets.HANDLE, number, packets.string(handle)))
-            finally:
-                if handle is None:
-                    self.counted.give_back()
-                desk.order.leave(turn)
+        handle: bytes | None = None
 
-        desk.spawn(work(), "open")
+        async def work() -> None:
+            nonlocal handle
+            await Order.wait(before)
+            try:
+                handle = self._keep(await self._opened(open_it))
+            except OSError as error:
+                desk.answer(failure(number, error))
+                return
+            desk.answer(packets.answer(packets.HANDLE, number, packets.string(handle)))
+
+        def over() -> None:
+            if handle is None:
+                self.counted.give_back()
+            desk.order.leave(turn)
+
+        desk.spawn(work(), "open", over)
 
     async def _opened(self, open_it: Callable[[], _O]) -> _O:
         """Open something in a thread; with nobody left to have it, it is closed again."""

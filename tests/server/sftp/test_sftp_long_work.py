@@ -113,7 +113,7 @@ async def test_long_answers_wait_for_who_takes_none(end: FarEnd) -> None:
         part = struct.pack(">QQI", 0, 0, 256)
         numbers = [ask_digest(client, b"film", part) for _ in range(100)]
         waited, before = 0, -1
-        while waited != before:
+        while not waited or waited != before:
             before = waited
             await asyncio.sleep(1)
             (connection,) = end.server._house.open
@@ -138,6 +138,25 @@ async def test_turns_go_round_however_many_one_asks_for() -> None:
         await asyncio.sleep(0)
     assert had == ["a", "b", "c", "a", "b", "a"]
     async with asyncio.timeout(1), turns.of("last"):
+        pass
+
+
+async def test_sessions_that_end_together_leave_all_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who holds one and who waits for one are cancelled in the same moment, in either order."""
+    turns = FairTurns(2)
+
+    async def work(key: Hashable) -> None:
+        async with turns.of(key):
+            await asyncio.sleep(3600)
+
+    for order in (1, -1):
+        tasks = [asyncio.create_task(work(key), name=f"work of {key}") for key in "aabbab"]
+        await asyncio.sleep(0)
+        for task in tasks[::order]:
+            task.cancel()
+        assert await asyncio.gather(*tasks, return_exceptions=True) != []
+        assert all(task.cancelled() for task in tasks)
+    async with asyncio.timeout(1), turns.of("last"), turns.of("last"):
         pass
 
 

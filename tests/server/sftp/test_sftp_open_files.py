@@ -6,12 +6,18 @@ import asyncio
 import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
 
 from connect_helper.server.sftp import packets
-from connect_helper.server.sftp.open_handles import FEW, MOST, AllHandles
+from connect_helper.server.sftp.open_handles import FEW, MOST, AllHandles, OpenHandles
 from connect_helper.server.sftp.packets import FLAG_CREAT, FLAG_READ, FLAG_WRITE, Status
+from connect_helper.server.sftp.room import Room
+from connect_helper.server.sftp.service import SftpService
 from tests.support.sftp_raw import RawClient, raw_client, text
-from tests.support.sftp_server import FarEnd
+from tests.support.sftp_server import USER, FarEnd
 
 
 @asynccontextmanager
@@ -84,6 +90,44 @@ async def test_whatever_became_of_an_open_file_it_is_not_counted_any_more(end: F
             client.open(b"film", FLAG_READ)
             client.ask(packets.OPENDIR, text(b"/"))
     await until_none(everybody)
+
+
+class Nowhere:
+    """Takes every answer."""
+
+    waiting = 0
+
+    def send(self, *parts: object) -> None:
+        return None
+
+    async def room(self, most: int) -> None:
+        return None
+
+
+async def test_openings_that_never_began_are_not_counted_any_more() -> None:
+    """What came with the request for SFTP is read at once, and something wrong in it ends everything."""
+    everybody = AllHandles(1000)
+    account = SimpleNamespace(name=USER)
+    access = SimpleNamespace(account=account, token=None)
+    session = SimpleNamespace(id="s", peer="127.0.0.1", access=access, account=account)
+    workers = SimpleNamespace(room=Room(), turns=None, quick=None, slow=None)
+    service = SftpService(
+        cast("Any", None),
+        cast("Any", session),
+        cast("Any", Nowhere()),
+        cast("Any", workers),
+        OpenHandles(everybody),
+        keep_free=0,
+    )
+    requests = [struct.pack(">BI", packets.INIT, 3)]
+    requests += [
+        struct.pack(">BI", packets.OPEN, number) + text(b"film") + struct.pack(">II", FLAG_READ, 0)
+        for number in range(50)
+    ]
+    service.received(b"".join(map(text, requests)) + bytes(4))
+    with pytest.raises(packets.BadPacket):
+        await service.run()
+    assert everybody.taken == 0
 
 
 async def until_none(everybody: AllHandles) -> None:

@@ -93,6 +93,22 @@ async def test_what_stays_damaged_gets_no_name(
     assert not (end.folder / "back/film").exists()
 
 
+async def test_a_file_that_is_replaced_while_it_comes_has_changed_and_is_not_damaged(end: FarEnd) -> None:
+    (end.root / "film").write_bytes(os.urandom(24_000_000))
+    (end.root / "new").write_bytes(os.urandom(24_000_000))
+    os.utime(end.root / "new", (1, 1))
+    back = end.folder / "back"
+    receiving = asyncio.create_task(receive(end, "--json", "--rate", "100M", place(end, "/film"), back))
+    async with asyncio.timeout(60):
+        while not (parts := list(back.glob("*.partial"))) or parts[0].stat().st_size < 9_000_000:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+    (end.root / "new").rename(end.root / "film")
+    down = await receiving
+    assert "damaged" not in down.out
+    assert down.code == 0, down.err
+    assert (back / "film").read_bytes() == (end.root / "film").read_bytes()
+
+
 async def test_a_server_from_before_there_were_such_hashes_is_believed_by_size(
     end: FarEnd, tree: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
