@@ -310,11 +310,14 @@ class _User:
         try:
             cap = values.number(found.text)
         except values.NotAValue as error:
-            self._result.warn(
-                found.where, f"{error}, and a limit that cannot be read is not none: {right}s are denied."
-            )
-            return {right: "deny"}
+            return self._denied(found.where, error, right)
         return {} if cap is None else {f"{right}_cap_kbps": self._moved(found, cap, *_RATES)}
+
+    def _denied(self, where: str, error: values.NotAValue, right: str) -> dict[str, str]:
+        self._result.warn(
+            where, f"{error}, and a limit that cannot be read is not none: {right}s are denied."
+        )
+        return {right: "deny"}
 
     def _trunk(self, way: str, right: str) -> dict[str, str]:
         """A virtual link bounds what several users move together, which no limit here does."""
@@ -324,10 +327,7 @@ class _User:
         try:
             number = values.number(found.text)
         except values.NotAValue as error:
-            self._result.warn(
-                found.where, f"{error}, and a limit that cannot be read is not none: {right}s are denied."
-            )
-            return {right: "deny"}
+            return self._denied(found.where, error, right)
         if number is None:
             return {}
         if number in self._trunks or None in self._trunks:
