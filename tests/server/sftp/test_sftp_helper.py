@@ -47,6 +47,12 @@ async def receive(end: FarEnd, *words: str | Path, token: str = "") -> Ran:
     )
 
 
+async def until_written(partial: Path, size: int) -> None:
+    async with asyncio.timeout(60):
+        while not partial.exists() or partial.stat().st_size < size:  # noqa: ASYNC110 - a file tells nobody
+            await asyncio.sleep(0.02)
+
+
 async def test_a_folder_goes_up_and_comes_back(end: FarEnd, film: Path) -> None:
     tree = end.folder / "tree"
     (tree / "a").mkdir(parents=True)
@@ -97,9 +103,7 @@ async def test_an_interrupted_upload_goes_on_where_it_was(end: FarEnd) -> None:
     process = await start(end.folder / "home", *words)
     first = asyncio.create_task(finish(process, given))
     partial = end.root / "in/film.partial"
-    async with asyncio.timeout(60):
-        while not partial.exists() or partial.stat().st_size < 10_000_000:  # noqa: ASYNC110 - a file tells nobody
-            await asyncio.sleep(0.02)
+    await until_written(partial, 10_000_000)
     process.kill()
     await first
     before = sum(report.bytes_in for report in (*end.sessions.history(), *end.sessions.listing()))
@@ -124,9 +128,7 @@ async def test_with_a_new_token_an_interrupted_upload_begins_beside_the_old_one(
     )
     first = asyncio.create_task(finish(process, f"{token}\n".encode()))
     partial = end.root / "in/film.partial"
-    async with asyncio.timeout(60):
-        while not partial.exists() or partial.stat().st_size < 10_000_000:  # noqa: ASYNC110 - a file tells nobody
-            await asyncio.sleep(0.02)
+    await until_written(partial, 10_000_000)
     process.kill()
     await first
     async with asyncio.timeout(60):

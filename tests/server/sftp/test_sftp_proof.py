@@ -17,7 +17,7 @@ from connect_helper.transports.host_keys import KnownKeys
 from connect_helper.transports.rate import TokenBucket
 from connect_helper.transports.sftp import SftpTransport
 from connect_helper.transports.ssh_connection import Credentials, Endpoint
-from tests.server.sftp.test_sftp_helper import login, place, receive, send
+from tests.server.sftp.test_sftp_helper import login, place, receive, send, until_written
 from tests.support.command import finish, start
 from tests.support.sftp_server import USER, FarEnd
 
@@ -60,9 +60,7 @@ async def test_a_byte_that_flips_on_the_server_is_noticed_and_the_file_sent_agai
     film.write_bytes(os.urandom(24_000_000))
     partial = end.root / "film.partial"
     sending = asyncio.create_task(send(end, "--json", "--rate", "100M", film, place(end, "/")))
-    async with asyncio.timeout(60):
-        while not partial.exists() or partial.stat().st_size < 9_000_000:  # noqa: ASYNC110 - a file tells nobody
-            await asyncio.sleep(0.02)
+    await until_written(partial, 9_000_000)
     flip(partial, 1_000_000)
     up = await sending
     assert up.code == 0, up.err
@@ -128,9 +126,7 @@ async def test_damage_to_what_an_earlier_session_sent_is_noticed(end: FarEnd) ->
     process = await start(end.folder / "home", *words)
     first = asyncio.create_task(finish(process))
     partial = end.root / "film.partial"
-    async with asyncio.timeout(60):
-        while not partial.exists() or partial.stat().st_size < 20_000_000:  # noqa: ASYNC110 - a file tells nobody
-            await asyncio.sleep(0.02)
+    await until_written(partial, 20_000_000)
     process.kill()
     await first
     await end.sessions.until_empty()
