@@ -3,7 +3,8 @@
 On a long line logging in takes half a second and more, and a page often starts one transfer right after
 another. Only whoever shows the same server, user and secrets gets what was left, the server's key is judged
 again, and after a few seconds it is closed. Nothing is kept of a transfer that failed or was stopped, of one
-that came by a token, which is good for that transfer alone, nor where a login takes no time.
+that came by a token, which is good for that transfer alone, nor where a login takes no time. And not those
+that lost packets, but for the first one: a new one is quicker.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from connect_helper.transports.line import Line
 from connect_helper.transports.ssh_connection import Connected, Credentials, Endpoint, key_line
 
 KEPT_S: Final = 15.0
-MOST: Final = 16  # connections, all told
+MOST: Final = 64  # connections, all told
 LONG_S: Final = 0.02  # a round trip for which it is worth it
 ASKED_AFTER_S: Final = 3.0  # whether they are still there
 ANSWER_S: Final = 1.0  # for an answer to that, or
@@ -68,7 +69,8 @@ class KeptConnections:
         """Take over what may be of use to another transfer; return the connections to be closed."""
         if line.round_trip_s < self._long_s or owner.credentials.is_token:
             return list(lanes)
-        good = [lane for lane in lanes if lane.is_at_rest][:MOST]
+        good = [lane for lane in lanes if lane.is_at_rest and (lane is lanes[0] or not _is_slow(lane, line))]
+        del good[MOST:]
         if not good or good[0] is not lanes[0]:  # without the first one there is nothing to go on with
             return list(lanes)
         self._drop(owner)
@@ -118,6 +120,15 @@ class KeptConnections:
         if left is not None:
             left.timer.cancel()
             _abort(left.lanes)
+
+
+def _is_slow(lane: Lane, line: Line) -> bool:
+    """Tell whether a new connection would be quicker: this one would remember the packets that were lost.
+
+    Where packets queued up, some loss is how TCP finds out what the line takes, and `line` holds it back now.
+    """
+    facts = lane.tcp_facts()
+    return facts is not None and facts.disturbed > 0 and not line.was_full
 
 
 def _is_trusted(lane: Lane, known: KnownKeys) -> bool:

@@ -46,6 +46,7 @@ class Line:
         self._rates: deque[tuple[float, float]] = deque()
         self._answers: deque[tuple[float, float]] = deque()
         self._queued = False  # at the last look
+        self._loses = False  # packets, at any time
         self._known = 0.0  # the limit of the transfer before
         self._anew = False
         self._filled = False  # in this transfer
@@ -60,7 +61,7 @@ class Line:
         self._answers.clear()
         self.is_full = self._queued = False
         self.rate = self._best = 0.0
-        self.is_starting = not self._was_full
+        self.is_starting = not self.was_full
         self._still = 0
         self._anew = True
         if not self.is_starting:  # TCP would send at once what it sent last, and the queue overflow
@@ -70,7 +71,8 @@ class Line:
         self._filled = False
 
     @property
-    def _was_full(self) -> bool:
+    def was_full(self) -> bool:
+        """Tell whether packets ever queued up, in this transfer or one before."""
         return self.full_at > -math.inf
 
     @property
@@ -95,13 +97,14 @@ class Line:
         self._queued = queued_s > queue_s
         was_starting = self.is_starting
         self._filled = self._filled or self.is_full
-        if self.is_full or (self._anew and self._was_full):
+        if self.is_full or (self._anew and self.was_full):
             self.is_starting, self.full_at = False, now
         elif self.is_starting and now - self._judged_at >= self.round_trip_s:
             self._judged_at = now
             self._judge()
         self._anew = False
-        self.is_lossy = not self._was_full and any(one.disturbed for one in facts)
+        self._loses = self._loses or any(one.disturbed for one in facts)
+        self.is_lossy = self._loses and not self.was_full
         self.limit = self._limit(queued_s, used, known=not was_starting)
 
     def _measure(self, moved: int, now: float) -> None:
@@ -134,7 +137,7 @@ class Line:
         if self.is_starting:
             floor = UNKNOWN if self._points[-1][1] < FLOOR else FLOOR
             return max(floor, START_GAIN * best * self.round_trip_s)
-        if not self._was_full:
+        if not self.was_full:
             return math.inf
         # What the server itself takes for an answer is no queue of the line.
         answer_s = max(self.round_trip_s, (self._answers[0][1] if self._answers else 0.0) - queued_s)

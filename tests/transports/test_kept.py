@@ -19,6 +19,7 @@ from connect_helper.transports.lane import Lane
 from connect_helper.transports.rate import TokenBucket
 from connect_helper.transports.sftp import SftpTransport
 from connect_helper.transports.ssh_connection import Credentials, Endpoint
+from connect_helper.transports.tcp_facts import TcpFacts
 from tests.support.sshd import SshServer, served_by
 from tests.support.transports import open_transport, sending
 
@@ -30,6 +31,14 @@ ADDRESSES = ("127.0.0.1",)
 def server() -> Iterator[SshServer]:
     with SshServer() as running:
         yield running
+
+
+@pytest.fixture(autouse=True)
+def lost(monkeypatch: pytest.MonkeyPatch) -> list[Lane]:
+    """The connections that lost packets: on a busy machine loopback loses some too, when nobody wants it."""
+    lanes: list[Lane] = []
+    monkeypatch.setattr(Lane, "tcp_facts", lambda lane: TcpFacts(0.1, 0.1, disturbed=int(lane in lanes)))
+    return lanes
 
 
 def store(kept_s: float = 30.0) -> KeptConnections:
@@ -299,6 +308,27 @@ async def test_a_clock_that_went_on_while_the_machine_slept_counts(
     monkeypatch.setattr("connect_helper.transports.kept.time.time", lambda: now + 3600)
     assert await kept.take(owner_of(server), trusting(server)) is None
     await until(lanes[0].connection.is_closed)
+
+
+@pytest.mark.parametrize("queued", [False, True])
+async def test_connections_that_lost_packets_are_made_anew(
+    server: SshServer, lost: list[Lane], queued: bool
+) -> None:
+    """TCP goes on slowly over them; but the first one saves the login, and a full line loses some anyway."""
+    kept = store()
+    async with open_transport(server, connections=4, kept=kept) as transport:
+        await until(lambda: transport.connections == 4)
+        lanes = list(transport._all.all)
+        lost += [lanes[0], lanes[2]]
+        if queued:
+            transport._all.line.full_at = time.monotonic()
+    expected = lanes if queued else [lanes[0], lanes[1], lanes[3]]
+    left = await kept.take(owner_of(server), trusting(server))
+    assert left is not None
+    assert left.lanes == expected
+    for lane in left.lanes:
+        lane.abort()
+    await until(lambda: all(lane.connection.is_closed() for lane in lanes))
 
 
 async def test_no_more_than_so_many_are_kept(server: SshServer, monkeypatch: pytest.MonkeyPatch) -> None:

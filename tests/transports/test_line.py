@@ -165,6 +165,15 @@ def test_losses_count_where_no_queue_was_seen(fills_first: bool) -> None:
     assert wire.line.is_lossy is not fills_first
 
 
+def test_the_next_transfer_knows_that_packets_are_lost() -> None:
+    wire = Wire(25e6)
+    wire.step(25e6, disturbed=1)
+    wire.line.begin_again()
+    wire.moved = 0
+    wire.step(0)
+    assert wire.line.is_lossy
+
+
 def test_the_quickest_round_trip_counts() -> None:
     line = Line(0.3)  # the first packet was late
     line.look(0, [TcpFacts(0.11, 0.1, 0), TcpFacts(0.2, 0.15, 0)], 0.1, used=0)
