@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 import resource
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -65,6 +65,7 @@ SIGNATURES: Final = (
     "rsa-sha2-256",
 )
 PACKET: Final = 256 * 1024  # bytes a client may send in one packet
+SMALLEST_PACKET: Final = 4096  # bytes a client must take in one; all known ones take 16 KiB and more
 MOST_CHANNELS: Final = 16  # of one connection
 REKEY_BYTES: Final = 64 * 1024**3  # AES-GCM with 256 KiB packets stays far below its limit of blocks
 KEEPALIVE_S: Final = 30.0
@@ -352,7 +353,7 @@ class SshConnection(asyncssh.SSHServer):
 
     def session_requested(
         self,
-    ) -> tuple[asyncssh.SSHServerChannel[bytes], asyncssh.SSHServerSession[bytes]] | bool:
+    ) -> tuple[asyncssh.SSHServerChannel[bytes], Awaitable[asyncssh.SSHServerSession[bytes]]] | bool:
         if len(self._channels) >= MOST_CHANNELS or self._house.stopping:
             return False
         channel = self._connection.create_server_channel(
@@ -360,7 +361,19 @@ class SshConnection(asyncssh.SSHServer):
         )
         session = SftpChannel(self._begin, self._channels.discard, self._give_way)
         self._channels.add(session)
-        return channel, session
+        return channel, self._checked(channel, session)
+
+    async def _checked(
+        self, channel: asyncssh.SSHServerChannel[bytes], session: SftpChannel
+    ) -> asyncssh.SSHServerSession[bytes]:
+        """Refuse who wants each answer in crumbs: only now is it known how large a packet they take."""
+        if getattr(channel, "_send_pktsize", SMALLEST_PACKET) < SMALLEST_PACKET:
+            self._channels.discard(session)
+            raise asyncssh.ChannelOpenError(
+                asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED,
+                f"This server sends packets of at least {SMALLEST_PACKET} bytes.",
+            )
+        return session
 
     def _begin(self, channel: SftpChannel) -> None:
         if not self._closed.is_set():

@@ -12,6 +12,7 @@ from connect_helper.wire.allowance import Allowance
 from connect_helper.wire.cipher import CHANNEL_DATA, HEADER, TAG, Counter
 
 BURST: Final = 512 * 1024  # bytes in one socket write
+BURST_PACKETS: Final = 128  # in one turn: the other side may want its bytes in packets of any size
 
 Data = bytes | memoryview
 
@@ -40,7 +41,8 @@ class LeanWriter:
         self._loop = asyncio.get_running_loop()
         self._parts: deque[memoryview] = deque()
         self._scheduled = False
-        self._plain = bytearray(channel._send_pktsize + 64)
+        self._size = min(channel._send_pktsize, BURST)  # bytes of data in one packet
+        self._plain = bytearray(self._size + 64)
         self.waiting = 0
         library = channel._flush_send_buf
 
@@ -75,7 +77,7 @@ class LeanWriter:
         """Send what the channel's window and the socket take, as far as one turn goes."""
         channel = self._channel
         before = self.waiting
-        turn = self._lean.allowance.turn
+        turn = min(self._lean.allowance.turn, BURST_PACKETS * self._size)
         while self._parts and not self._lean.stopped and channel._send_state == "open":
             room = min(channel._send_window, self.waiting)
             if room <= 0 or channel._send_buf:
@@ -85,7 +87,7 @@ class LeanWriter:
                 break
             counter = self._lean.counter()
             if counter is None:
-                self._send_plainly(min(room, channel._send_pktsize))
+                self._send_plainly(min(room, self._size))
             else:
                 self._connection._transport.write(self._burst(counter, min(room, turn, BURST)))
         if self.waiting < before:
@@ -101,7 +103,7 @@ class LeanWriter:
     def _burst(self, counter: Counter, room: int) -> bytearray:
         """Packets with `room` bytes of data, encrypted (RFC 4253 section 6); all counters moved on."""
         connection, channel = self._connection, self._channel
-        size, block, extra = channel._send_pktsize, connection._send_blocksize, connection._send_enchdrlen
+        size, block, extra = self._size, connection._send_blocksize, connection._send_enchdrlen
         count = -(-room // size)
         out = bytearray(room + count * (4 + HEADER + block + 4 + TAG))
         view, plain = memoryview(out), memoryview(self._plain)
