@@ -38,7 +38,8 @@ class SftpService:
         self._outlet = outlet
         self._input = Packets(self._request)
         self._greeted = False
-        self._over = asyncio.Event()  # nothing more will come
+        self._asked = asyncio.Event()  # nothing more will be asked
+        self._over = asyncio.Event()  # all is answered, or the client is gone
         self._lost = False
         self._broken: BadPacket | None = None
         self._tasks = asyncio.TaskGroup()
@@ -75,17 +76,23 @@ class SftpService:
                 early, self._early = self._early or [], None
                 for data in early:
                     self.received(data)
+                last = self._tasks.create_task(self._last_answer(), name=f"sftp end {desk.session.id}")
+                last.add_done_callback(lambda _task: self._over.set())
                 await self._over.wait()
                 if self._lost:
                     raise _ClientGone
-                await desk.idle.wait()
-                await self._outlet.room(0)
         except* _ClientGone:
             if self._broken is not None:
                 raise self._broken from None
         finally:
             desk.stop.set()
             await self._handles.close_all(lost=self._lost)
+
+    async def _last_answer(self) -> None:
+        """Wait until the client has asked for all it wants, and has been sent it."""
+        await self._asked.wait()
+        await self._desk.idle.wait()
+        await self._outlet.room(0)
 
     def received(self, data: Data) -> None:
         """Take bytes of the client."""
@@ -100,8 +107,10 @@ class SftpService:
 
     def ended(self, *, lost: bool) -> None:
         """Nothing more will come; `lost`: nobody waits for answers either."""
-        self._lost = self._lost or lost
-        self._over.set()
+        self._asked.set()
+        if lost:
+            self._lost = True
+            self._over.set()
 
     def _request(self, request: Request) -> None:
         if request.kind == packets.INIT:

@@ -74,6 +74,57 @@ async def test_what_is_open_for_a_long_digest_is_closed_when_its_session_ends(en
             await asyncio.sleep(0.05)
 
 
+@pytest.mark.parametrize("asked_all", [True, False])
+@pytest.mark.parametrize("how", ["connection lost", "channel closed", "session cancelled", "server stopped"])
+async def test_a_session_ends_with_its_client_whatever_is_still_owed(
+    end: FarEnd, huge: str, how: str, asked_all: bool
+) -> None:
+    async with raw_client(end) as client:
+        handle = await client.handle(client.open(b"huge", FLAG_READ))
+        client.extended(b"check-file-handle", text(handle) + text(b"sha512") + WHOLE)
+        await client.answer(client.ask(packets.STAT, text(b"huge")))
+        if asked_all:
+            client.writer.write_eof()
+            await until_all_asked(end)
+        await end_it(end, client, how)
+        async with asyncio.timeout(10):
+            while open_handles(end) or end.server._house.workers.room.sessions:  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+
+
+async def test_a_session_ends_though_its_answers_wait_for_their_rate(end: FarEnd) -> None:
+    end.change(download_cap_kbps=8)  # 1 kB/s
+    (end.root / "film").write_bytes(bytes(MIB))
+    async with raw_client(end) as client:
+        handle = await client.handle(client.open(b"film", FLAG_READ))
+        for at in range(0, MIB, 32_768):
+            client.read(handle, at, 32_768)
+        client.writer.write_eof()
+        await until_all_asked(end)
+    async with asyncio.timeout(10):
+        while end.sessions.listing():  # noqa: ASYNC110 - the server notices the end a moment later
+            await asyncio.sleep(0.05)
+
+
+async def until_all_asked(end: FarEnd) -> None:
+    """Wait until the server has read that its client will ask for nothing more."""
+    (connection,) = end.server._house.open
+    async with asyncio.timeout(10):
+        while any(channel._over is None for channel in connection._channels):  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+
+
+async def end_it(end: FarEnd, client: RawClient, how: str) -> None:
+    if how == "connection lost":
+        client.writer.channel.get_connection().abort()
+    elif how == "channel closed":
+        client.writer.channel.abort()
+    elif how == "session cancelled":
+        end.sessions.cancel_all()
+    else:
+        await end.server.stop(0)
+
+
 def open_handles(end: FarEnd) -> int:
     """Of the large file."""
     count = 0
