@@ -212,11 +212,23 @@ class Desk:
         """Have `run` done in a thread when its turn has come, and send what it returns."""
         self._in_turn(number, paths, lambda _leave: self.in_thread(run), changes=changes)
 
-    def long_in_turn(self, number: int, paths: Sequence[DocPath], slices: Slices[Answer]) -> None:
+    def long_in_turn(
+        self, number: int, paths: Sequence[DocPath], slices: Slices[Answer], over: Callable[[], None]
+    ) -> None:
         """As `in_turn`, for what takes long and changes nothing.
 
-        The first slice is short: with it the file is open, and nobody waits for the others.
+        The first slice is short: with it the file is open, and nobody waits for the others. `over` is called
+        once when the slices are closed, however that came, and also when they never began.
         """
+        begun = False
+
+        def close() -> None:
+            slices.close()
+            over()
+
+        def ended() -> None:
+            if not begun:
+                close()
 
         def step() -> Answer | None:
             try:
@@ -227,13 +239,17 @@ class Desk:
             return None
 
         async def act(leave: Callable[[], None]) -> Answer:
-            answer = await self._first_slice(step, slices.close)
+            nonlocal begun
+            begun = True
+            answer = await self._first_slice(step, close)
             if answer is None:
                 leave()
-                answer = await self.in_slices(step, slices.close)
+                answer = await self.in_slices(step, close)
+            else:
+                close()
             return answer
 
-        self._in_turn(number, paths, act, changes=False)
+        self._in_turn(number, paths, act, changes=False, over=ended)
 
     async def _first_slice(
         self, step: Callable[[], Answer | None], over: Callable[[], None]
@@ -253,8 +269,12 @@ class Desk:
         act: Callable[[Callable[[], None]], Coroutine[Any, Any, Answer]],
         *,
         changes: bool,
+        over: Callable[[], None] | None = None,
     ) -> None:
-        """`act` may call what it is given to let those behind it go on before it is done."""
+        """`act` may call what it is given to let those behind it go on before it is done.
+
+        `over` is that of `spawn`.
+        """
         turn, before = self.order.enter(paths, changes=changes)
 
         async def work() -> None:
@@ -268,7 +288,7 @@ class Desk:
             finally:
                 self.order.leave(turn)
 
-        self.spawn(work(), "path")
+        self.spawn(work(), "path", over)
 
 
 def _noticed(working: asyncio.Future[Any]) -> None:

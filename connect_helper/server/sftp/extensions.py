@@ -113,7 +113,9 @@ class Extensions:
             finally:
                 os.close(handle)
 
-        self._desk.long_in_turn(number, [path], act())
+        counted = self._handles.counted
+        counted.take()
+        self._desk.long_in_turn(number, [path], act(), counted.give_back)
 
     def _checked(
         self, number: int, handle: int, algorithm: str, start: int, length: int, block: int

@@ -92,6 +92,31 @@ async def test_whatever_became_of_an_open_file_it_is_not_counted_any_more(end: F
     await until_none(everybody)
 
 
+async def test_files_open_for_a_digest_are_counted_too(end: FarEnd) -> None:
+    everybody = end.server._house.handles
+    with (end.root / "huge").open("wb") as file:
+        file.truncate(4 * 1024**4)  # hours of work
+    (end.root / "film").write_bytes(b"film")
+    async with raw_client(end) as client:
+        assert (await client.answer(ask_digest(client, b"film")))[0] == packets.EXTENDED_REPLY
+        assert await client.status(ask_digest(client, b"missing")) is Status.NO_SUCH_FILE
+        assert await client.status(ask_digest(client, b"film", start=9)) is Status.FAILURE
+        assert everybody.taken == 0
+        held = await open_many(client, MOST - 30)
+        for _ in range(30):
+            ask_digest(client, b"huge")
+        kind, body = await client.answer(ask_digest(client, b"huge"))
+        assert (kind, body[:4]) == (packets.STATUS, struct.pack(">I", Status.FAILURE))
+        assert b"close some first" in body
+        assert everybody.taken == MOST == len(held) + 30
+    await until_none(everybody)
+
+
+def ask_digest(client: RawClient, path: bytes, start: int = 0) -> int:
+    part = struct.pack(">QQI", start, 0, 0)
+    return client.extended(b"check-file-name", text(path) + text(b"md5") + part)
+
+
 class Nowhere:
     """Takes every answer."""
 
@@ -124,6 +149,8 @@ async def test_openings_that_never_began_are_not_counted_any_more() -> None:
         struct.pack(">BI", packets.OPEN, number) + text(b"film") + struct.pack(">II", FLAG_READ, 0)
         for number in range(50)
     ]
+    digest = text(b"check-file-name") + text(b"film") + text(b"md5") + bytes(20)
+    requests += [struct.pack(">BI", packets.EXTENDED, number) + digest for number in range(50, 60)]
     service.received(b"".join(map(text, requests)) + bytes(4))
     with pytest.raises(packets.BadPacket):
         await service.run()
