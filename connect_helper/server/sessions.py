@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import ClassVar, Final
@@ -19,13 +19,13 @@ from typing import ClassVar, Final
 from connect_helper.errors import ConnectHelperError
 from connect_helper.server.access import Access
 from connect_helper.server.accounts import Account
-from connect_helper.server.login_limiter import network_of
 from connect_helper.server.metrics import Metrics
 from connect_helper.server.rate import RateLimit
 from connect_helper.server.sent_files import SentFiles
 from connect_helper.server.session import Session, SessionCancelled
 from connect_helper.server.session_reports import FileReport, Protocol, SessionReport, Way
 from connect_helper.server.set_rates import SetRates
+from connect_helper.server.shares import Holder, Shares, by_address, by_token
 from connect_helper.server.token_contents import TokenClaims
 from connect_helper.server.transfer_log import TransferLog
 
@@ -73,23 +73,18 @@ def _uncapped(account: Account) -> Account:
 
 
 _Key = tuple[str, str | None, Protocol, str, str | None]
-_Holder = tuple[str, ...]  # who holds sessions: a kind, and its names
 
 
-def _account(access: Access) -> _Holder:
+def _account(access: Access) -> Holder:
     return ("account", access.account.name)
 
 
-def _address(peer: str) -> _Holder:
-    return ("address", network_of(peer))
-
-
-def _in_account(access: Access, peer: str) -> list[tuple[_Holder, str]]:
+def _in_account(access: Access, peer: str) -> list[tuple[Holder, str]]:
     """Who within an account has a share of its sessions, and how they are told of it."""
     name = access.account.name
-    holders: list[tuple[_Holder, str]] = [(("address", name, network_of(peer)), "this address")]
+    holders: list[tuple[Holder, str]] = [((*by_address(peer), name), "this address")]
     if access.token is not None:
-        holders.append((("token", name, access.token.id), "this token"))
+        holders.append((by_token(name, access.token.id), "this token"))
     return holders
 
 
@@ -127,7 +122,7 @@ class Sessions:
         self._log = log
         self._linger_s = linger_s
         self._open: dict[str, Session] = {}
-        self._held: Counter[_Holder] = Counter()
+        self._shares = Shares(LEAST_SHARE)
         self._shared: dict[_Key, _Shared] = {}
         self._ended: deque[tuple[SessionReport, tuple[FileReport, ...]]] = deque(maxlen=_HISTORY)
         self._empty = asyncio.Event()
@@ -268,7 +263,7 @@ class Sessions:
         session = Session(self, access, protocol, peer, cookie)
         session.take_sample(session.started_at)
         self._open[session.id] = session
-        self._held.update(self._holders(session))
+        self._shares.take(self._holders(session))
         self._empty.clear()
         self.metrics.session_opened(protocol)
         if self._log is not None:
@@ -285,34 +280,28 @@ class Sessions:
     def _need_room(self, access: Access, peer: str) -> None:
         """Raise TooManySessions where the server or the account has no more, or somebody takes too many.
 
-        As long as half is free, anybody may take it. Beyond that no address, and within an account no token
-        and no address, goes on with more than a quarter: there is room for who comes next.
+        Shares are those of an address, and within an account those of a token and of an address.
         """
-        of_account = self._held[_account(access)]
+        of_account = self._shares.held(_account(access))
         if len(self._open) >= self.limit or of_account >= self.limit_per_account:
             raise TooManySessions
-        self._need_share(len(self._open), self.limit, [(_address(peer), "this address")])
+        self._need_share(len(self._open), self.limit, [(by_address(peer), "this address")])
         self._need_share(of_account, self.limit_per_account, _in_account(access, peer))
 
-    def _need_share(self, taken: int, limit: int, holders: list[tuple[_Holder, str]]) -> None:
-        if taken < limit // 2:
-            return
+    def _need_share(self, taken: int, limit: int, holders: list[tuple[Holder, str]]) -> None:
         for holder, who in holders:
-            if self._held[holder] >= max(limit // 4, LEAST_SHARE):
+            if self._shares.is_used_up(holder, taken, limit):
                 raise TooManySessions(_SHARE_USED.format(who=who))
 
     @staticmethod
-    def _holders(session: Session) -> list[_Holder]:
+    def _holders(session: Session) -> list[Holder]:
         access, peer = session.access, session.peer
-        return [_account(access), _address(peer), *(holder for holder, _who in _in_account(access, peer))]
+        return [_account(access), by_address(peer), *(holder for holder, _who in _in_account(access, peer))]
 
     def _end(self, session: Session, error: str | None) -> None:
         session.settle()
         del self._open[session.id]
-        for holder in self._holders(session):
-            self._held[holder] -= 1
-            if not self._held[holder]:
-                del self._held[holder]
+        self._shares.give_back(self._holders(session))
         if not self._open:
             self._empty.set()
         now = time.time()

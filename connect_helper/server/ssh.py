@@ -236,7 +236,6 @@ class SshConnection(asyncssh.SSHServer):
         self._channels: set[SftpChannel] = set()  # opened and not closed, whether SFTP began on them or not
         self._lean: LeanConnection | None = None
         self._services: set[SftpService] = set()
-        self._handles = OpenHandles(house.handles)
         self._used_at = asyncio.get_running_loop().time()
         self._seen = 0  # requests counted the last time somebody looked
 
@@ -340,10 +339,12 @@ class SshConnection(asyncssh.SSHServer):
             )
 
     async def _serve_channels(self, session: Session, files: Files) -> None:
+        handles = OpenHandles.of(self._house.handles, session.access, session.peer)
         async with asyncio.TaskGroup() as tasks:
 
             def start(channel: SftpChannel) -> None:
-                tasks.create_task(self._serve(channel, session, files), name=f"sftp channel {session.id}")
+                serving = self._serve(channel, session, files, handles)
+                tasks.create_task(serving, name=f"sftp channel {session.id}")
 
             self._start = start
             waiting, self._waiting = self._waiting or [], None
@@ -379,11 +380,13 @@ class SshConnection(asyncssh.SSHServer):
         if not self._closed.is_set():
             self._start(channel)
 
-    async def _serve(self, channel: SftpChannel, session: Session, files: Files) -> None:
+    async def _serve(
+        self, channel: SftpChannel, session: Session, files: Files, handles: OpenHandles
+    ) -> None:
         """One channel, to its end. Whatever goes wrong ends this connection only."""
         house = self._house
         service = SftpService(
-            files, session, channel.outlet, house.workers, self._handles, keep_free=house.settings.keep_free
+            files, session, channel.outlet, house.workers, handles, keep_free=house.settings.keep_free
         )
         self._services.add(service)
         self._house.workers.room.sessions += 1

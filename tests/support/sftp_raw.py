@@ -79,8 +79,10 @@ class RawClient:
 
 
 @contextlib.asynccontextmanager
-async def raw_client(end: FarEnd, *, token: str = "", greet: bool = True) -> AsyncIterator[RawClient]:
-    """A session by key or token; `greet` exchanges the versions."""
+async def raw_client(
+    end: FarEnd, *, token: str = "", greet: bool = True, address: str = ""
+) -> AsyncIterator[RawClient]:
+    """A session by key or token; `greet` exchanges the versions, `address` is where the client comes from."""
     known = asyncssh.import_known_hosts(f"[127.0.0.1]:{end.port} {end.host_key.export_public_key().decode()}")
     async with asyncssh.connect(
         "127.0.0.1",
@@ -91,6 +93,7 @@ async def raw_client(end: FarEnd, *, token: str = "", greet: bool = True) -> Asy
         agent_path=None,
         client_keys=None if token else [end.key],
         password=token or None,
+        local_addr=(address, 0) if address else None,
     ) as connection:
         writer, reader, _errors = await connection.open_session(subsystem="sftp", encoding=None)
         client = RawClient(writer, reader)

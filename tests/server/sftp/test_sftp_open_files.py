@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import struct
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -60,7 +60,11 @@ async def test_all_connections_leave_the_server_what_it_needs(end: FarEnd) -> No
     everybody = end.server._house.handles
     assert everybody.taken == 0
     everybody.most = 2 * FEW + 20
-    async with raw_client(end) as first, raw_client(end) as second, raw_client(end) as third:
+    async with (
+        raw_client(end, address="127.0.0.1") as first,
+        raw_client(end, address="127.0.0.2") as second,
+        raw_client(end, address="127.0.0.3") as third,
+    ):
         assert len(await open_many(first, MOST)) == FEW + 10  # half of all
         assert len(await open_many(second, MOST)) == FEW
         assert len(await open_many(third, MOST)) == 10
@@ -69,6 +73,34 @@ async def test_all_connections_leave_the_server_what_it_needs(end: FarEnd) -> No
         assert b"try again in a while" in body
         assert (await third.answer(third.ask(packets.STAT, text(b"film"))))[0] == packets.ATTRS
     await until_none(everybody)
+
+
+@pytest.mark.parametrize("shared", ["token", "address"])
+async def test_who_opens_many_connections_leaves_files_for_others(end: FarEnd, shared: str) -> None:
+    """Beyond half of all, nobody goes on with more than a quarter, whatever connections they use."""
+    (end.root / "film").touch()
+    everybody = end.server._house.handles
+    everybody.most = 8 * FEW
+    hog = end.token("receive", "/")
+    async with AsyncExitStack() as stack:
+
+        async def connected(number: int) -> RawClient:
+            token = hog if shared == "token" else end.token("receive", "/")
+            address = "127.0.0.1" if shared == "address" else f"127.0.0.{number}"
+            return await stack.enter_async_context(raw_client(end, token=token, address=address))
+
+        clients = [await connected(number) for number in range(1, 7)]
+        opened = [len(await open_many(client, FEW)) for client in clients]
+        assert opened == [FEW, FEW, FEW, FEW, 0, 0]
+        kind, body = await clients[-1].answer(clients[-1].open(b"film", FLAG_READ))
+        assert (kind, body[:4]) == (packets.STATUS, struct.pack(">I", Status.FAILURE))
+        assert b"try again in a while" in body
+        other = await stack.enter_async_context(
+            raw_client(end, token=end.token("receive", "/"), address="127.0.0.9")
+        )
+        assert len(await open_many(other, FEW)) == FEW
+    await until_none(everybody)
+    assert not everybody.shares
 
 
 async def test_whatever_became_of_an_open_file_it_is_not_counted_any_more(end: FarEnd) -> None:
@@ -141,7 +173,7 @@ async def test_openings_that_never_began_are_not_counted_any_more() -> None:
         cast("Any", session),
         cast("Any", Nowhere()),
         cast("Any", workers),
-        OpenHandles(everybody),
+        OpenHandles(everybody, []),
         keep_free=0,
     )
     requests = [struct.pack(">BI", packets.INIT, 3)]
