@@ -20,6 +20,9 @@ from connect_helper.storage.file_data import copy_range
 ALGORITHMS: Final = ("sha256", "sha512", "sha384", "sha224", "sha1", "md5", BLOCK_HASH)
 SMALLEST_BLOCK: Final = 256  # bytes (section 3)
 MOST_DIGESTS: Final = 4096  # in one answer
+QUICK: Final = 512 * 1024  # cost of what is done in a turn like any other, see `is_quick`
+_EACH: Final = 16 * 1024  # bytes that could be hashed while one more digest is begun and ended
+_SLOWER: Final = 4  # times, than the block hash
 SLICE: Final = 64 * 1024 * 1024  # bytes read or copied in one step
 _CHUNK: Final = 4 * 1024 * 1024
 
@@ -41,6 +44,17 @@ def choose(wanted: bytes) -> str:
     """The first algorithm of the client's list that we have; "" for none."""
     names = wanted.decode("ascii", "replace").split(",")
     return next((name for name in names if name in ALGORITHMS), "")
+
+
+def is_quick(algorithm: str, length: int, block: int) -> bool:
+    """Tell whether digests as `check_file` makes them are soon made, and have an answer of no great length.
+
+    What our own client asks of each small file is. The cost is counted in bytes of the block hash.
+    """
+    if not length:
+        return False
+    count = -(-length // block) if block else 1
+    return length * (1 if algorithm == BLOCK_HASH else _SLOWER) + count * _EACH <= QUICK
 
 
 def check_file(

@@ -31,8 +31,6 @@ OFFERED: Final = (
     (b"check-file", b"1"),
 )
 
-QUICK: Final = 1024 * 1024  # bytes; so much is hashed in a turn like any other
-
 
 class Extensions:
     """Each method takes a request's number and fields; raises BadPacket, UnsafePath, OSError."""
@@ -95,8 +93,8 @@ class Extensions:
                 raise errno_error(errno.EACCES)
             return (yield from self._checked(number, lane.file.handle, *wanted))
 
-        _algorithm, _start, length, _block = wanted
-        if 0 < length <= QUICK:
+        algorithm, _start, length, block = wanted
+        if digests.is_quick(algorithm, length, block):
             self._handles.put(lane, Other(number, lambda: at_once(act())))
         else:
             self._handles.put(lane, Long(number, act()))

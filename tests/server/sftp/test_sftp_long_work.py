@@ -6,8 +6,10 @@ import asyncio
 import hashlib
 import os
 import struct
+import threading
 import time
 from collections.abc import Hashable
+from typing import Any
 
 import pytest
 
@@ -16,6 +18,7 @@ from connect_helper.server.sftp.desk import MOST_LONG
 from connect_helper.server.sftp.fair_turns import FairTurns
 from connect_helper.server.sftp.packets import FLAG_CREAT, FLAG_READ, FLAG_WRITE, Status
 from connect_helper.server.sftp.room import MIB
+from connect_helper.transports.sftp_files import SMALL
 from tests.support.sftp_raw import RawClient, raw_client, text
 from tests.support.sftp_server import FarEnd
 
@@ -173,6 +176,68 @@ async def test_long_answers_wait_for_who_takes_none(end: FarEnd) -> None:
         client.reader.channel.resume_reading()  # type: ignore[attr-defined]
         for number in numbers:
             assert (await client.answer(number))[0] == packets.EXTENDED_REPLY
+
+
+async def test_answers_with_many_digests_of_open_files_wait_for_who_takes_none(end: FarEnd) -> None:
+    (end.root / "film").write_bytes(bytes(MIB))
+    async with raw_client(end) as client:
+        handles = [await client.handle(client.open(b"film", FLAG_READ)) for _ in range(8)]
+        client.reader.channel.pause_reading()  # type: ignore[attr-defined]
+        part = struct.pack(">QQI", 0, MIB, 256)
+        numbers = [ask_digest_of(client, handles[count % 8], b"sha512", part) for count in range(100)]
+        (connection,) = end.server._house.open
+        (service,) = connection._services
+        waited, before = 0, -1
+        while not waited or waited != before:
+            before = waited
+            await asyncio.sleep(1)
+            waited = service._outlet.waiting
+        assert 0 < waited < 6 * MIB
+        client.reader.channel.resume_reading()  # type: ignore[attr-defined]
+        for number in numbers:
+            assert (await client.answer(number))[0] == packets.EXTENDED_REPLY
+
+
+def ask_digest_of(client: RawClient, handle: bytes, algorithm: bytes, part: bytes) -> int:
+    return client.extended(b"check-file-handle", text(handle) + text(algorithm) + part)
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "length", "block", "quick"),
+    [
+        # What our own client asks of each small file it moves.
+        ("xxh128", 1, 0, True),
+        ("xxh128", 16 * 1024, 0, True),
+        ("xxh128", SMALL, 0, True),
+        ("xxh128", SMALL, 8 * MIB, True),
+        ("sha256", 64 * 1024, 0, True),
+        ("sha512", 64 * 1024, 4096, True),
+        ("sha512", 64 * 1024, 256, False),
+        ("sha256", SMALL, 0, False),
+        ("xxh128", MIB, 0, False),
+        ("xxh128", SMALL, 256, False),
+        ("md5", MIB, 256, False),
+        ("xxh128", 0, 0, False),  # the whole file, however large
+    ],
+)
+async def test_only_digests_that_are_soon_made_go_with_the_short_work(
+    end: FarEnd, monkeypatch: pytest.MonkeyPatch, algorithm: str, length: int, block: int, quick: bool
+) -> None:
+    threads: list[str] = []
+    check = digests.check_file
+
+    def noted(*all_: Any) -> digests.Slices[bytes]:
+        threads.append(threading.current_thread().name)
+        return check(*all_)
+
+    monkeypatch.setattr(digests, "check_file", noted)
+    (end.root / "film").write_bytes(bytes(2 * MIB))
+    async with raw_client(end) as client:
+        handle = await client.handle(client.open(b"film", FLAG_READ))
+        part = struct.pack(">QQI", 0, length, block)
+        answer = await client.answer(ask_digest_of(client, handle, algorithm.encode(), part))
+        assert answer[0] == packets.EXTENDED_REPLY
+    assert [name.startswith("sftp-slow") for name in threads] == [not quick]
 
 
 async def test_turns_go_round_however_many_one_asks_for() -> None:
