@@ -17,6 +17,7 @@ DocPath = tuple[bytes, ...]
 ROOT: Final[DocPath] = ()
 PATH_LIMIT: Final = 4000  # bytes; a kernel takes 4095 with everything that is put before
 DEPTH_LIMIT: Final = 256  # folders in each other
+_TOO_LONG: Final = f"A path is longer than {PATH_LIMIT} bytes or {DEPTH_LIMIT} folders; use shorter names."
 
 
 def parse(text: bytes | str, base: DocPath = ROOT) -> DocPath:
@@ -26,6 +27,8 @@ def parse(text: bytes | str, base: DocPath = ROOT) -> DocPath:
     Raises UnsafePath for NUL, text that is no text, a path or name that is too long, and `..` at the root.
     """
     raw = _encoded(text)
+    if len(raw) > 2 * PATH_LIMIT:  # to take it apart would cost more than it is worth
+        raise UnsafePath(_TOO_LONG)
     if b"\0" in raw:
         raise UnsafePath("A path contains a NUL character; rename the file.")
     parts: list[bytes] = [] if raw.startswith(b"/") else list(base)
@@ -47,9 +50,7 @@ def checked(path: DocPath) -> DocPath:
         if len(part) > NAME_LIMIT:
             raise UnsafePath(f"A name is longer than {NAME_LIMIT} bytes; shorten it.")
     if len(path) > DEPTH_LIMIT or sum(map(len, path)) + len(path) > PATH_LIMIT:
-        raise UnsafePath(
-            f"A path is longer than {PATH_LIMIT} bytes or {DEPTH_LIMIT} folders; use shorter names."
-        )
+        raise UnsafePath(_TOO_LONG)
     return path
 
 

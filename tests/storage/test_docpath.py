@@ -34,6 +34,12 @@ def test_a_path_becomes_its_parts(text: bytes | str, path: DocPath) -> None:
     assert parse(text) == path
 
 
+def test_a_text_that_is_far_too_long_is_not_taken_apart() -> None:
+    assert parse(b"a/../" * 1500) == ROOT
+    with pytest.raises(UnsafePath, match="longer than 4000 bytes"):
+        parse(b"a/../" * 1601)
+
+
 @pytest.mark.parametrize(
     "text",
     [

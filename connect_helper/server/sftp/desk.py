@@ -29,6 +29,7 @@ from connect_helper.storage.docpath import DocPath
 _T = TypeVar("_T")
 
 MOST_REQUESTS: Final = 512  # waiting for their answers
+_PART_BYTES: Final = 50  # of memory for each name of a path, beside its own bytes
 MOST_LONG: Final = 4  # that take long, of one session, ask for a turn at once; the others stand behind them
 
 
@@ -93,7 +94,7 @@ class Desk:
         # Many sessions may come from one hand, and many hands may hold tokens of one account.
         who = network_of(session.peer) if access.token is None else access.token.id
         self._who = access.account.name, who
-        self._bytes = 0  # of data not written
+        self._bytes = 0  # of data not written, and of paths that wait for their turn
         self._paused = False
         self._flooded = False  # answers wait, far more than they may
         self._reserved = 0  # bytes of answers on their way here
@@ -103,14 +104,23 @@ class Desk:
     def took(self, request: Request) -> None:
         """A request has come in; beyond a limit, the channel is not read until half of it is answered."""
         self.owed += 1
-        self._bytes += request.size
         self.idle.clear()
+        self._hold(request.size)
+
+    def holds(self, paths: Sequence[DocPath], more: int = 0) -> int:
+        """Count what a request keeps while it waits: its paths and `more` bytes. Give the sum to `answer`."""
+        size = more + sum(sum(map(len, path)) + _PART_BYTES * len(path) for path in paths)
+        self._hold(size)
+        return size
+
+    def _hold(self, size: int) -> None:
+        self._bytes += size
         if not self._paused and (self.owed >= MOST_REQUESTS or self._bytes >= self.room.data):
             self._paused = True
             self.outlet.pause_reading()
 
     def answer(self, answer: Answer, size: int = 0) -> None:
-        """Send the answer to one request, which brought `size` bytes of data."""
+        """Send the answer to one request, for which `size` bytes were kept."""
         self.outlet.send(*answer)
         self.owed -= 1
         self._bytes -= size
@@ -208,9 +218,13 @@ class Desk:
         run: Callable[[], Answer],
         *,
         changes: bool,
+        more: int = 0,
     ) -> None:
-        """Have `run` done in a thread when its turn has come, and send what it returns."""
-        self._in_turn(number, paths, lambda _leave: self.in_thread(run), changes=changes)
+        """Have `run` done in a thread when its turn has come, and send what it returns.
+
+        `more` are the bytes it keeps beside `paths`.
+        """
+        self._in_turn(number, paths, lambda _leave: self.in_thread(run), changes=changes, more=more)
 
     def long_in_turn(
         self, number: int, paths: Sequence[DocPath], slices: Slices[Answer], over: Callable[[], None]
@@ -269,6 +283,7 @@ class Desk:
         act: Callable[[Callable[[], None]], Coroutine[Any, Any, Answer]],
         *,
         changes: bool,
+        more: int = 0,
         over: Callable[[], None] | None = None,
     ) -> None:
         """`act` may call what it is given to let those behind it go on before it is done.
@@ -276,6 +291,7 @@ class Desk:
         `over` is that of `spawn`.
         """
         turn, before = self.order.enter(paths, changes=changes)
+        size = self.holds(paths, more)
 
         async def work() -> None:
             try:
@@ -284,7 +300,7 @@ class Desk:
                     answer = await act(lambda: self.order.leave(turn))
                 except OSError as error:
                     answer = failure(number, error)
-                self.answer(answer)
+                self.answer(answer, size)
             finally:
                 self.order.leave(turn)
 

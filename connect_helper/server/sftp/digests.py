@@ -20,6 +20,7 @@ from connect_helper.storage.file_data import copy_range
 ALGORITHMS: Final = ("sha256", "sha512", "sha384", "sha224", "sha1", "md5", BLOCK_HASH)
 SMALLEST_BLOCK: Final = 256  # bytes (section 3)
 MOST_DIGESTS: Final = 4096  # in one answer
+_NAMES: Final = 1024  # bytes of a client's list of algorithms that are looked at
 QUICK: Final = 512 * 1024  # cost of what is done in a turn like any other, see `is_quick`
 _EACH: Final = 16 * 1024  # bytes that could be hashed while one more digest is begun and ended
 _SLOWER: Final = 4  # times, than the block hash
@@ -42,7 +43,7 @@ def at_once(slices: Slices[_T]) -> _T:
 
 def choose(wanted: bytes) -> str:
     """The first algorithm of the client's list that we have; "" for none."""
-    names = wanted.decode("ascii", "replace").split(",")
+    names = wanted[:_NAMES].decode("ascii", "replace").split(",")
     return next((name for name in names if name in ALGORITHMS), "")
 
 

@@ -99,7 +99,7 @@ class HandleRequests:
         desk = self._desk
         self.counted.take()  # now: hundreds of requests may be under way at once
         turn, before = desk.order.enter([path], changes=changes)
-
+        size = desk.holds([path])
         handle: bytes | None = None
 
         async def work() -> None:
@@ -108,9 +108,9 @@ class HandleRequests:
             try:
                 handle = self._keep(await self._opened(open_it))
             except OSError as error:
-                desk.answer(failure(number, error))
+                desk.answer(failure(number, error), size)
                 return
-            desk.answer(packets.answer(packets.HANDLE, number, packets.string(handle)))
+            desk.answer(packets.answer(packets.HANDLE, number, packets.string(handle)), size)
 
         def over() -> None:
             if handle is None:

@@ -27,6 +27,8 @@ ATTR_SIZE, ATTR_IDS, ATTR_MODE, ATTR_TIMES, ATTR_MORE = 1, 2, 4, 8, 0x80000000
 
 LARGEST_DATA: Final = 1024 * 1024  # bytes read or written by one request
 LARGEST_PACKET: Final = LARGEST_DATA + 4096  # room for the handle and numbers of a WRITE
+LARGEST_OTHER: Final = 64 * 1024  # bytes of any request but a WRITE: two paths, and room to spare
+MOST_EXTENDED: Final = 64  # further attributes in one request, all of them of no use here
 _PIECEWISE: Final = 4096  # bytes; shorter pieces are joined, a longer WRITE is handed on in pieces
 
 _I: Final = struct.Struct(">I")
@@ -100,7 +102,10 @@ class Fields:
         mode = self.u32() if flags & ATTR_MODE else None
         times = (self.u32(), self.u32()) if flags & ATTR_TIMES else None
         if flags & ATTR_MORE:
-            for _ in range(self.u32()):
+            count = self.u32()
+            if count > MOST_EXTENDED:
+                raise BadPacket(f"{count} further attributes")
+            for _ in range(count):
                 self.string()
                 self.string()
         return Attrs(size, owner, mode, times)
@@ -145,6 +150,8 @@ class Packets:
                 if len(self._head) == 4:
                     self._begin()
                 continue
+            if not self._pieces and self._missing > LARGEST_OTHER and view[0] != WRITE:
+                raise BadPacket(f"a request of kind {view[0]} with {self._missing} bytes")
             piece = view[: self._missing]
             view = view[len(piece) :]
             self._missing -= len(piece)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable
 
 from connect_helper.errors import UnsafePath
 from connect_helper.server.sftp import packets
 from connect_helper.server.sftp.desk import Desk, done, space_answer
+from connect_helper.server.sftp.files import errno_error
 from connect_helper.server.sftp.lane import Answer
 from connect_helper.server.sftp.packets import Fields
-from connect_helper.storage.docpath import DocPath, absolute, parse
+from connect_helper.storage.docpath import PATH_LIMIT, DocPath, absolute, parse
 
 Act = Callable[[int, Fields], None]
 
@@ -115,4 +117,7 @@ class PathRequests:
     def _symlink(self, number: int, fields: Fields) -> None:
         # The order of OpenSSH, which nearly all clients follow, is not that of the draft.
         content, path = fields.string(), parse(fields.string())
-        self._change(number, [path], lambda: self._files.make_link(content, path))
+        if len(content) > PATH_LIMIT:
+            raise errno_error(errno.ENAMETOOLONG)
+        act = done(number, lambda: self._files.make_link(content, path))
+        self._desk.in_turn(number, [path], act, changes=True, more=len(content))

@@ -8,10 +8,18 @@ import struct
 import tracemalloc
 from collections.abc import Callable
 
+import asyncssh
 import pytest
 
 from connect_helper.server.sftp import packets
-from connect_helper.server.sftp.packets import FLAG_READ, Packets, Request
+from connect_helper.server.sftp.packets import (
+    FLAG_CREAT,
+    FLAG_READ,
+    FLAG_WRITE,
+    LARGEST_OTHER,
+    Packets,
+    Request,
+)
 from connect_helper.server.sftp.room import MIB
 from tests.support.sftp_raw import RawClient, raw_client, text
 from tests.support.sftp_server import FarEnd
@@ -63,6 +71,77 @@ async def test_who_takes_no_answers_is_not_asked_for_more_requests(end: FarEnd) 
         read_on(client)
         for number in numbers:
             assert (await client.answer(number))[0] == packets.NAME
+
+
+async def test_requests_that_wait_are_not_taken_without_end_however_long_their_paths(end: FarEnd) -> None:
+    room = end.server._house.workers.room
+    room.sessions += 1023  # half a MiB for each
+    with (end.root / "huge").open("wb") as file:
+        file.truncate(4 * 1024**4)  # hours of work
+    path = b"huge/" + b"/".join(b"x" * 200 for _ in range(19))
+    async with raw_client(end) as client:
+        handle = await client.handle(client.open(b"huge", FLAG_READ))
+        client.extended(b"check-file-handle", text(handle) + text(b"md5") + bytes(20))
+        client.ask(packets.CLOSE, text(handle))
+        for _ in range(400):  # behind the CLOSE: each changes what it is about
+            client.ask(packets.SYMLINK, text(path[5:]) + text(path))
+        (connection,) = end.server._house.open
+        (service,) = connection._services
+        assert 50 < await settled(lambda: service._desk.owed) < 100
+    room.sessions -= 1023
+
+
+async def test_names_to_open_are_not_taken_without_end(end: FarEnd) -> None:
+    room = end.server._house.workers.room
+    room.sessions += 1023
+    with (end.root / "huge").open("wb") as file:
+        file.truncate(4 * 1024**4)
+    path = b"huge/" + b"/".join(b"x" * 200 for _ in range(19))
+    async with raw_client(end) as client:
+        handle = await client.handle(client.open(b"huge", FLAG_READ))
+        client.extended(b"check-file-handle", text(handle) + text(b"md5") + bytes(20))
+        client.ask(packets.CLOSE, text(handle))
+        for _ in range(400):
+            client.open(path, FLAG_WRITE | FLAG_CREAT)
+        (connection,) = end.server._house.open
+        (service,) = connection._services
+        assert 50 < await settled(lambda: service._desk.owed) < 200
+    room.sessions -= 1023
+
+
+@pytest.mark.parametrize(
+    "kind", [packets.SYMLINK, packets.STAT, packets.OPEN, packets.EXTENDED, packets.READ]
+)
+async def test_only_a_write_may_be_long(end: FarEnd, kind: int) -> None:
+    """No other request needs more than its paths; it is refused before its bytes are taken."""
+    async with raw_client(end) as client:
+        handle = await client.handle(client.open(b"film", FLAG_WRITE | FLAG_CREAT))
+        assert await client.status(client.write(handle, 0, bytes(MIB))) is packets.Status.OK
+        client.ask(kind, text(b"x" * LARGEST_OTHER))
+        with pytest.raises((asyncssh.Error, OSError, asyncio.IncompleteReadError)):
+            await client.answer(client.last)
+    async with raw_client(end) as client:
+        assert (await client.answer(client.ask(packets.STAT, text(b"film"))))[0] == packets.ATTRS
+
+
+def test_a_long_request_is_refused_as_soon_as_its_kind_is_known() -> None:
+    cutting = Packets(lambda _request: None)
+    cutting.feed(struct.pack(">I", LARGEST_OTHER + 1))
+    with pytest.raises(packets.BadPacket, match=str(LARGEST_OTHER + 1)):
+        cutting.feed(bytes((packets.SYMLINK,)))
+    cutting = Packets(lambda _request: None)
+    cutting.feed(struct.pack(">I", LARGEST_OTHER + 1))
+    cutting.feed(bytes((packets.WRITE,)))
+
+
+def test_attributes_nobody_uses_are_not_read_without_end() -> None:
+    for count, fits in ((64, True), (65, False)):
+        fields = packets.Fields(struct.pack(">II", packets.ATTR_MORE, count) + bytes(8 * count))
+        if fits:
+            assert fields.attrs() == packets.Attrs()
+        else:
+            with pytest.raises(packets.BadPacket):
+                fields.attrs()
 
 
 async def settled(figure: Callable[[], int]) -> int:
