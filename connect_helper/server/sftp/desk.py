@@ -188,14 +188,16 @@ class Desk:
 
         `over` is called when that is over, the session's end included, and no thread is in `step`.
         """
+        turns = self._workers.turns
         working: asyncio.Future[Answer | None] | None = None
         answer: Answer | None = None
         try:
             async with self._long:
                 while answer is None:
-                    async with self._workers.turns.of(self._who):
-                        working = asyncio.get_running_loop().run_in_executor(self._workers.slow, step)
-                        answer = await asyncio.shield(working)
+                    await turns.take(self._who)
+                    working = asyncio.get_running_loop().run_in_executor(self._workers.slow, step)
+                    working.add_done_callback(lambda _working: turns.give_back())
+                    answer = await asyncio.shield(working)
                 await self.outlet.room(self.room.answers)  # a thousand digests are long too
         finally:
             if working is None or working.done():

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Hashable
-from contextlib import asynccontextmanager
+from collections.abc import Hashable
 
 
 class FairTurns:
@@ -19,17 +18,12 @@ class FairTurns:
         self._free = most
         self._lines: dict[Hashable, deque[asyncio.Future[None]]] = {}  # whose turn comes next stands first
 
-    @asynccontextmanager
-    async def of(self, key: Hashable) -> AsyncIterator[None]:
-        """Wait for a turn, and have it until the context ends."""
+    async def take(self, key: Hashable) -> None:
+        """Wait for a turn, and have it until `give_back`: no longer than the thread it is for is at work."""
         if self._free:
             self._free -= 1
         else:
             await self._wait(key)
-        try:
-            yield
-        finally:
-            self._pass_on()
 
     async def _wait(self, key: Hashable) -> None:
         turn = asyncio.get_running_loop().create_future()
@@ -39,7 +33,7 @@ class FairTurns:
             await turn
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():
-                self._pass_on()  # it had come in the same moment
+                self.give_back()  # it had come in the same moment
             else:
                 self._leave(key, turn)
             raise
@@ -51,7 +45,8 @@ class FairTurns:
             if not line:
                 del self._lines[key]
 
-    def _pass_on(self) -> None:
+    def give_back(self) -> None:
+        """End a turn; it is the next one's."""
         while self._lines:
             key = next(iter(self._lines))
             line = self._lines.pop(key)

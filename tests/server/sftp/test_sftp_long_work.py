@@ -8,7 +8,8 @@ import os
 import struct
 import threading
 import time
-from collections.abc import Hashable
+from collections.abc import AsyncIterator, Hashable
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from connect_helper.server.sftp.desk import MOST_LONG
 from connect_helper.server.sftp.fair_turns import FairTurns
 from connect_helper.server.sftp.packets import FLAG_CREAT, FLAG_READ, FLAG_WRITE, Status
 from connect_helper.server.sftp.room import MIB
+from connect_helper.server.ssh import SLOW_THREADS
 from connect_helper.transports.sftp_files import SMALL
 from tests.support.sftp_raw import RawClient, raw_client, text
 from tests.support.sftp_server import FarEnd
@@ -139,6 +141,43 @@ def open_handles(end: FarEnd) -> int:
     return count
 
 
+async def test_a_turn_lasts_as_long_as_its_thread_works(
+    end: FarEnd, huge: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who comes and goes again and again would leave more slices behind than there are threads."""
+    may_go_on = threading.Event()
+    check = digests.check_file
+    under_way: list[str] = []
+
+    def slow(*all_: Any) -> digests.Slices[bytes]:
+        under_way.append(threading.current_thread().name)
+        may_go_on.wait(30)
+        return (yield from check(*all_))
+
+    monkeypatch.setattr(digests, "check_file", slow)
+    workers = end.server._house.workers
+    try:
+        for _ in range(3):
+            async with raw_client(end, token=end.token("receive", huge)) as client:
+                for _ in range(MOST_LONG):
+                    ask_digest(client, huge.encode())
+                async with asyncio.timeout(10):
+                    while len(under_way) < SLOW_THREADS:  # noqa: ASYNC110 - as the threads get to it
+                        await asyncio.sleep(0.02)
+                await client.answer(client.ask(packets.STAT, text(huge.encode())))
+                await asyncio.sleep(0.1)
+            async with asyncio.timeout(10):
+                while end.sessions.listing():  # noqa: ASYNC110 - the server notices the end a moment later
+                    await asyncio.sleep(0.02)
+        assert workers.slow._work_queue.qsize() == 0
+        assert workers.turns._free == 0
+    finally:
+        may_go_on.set()
+    async with asyncio.timeout(10):
+        while workers.turns._free < SLOW_THREADS:  # noqa: ASYNC110 - as the threads end
+            await asyncio.sleep(0.02)
+
+
 @pytest.mark.parametrize("size", [1000, 70_000, 10**9])
 async def test_slices_change_nothing(end: FarEnd, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
     monkeypatch.setattr(digests, "SLICE", size)
@@ -240,20 +279,29 @@ async def test_only_digests_that_are_soon_made_go_with_the_short_work(
     assert [name.startswith("sftp-slow") for name in threads] == [not quick]
 
 
+@asynccontextmanager
+async def turn_of(turns: FairTurns, key: Hashable) -> AsyncIterator[None]:
+    await turns.take(key)
+    try:
+        yield
+    finally:
+        turns.give_back()
+
+
 async def test_turns_go_round_however_many_one_asks_for() -> None:
     turns = FairTurns(1)
     had: list[Hashable] = []
 
     async def work(key: Hashable) -> None:
-        async with turns.of(key):
+        async with turn_of(turns, key):
             had.append(key)
 
-    async with asyncio.TaskGroup() as tasks, turns.of("first"):
+    async with asyncio.TaskGroup() as tasks, turn_of(turns, "first"):
         for key in ("a", "a", "a", "b", "c", "b"):
             tasks.create_task(work(key), name=f"work of {key}")
         await asyncio.sleep(0)
     assert had == ["a", "b", "c", "a", "b", "a"]
-    async with asyncio.timeout(1), turns.of("last"):
+    async with asyncio.timeout(1), turn_of(turns, "last"):
         pass
 
 
@@ -262,7 +310,7 @@ async def test_sessions_that_end_together_leave_all_turns(monkeypatch: pytest.Mo
     turns = FairTurns(2)
 
     async def work(key: Hashable) -> None:
-        async with turns.of(key):
+        async with turn_of(turns, key):
             await asyncio.sleep(3600)
 
     for order in (1, -1):
@@ -272,7 +320,7 @@ async def test_sessions_that_end_together_leave_all_turns(monkeypatch: pytest.Mo
             task.cancel()
         assert await asyncio.gather(*tasks, return_exceptions=True) != []
         assert all(task.cancelled() for task in tasks)
-    async with asyncio.timeout(1), turns.of("last"), turns.of("last"):
+    async with asyncio.timeout(1), turn_of(turns, "last"), turn_of(turns, "last"):
         pass
 
 
@@ -280,15 +328,15 @@ async def test_who_gives_up_waiting_takes_no_turn_with_them() -> None:
     turns = FairTurns(1)
 
     async def work(key: Hashable) -> None:
-        async with turns.of(key):
+        async with turn_of(turns, key):
             await asyncio.sleep(3600)
 
     async with asyncio.TaskGroup() as tasks:
-        async with turns.of("first"):
+        async with turn_of(turns, "first"):
             early, late = (tasks.create_task(work(key), name=f"work of {key}") for key in ("a", "b"))
             await asyncio.sleep(0)
             early.cancel()
             await asyncio.sleep(0)
         late.cancel()  # its turn has come, and it does not know yet
-    async with asyncio.timeout(1), turns.of("last"):
+    async with asyncio.timeout(1), turn_of(turns, "last"):
         pass
