@@ -30,6 +30,7 @@ from connect_helper.server.sftp.channel import SftpChannel
 from connect_helper.server.sftp.desk import Workers
 from connect_helper.server.sftp.fair_turns import FairTurns
 from connect_helper.server.sftp.files import Files
+from connect_helper.server.sftp.free_space import FreeSpace
 from connect_helper.server.sftp.maker_records import MakerRecords
 from connect_helper.server.sftp.open_handles import AllHandles, OpenHandles
 from connect_helper.server.sftp.packets import BadPacket
@@ -146,7 +147,8 @@ async def ssh_server(
         refused: OSError | asyncssh.KeyImportError | None = None
         async with asyncio.TaskGroup() as tasks:
             logins = LoginQueue(settings.logins_under_way, settings.logins_under_way_per_address)
-            workers = Workers(quick, slow, Room(), FairTurns(SLOW_THREADS))
+            space = FreeSpace(settings.keep_free)
+            workers = Workers(quick, slow, Room(), FairTurns(SLOW_THREADS), space)
             makers = Makers(records)
             house = _House(settings, admission, sessions, workers, tasks, logins, makers, handles)
             try:
@@ -385,9 +387,7 @@ class SshConnection(asyncssh.SSHServer):
     ) -> None:
         """One channel, to its end. Whatever goes wrong ends this connection only."""
         house = self._house
-        service = SftpService(
-            files, session, channel.outlet, house.workers, handles, keep_free=house.settings.keep_free
-        )
+        service = SftpService(files, session, channel.outlet, house.workers, handles)
         self._services.add(service)
         self._house.workers.room.sessions += 1
         self._go_lean(channel)

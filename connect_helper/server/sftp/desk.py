@@ -20,6 +20,7 @@ from connect_helper.server.sftp.digests import Slices
 from connect_helper.server.sftp.failures import failure
 from connect_helper.server.sftp.fair_turns import FairTurns
 from connect_helper.server.sftp.files import Files
+from connect_helper.server.sftp.free_space import FreeSpace
 from connect_helper.server.sftp.lane import Answer
 from connect_helper.server.sftp.order import Order
 from connect_helper.server.sftp.packets import Data, Request, Status
@@ -56,12 +57,13 @@ class Outlet(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Workers:
-    """What all sessions share: threads for short disk jobs and for slices of long ones, and memory."""
+    """What all sessions share: threads for short disk jobs and for slices of long ones, memory, the disk."""
 
     quick: ThreadPoolExecutor
     slow: ThreadPoolExecutor
     room: Room
     turns: FairTurns  # for the slow threads
+    space: FreeSpace
 
 
 class Desk:
@@ -74,13 +76,11 @@ class Desk:
         outlet: Outlet,
         workers: Workers,
         tasks: asyncio.TaskGroup,
-        *,
-        keep_free: float,
     ) -> None:
         self.files = files
         self.session = session
         self.outlet = outlet
-        self.keep_free = keep_free  # part of the disk that uploads leave free, 0 to 1
+        self.space = workers.space
         self.order = Order()
         self.stop = threading.Event()  # for long jobs in threads
         self.idle = asyncio.Event()  # no answer is owed

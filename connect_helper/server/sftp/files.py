@@ -46,7 +46,7 @@ class OpenFile:
     appending: bool
     facts: os.stat_result | None = None  # when it was opened, for reading only
     bytes_written: int = 0
-    unchecked: int = 0  # bytes written since the free space was looked at
+    looked_at: int | None = None  # bytes that all had written when the free space was looked at for this one
     error: str = ""
     made_here: bool = False  # by this opening, so that its content may be compared whoever may read it
     close_handle: Callable[[int], None] = os.close

@@ -139,7 +139,7 @@ class HandleRequests:
                 session.file_started(opened.path, "in")
             else:
                 fetch = session.fetch(opened.path, opened.facts)
-            self._handles[handle] = Lane(opened, fetch, keep_free=self._desk.keep_free)
+            self._handles[handle] = Lane(opened, fetch, self._desk.space)
         return handle
 
     def _close(self, number: int, fields: Fields) -> None:

@@ -19,12 +19,12 @@ from connect_helper.server.sftp import packets
 from connect_helper.server.sftp.digests import Slices
 from connect_helper.server.sftp.failures import failure
 from connect_helper.server.sftp.files import OpenFile, errno_error
+from connect_helper.server.sftp.free_space import FreeSpace
 from connect_helper.server.sftp.packets import Data, Status
 
 BATCH_BYTES: Final = 2 * 1024 * 1024
 BATCH_JOBS: Final = 64
 _MOST_PIECES: Final = 512  # of one system call; a kernel takes 1024
-_SPACE_EVERY: Final = 64 * 1024 * 1024  # bytes written between two looks at the free space
 
 Answer = tuple[Data, ...]
 
@@ -76,15 +76,15 @@ Job = Write | Read | Other
 
 
 class Lane:
-    """One open file and what is asked of it. `keep_free` is the part of the disk that stays free, 0 to 1."""
+    """One open file and what is asked of it."""
 
-    def __init__(self, file: OpenFile, fetch: Fetch | None, *, keep_free: float) -> None:
+    def __init__(self, file: OpenFile, fetch: Fetch | None, space: FreeSpace) -> None:
         self.file = file
         self.fetch = fetch  # of a file that is open for reading only
         self.jobs: deque[Job | Long] = deque()
         self.busy = False
         self.closing = False  # a CLOSE has come; nothing more is taken
-        self._keep_free = keep_free
+        self._space = space
 
     def take(self, most: int = BATCH_BYTES) -> list[Job]:
         """The jobs of the next trip: no further one once they bring `most` bytes, and none that is long."""
@@ -178,7 +178,7 @@ class Lane:
                 raise errno_error(errno.EACCES)
             if jobs[0].offset + size >= 1 << 63:
                 raise errno_error(errno.EFBIG)
-            self._check_space_for(size)
+            self._space.check_for(self.file, size)
             _write_all(self.file.handle, [piece for job in jobs for piece in job.pieces], jobs[0].offset)
         except OSError as error:
             self.file.error = self.file.error or str(error.strerror)
@@ -188,16 +188,7 @@ class Lane:
 
     def check_space(self) -> None:
         """Raise OSError ENOSPC while there is still room for everybody else (REL-10)."""
-        if self._keep_free:
-            space = os.fstatvfs(self.file.handle)
-            if space.f_bavail < space.f_blocks * self._keep_free:
-                raise errno_error(errno.ENOSPC)
-
-    def _check_space_for(self, size: int) -> None:
-        file = self.file
-        if file.unchecked == 0:
-            self.check_space()
-        file.unchecked = file.unchecked + size if file.unchecked < _SPACE_EVERY else 0
+        self._space.check(self.file.handle)
 
 
 def _write_all(handle: int, pieces: list[Data], offset: int) -> None:

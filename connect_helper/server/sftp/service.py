@@ -32,8 +32,6 @@ class SftpService:
         outlet: Outlet,
         workers: Workers,
         handles: OpenHandles,
-        *,
-        keep_free: float,
     ) -> None:
         self._outlet = outlet
         self._input = Packets(self._request)
@@ -43,7 +41,7 @@ class SftpService:
         self._lost = False
         self._broken: BadPacket | None = None
         self._tasks = asyncio.TaskGroup()
-        self._desk = desk = Desk(files, session, outlet, workers, self._tasks, keep_free=keep_free)
+        self._desk = desk = Desk(files, session, outlet, workers, self._tasks)
         self._handles = HandleRequests(desk, handles)
         paths, extensions = PathRequests(desk), Extensions(desk, self._handles)
         self._by_kind = {**paths.by_kind, **self._handles.by_kind, packets.EXTENDED: self._extended}

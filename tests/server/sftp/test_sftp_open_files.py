@@ -167,14 +167,13 @@ async def test_openings_that_never_began_are_not_counted_any_more() -> None:
     account = SimpleNamespace(name=USER)
     access = SimpleNamespace(account=account, token=None)
     session = SimpleNamespace(id="s", peer="127.0.0.1", access=access, account=account)
-    workers = SimpleNamespace(room=Room(), turns=None, quick=None, slow=None)
+    workers = SimpleNamespace(room=Room(), turns=None, quick=None, slow=None, space=None)
     service = SftpService(
         cast("Any", None),
         cast("Any", session),
         cast("Any", Nowhere()),
         cast("Any", workers),
         OpenHandles(everybody, []),
-        keep_free=0,
     )
     requests = [struct.pack(">BI", packets.INIT, 3)]
     requests += [
