@@ -27,7 +27,7 @@ from connect_helper.storage.kernel import Identity, identity_of, open_beneath, r
 
 MODES: Final = 0o777  # no set-user, set-group or sticky bit from outside (SEC-20)
 _WRITE_FLAGS: Final = (
-    os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_TRUNC | os.O_APPEND
+    os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_TRUNC | os.O_APPEND | os.O_NOFOLLOW
 )  # what a caller may ask for
 _QUIET: Final = os.O_NONBLOCK | os.O_NOCTTY  # a pipe or terminal must not hold us up
 _LOOK: Final = getattr(os, "O_PATH", os.O_RDONLY)
@@ -156,7 +156,8 @@ class Docroot:
     def open_write(self, path: DocPath, flags: int, mode: int = 0o666) -> int:
         """Open or make a regular file; the caller closes the descriptor.
 
-        `flags` are those of os.open about access, creation, truncation and appending; others are dropped.
+        `flags` are those of os.open about access, creation, truncation and appending, and O_NOFOLLOW, with
+        which a link in the last place does not exist; others are dropped.
         """
         return self._open_file(path, flags & _WRITE_FLAGS, mode & MODES)
 

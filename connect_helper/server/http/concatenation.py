@@ -7,6 +7,7 @@ until the whole has its name: killed in between, the same request simply joins a
 from __future__ import annotations
 
 import asyncio
+import errno
 import hashlib
 import os
 from collections.abc import AsyncIterator, Sequence
@@ -18,7 +19,8 @@ from typing import Final
 from connect_helper.server.http.callers import Caller
 from connect_helper.server.http.digests import Hash
 from connect_helper.server.http.problems import Problem, bad_request, no_such_upload
-from connect_helper.server.http.upload_disk import feed_piece, split, upload_target
+from connect_helper.server.http.upload_disk import feed_piece, upload_target
+from connect_helper.server.http.upload_files import open_partial, open_unfinished, split
 from connect_helper.server.http.upload_records import UploadRecord
 from connect_helper.server.http.upload_store import UploadStore
 from connect_helper.server.http.uploads import Creation, Uploads
@@ -108,6 +110,8 @@ async def _join(
     parts: Sequence[UploadRecord],
 ) -> UploadRecord:
     try:
+        first = await uploads.store.on_disk(_ready_first, caller.docroot, parts[0])
+        parts = [first, *parts[1:]]
         whole = await _lengthen_first(uploads, caller, whole, parts)
     except FileNotFoundError:  # somebody removed a part's file
         raise no_such_upload() from None
@@ -124,23 +128,36 @@ async def _join(
     return await _tidied(uploads, caller, finished)
 
 
+def _ready_first(docroot: Docroot, first: UploadRecord) -> UploadRecord:
+    """See that the first part has a file, which an empty one has not yet; returns it with which one."""
+    opened = open_partial(docroot, first)
+    if opened is None:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+    handle, first = opened
+    os.close(handle)
+    return first
+
+
 async def _lengthen_first(
     uploads: Uploads, caller: Caller, whole: UploadRecord, parts: Sequence[UploadRecord]
 ) -> UploadRecord:
     """Add the other parts to the first one's file; returns `whole` with that file, all of it."""
-    first, store = path_of(parts[0]), uploads.store
-    joined = _Joined(parts[0].offset)
-    async with joined.hashed(store, caller.docroot, first, wanted=whole.wants_digest and len(parts) > 1):
+    first, store = parts[0], uploads.store
+    path = split(first.partial)
+    joined = _Joined(first.offset)
+    async with joined.hashed(store, caller.docroot, path, wanted=whole.wants_digest and len(parts) > 1):
         for part in parts[1:]:
             for start in range(0, part.offset, STEP):
                 step = min(STEP, part.offset - start)
-                append = partial(_append, caller.docroot, first, joined.length, path_of(part), start, step)
+                append = partial(_append, caller.docroot, first, joined.length, part, start, step)
                 await store.on_disk(append)
                 joined.grow(step)
     await store.on_disk(_settle_length, caller.docroot, first, joined.length)
-    whole = replace(whole, partial=parts[0].partial, length=joined.length, offset=joined.length)
+    whole = replace(
+        whole, partial=first.partial, identity=first.identity, length=joined.length, offset=joined.length
+    )
     if joined.digest is not None:
-        uploads.endings.hashed(whole, joined.digest, await store.on_disk(caller.docroot.lstat, first))
+        uploads.endings.hashed(whole, joined.digest, await store.on_disk(caller.docroot.lstat, path))
     return whole
 
 
@@ -188,16 +205,13 @@ class _Joined:
         return digest
 
 
-def path_of(record: UploadRecord) -> DocPath:
-    """Where a part's bytes are."""
-    return tuple(record.partial.split(b"/"))
-
-
-def _append(docroot: Docroot, target: DocPath, at: int, source: DocPath, start: int, length: int) -> None:
+def _append(
+    docroot: Docroot, target: UploadRecord, at: int, source: UploadRecord, start: int, length: int
+) -> None:
     """Copy `length` bytes of one file to offset `at` of another, inside the system."""
-    reading = docroot.open_read(source)
+    reading = open_unfinished(docroot, source, os.O_RDONLY)
     try:
-        writing = docroot.open_write(target, os.O_WRONLY, 0o666)
+        writing = open_unfinished(docroot, target, os.O_WRONLY)
         try:
             while length:
                 copied = copy_range(reading, start, length, writing, at)
@@ -212,9 +226,11 @@ def _append(docroot: Docroot, target: DocPath, at: int, source: DocPath, start: 
         os.close(reading)
 
 
-def _settle_length(docroot: Docroot, path: DocPath, length: int) -> None:
-    """Drop what an earlier, broken joining may have left behind the end; an empty part has no file yet."""
-    if not length:
-        os.close(docroot.open_write(path, os.O_WRONLY | os.O_CREAT, 0o666))
-    if docroot.lstat(path).st_size != length:
-        docroot.truncate(path, length)
+def _settle_length(docroot: Docroot, first: UploadRecord, length: int) -> None:
+    """Drop what an earlier, broken joining may have left behind the end."""
+    handle = open_unfinished(docroot, first, os.O_WRONLY)
+    try:
+        if os.fstat(handle).st_size != length:
+            os.ftruncate(handle, length)
+    finally:
+        os.close(handle)

@@ -17,7 +17,7 @@ from connect_helper.server.http.digests import Hash
 from connect_helper.server.http.receiving import Destination, End, Receiver
 from connect_helper.server.http.tus_headers import Checksum
 from connect_helper.server.http.upload_digests import RunningDigests
-from connect_helper.server.http.upload_disk import open_partial, size_of, split
+from connect_helper.server.http.upload_files import open_partial, size_left
 from connect_helper.server.http.upload_limits import UploadLimits
 from connect_helper.server.http.upload_locks import Hold
 from connect_helper.server.http.upload_records import UploadRecord
@@ -55,10 +55,11 @@ class UploadBodies:
     async def take(self, caller: Caller, record: UploadRecord, hold: Hold, body: Body) -> UploadRecord:
         """Add a body at the upload's offset. Raises Problem: see `Uploads.append`."""
         on_disk = self._store.on_disk
-        handle = await on_disk(open_partial, caller.docroot, split(record.partial), record.offset)
-        if handle is None:
-            # Bytes we counted are gone: somebody else shortened the file. What is left counts.
+        opened = await on_disk(open_partial, caller.docroot, record)
+        if opened is None:
+            # Bytes we counted are gone: somebody else shortened or removed the file. What is left counts.
             raise wrong_offset(await self._shrunk(caller, record))
+        handle, record = opened
         try:
             return await self._take(caller, record, hold, body, handle)
         finally:
@@ -112,7 +113,7 @@ class UploadBodies:
         return record
 
     async def _shrunk(self, caller: Caller, record: UploadRecord) -> UploadRecord:
-        size = await self._store.on_disk(size_of, caller.docroot, split(record.partial))
+        size = await self._store.on_disk(size_left, caller.docroot, record)
         record = replace(record, offset=size, synced=min(size, record.synced))
         await self._store.note(record)
         return record

@@ -7,12 +7,14 @@ import os
 import stat
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from typing import Final
 
 from connect_helper.server.access import Operation
 from connect_helper.server.http.callers import Caller
 from connect_helper.server.http.digests import Hash
 from connect_helper.server.http.problems import Problem, already_exists, bad_request, denied, not_found
+from connect_helper.server.http.upload_files import open_partial, open_unfinished, remove_partial, split
 from connect_helper.server.http.upload_records import Kind, UploadRecord
 from connect_helper.server.http.upload_refusals import content_wrong
 from connect_helper.server.publishing import publish
@@ -70,35 +72,8 @@ def partial_beside(target: DocPath, upload_id: str) -> DocPath:
     return (*target[:-1], partial_name(target[-1] + b"." + upload_id[:16].encode()))
 
 
-def joined(path: DocPath) -> bytes:
-    return b"/".join(path)
-
-
-def split(stored: bytes) -> DocPath:
-    return tuple(stored.split(b"/")) if stored else ROOT
-
-
-def open_partial(docroot: Docroot, path: DocPath, offset: int) -> int | None:
-    """Open an unfinished file, cut to `offset`; None when it is shorter than that."""
-    handle = docroot.open_write(path, os.O_RDWR | os.O_CREAT, 0o666)
-    size = os.fstat(handle).st_size
-    if size < offset:
-        os.close(handle)
-        return None
-    if size > offset:
-        os.ftruncate(handle, offset)
-    return handle
-
-
-def size_of(docroot: Docroot, path: DocPath) -> int:
-    try:
-        return docroot.lstat(path).st_size
-    except FileNotFoundError:
-        return 0
-
-
 def feed_piece(digest: Hash, docroot: Docroot, path: DocPath, start: int, length: int) -> None:
-    handle = docroot.open_read(path)
+    handle = docroot.open_write(path, os.O_RDONLY | os.O_NOFOLLOW)
     try:
         end = start + length
         while start < end and (data := os.pread(handle, min(_READ, end - start), start)):
@@ -108,17 +83,25 @@ def feed_piece(digest: Hash, docroot: Docroot, path: DocPath, start: int, length
         os.close(handle)
 
 
-def ready_to_publish(docroot: Docroot, record: UploadRecord) -> int:
-    """Give a complete file its time; returns its inode, by which it is known under its name too."""
-    unfinished = split(record.partial)
-    if record.length == 0:
-        os.close(docroot.open_write(unfinished, os.O_WRONLY | os.O_CREAT, 0o666))
-    facts = docroot.lstat(unfinished)
-    if facts.st_size != record.length:
+def ready_to_publish(docroot: Docroot, record: UploadRecord) -> UploadRecord:
+    """Give a complete file its time; returns the record with its inode, by which it is known under its name
+    too. Raises Problem, and OSError: FileNotFoundError where the upload's file is gone.
+    """
+    if record.length or record.identity is not None:
+        handle = open_unfinished(docroot, record, os.O_RDONLY)
+    elif (begun := open_partial(docroot, record)) is not None:
+        handle, record = begun
+    else:
         raise content_wrong()
-    if record.mtime_ns is not None:
-        docroot.utime(unfinished, record.mtime_ns, record.mtime_ns)
-    return facts.st_ino
+    try:
+        facts = os.fstat(handle)
+        if facts.st_size != record.length:
+            raise content_wrong()
+        if record.mtime_ns is not None:
+            os.utime(handle, ns=(record.mtime_ns, record.mtime_ns))
+    finally:
+        os.close(handle)
+    return replace(record, inode=facts.st_ino)
 
 
 def publish_upload(caller: Caller, record: UploadRecord) -> None:
@@ -143,12 +126,6 @@ def published_before(docroot: Docroot, record: UploadRecord) -> bool:
     docroot.fsync(target)
     docroot.fsync(target[:-1])
     return True
-
-
-def remove_partial(docroot: Docroot, record: UploadRecord) -> None:
-    if not record.done:
-        with suppress(FileNotFoundError, NotADirectoryError):
-            docroot.unlink(split(record.partial))
 
 
 def sweep_one(open_docroot: Callable[[str], Docroot | None], record: UploadRecord) -> None:

@@ -27,10 +27,9 @@ from connect_helper.server.http.upload_disk import (
     publish_upload,
     published_before,
     ready_to_publish,
-    remove_partial,
-    split,
     sweep_one,
 )
+from connect_helper.server.http.upload_files import remove_partial, split
 from connect_helper.server.http.upload_locks import UploadLocks
 from connect_helper.server.http.upload_records import UploadRecord
 from connect_helper.server.http.upload_refusals import content_wrong
@@ -100,7 +99,7 @@ class UploadEndings:
         if record.sha256 is not None and digest != record.sha256:
             raise content_wrong()
         if not published:
-            record = replace(record, inode=await on_disk(ready_to_publish, docroot, record))
+            record = await on_disk(ready_to_publish, docroot, record)
             await self._store.note(record)
             await on_disk(publish_upload, caller, record)
         return record, digest

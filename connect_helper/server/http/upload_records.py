@@ -37,13 +37,15 @@ CREATE TABLE uploads (
     done INTEGER NOT NULL,
     expires_at REAL NOT NULL,
     inode INTEGER,
+    identity TEXT,
     boot TEXT NOT NULL
 ) STRICT;
 CREATE INDEX uploads_by_account ON uploads (account, done);
 CREATE INDEX uploads_by_expiry ON uploads (expires_at);
 """
 _FROM_1: Final = "ALTER TABLE uploads ADD COLUMN inode INTEGER;"
-_SCHEMA: Final = Schema(2, _TABLES, {1: _FROM_1})
+_FROM_2: Final = "ALTER TABLE uploads ADD COLUMN identity TEXT;"
+_SCHEMA: Final = Schema(3, _TABLES, {1: _FROM_1, 2: _FROM_2})
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,7 @@ class UploadRecord:
     done: bool
     expires_at: float  # seconds since 1970
     inode: int | None = None  # of its file, once that is being brought under its name
+    identity: str | None = None  # which file `partial` is; None before it is made, or by an older version
 
     @property
     def complete(self) -> bool:

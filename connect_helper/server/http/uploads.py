@@ -22,14 +22,9 @@ from connect_helper.server.http.problems import Problem, bad_request, no_such_up
 from connect_helper.server.http.tus_headers import Checksum, Metadata, metadata_header
 from connect_helper.server.http.upload_bodies import Body, UploadBodies
 from connect_helper.server.http.upload_digests import RunningDigests
-from connect_helper.server.http.upload_disk import (
-    joined,
-    partial_beside,
-    prepare_target,
-    split,
-    upload_target,
-)
+from connect_helper.server.http.upload_disk import partial_beside, prepare_target, upload_target
 from connect_helper.server.http.upload_endings import UploadEndings
+from connect_helper.server.http.upload_files import joined, split
 from connect_helper.server.http.upload_limits import UploadLimits, UploadRoom
 from connect_helper.server.http.upload_locks import Busy, Hold, UploadLocks
 from connect_helper.server.http.upload_records import Kind, UploadRecord, UploadRecords

@@ -235,19 +235,19 @@ async def test_a_joined_file_that_somebody_touched_is_hashed_anew(
     settle = concatenation._settle_length
     content = os.urandom(200_000)
 
-    def touched(docroot: Docroot, path: DocPath, length: int) -> None:
+    def touched(docroot: Docroot, first: UploadRecord, length: int) -> None:
         """After it was hashed, and before it gets its name."""
-        settle(docroot, path, length)
-        touching.append(path)
+        settle(docroot, first, length)
+        touching.append(first.partial)
 
-    touching: list[DocPath] = []
+    touching: list[bytes] = []
     monkeypatch.setattr(concatenation, "_settle_length", touched)
     note = UploadStore.note
 
     async def noting(self: UploadStore, record: UploadRecord) -> None:
         if touching and record.kind == "final":
             await asyncio.sleep(0.02)  # some systems tell times in steps of ten milliseconds
-            path = server.docroot / os.fsdecode(b"/".join(touching.pop()))
+            path = server.docroot / os.fsdecode(touching.pop())
             path.write_bytes(bytes((content[0] ^ 1,)) + content[1:])
         await note(self, record)
 

@@ -139,15 +139,21 @@ async def test_another_file_under_the_name_is_not_taken_for_the_upload(tmp_path:
             assert (await answer.json())["error"]["reason"] == "no_such_upload"
 
 
-async def test_the_list_of_an_earlier_version_is_gone_on_with(tmp_path: Path) -> None:
+@pytest.mark.parametrize("version", [1, 2])
+async def test_the_list_of_an_earlier_version_is_gone_on_with(tmp_path: Path, version: int) -> None:
+    newer = ("inode", "identity")[version - 1 :]  # columns, each of the version after
     async with far_end(tmp_path) as server, server.client(server.token("send")) as sender:
         upload = await begin(sender, "x", 4)
         assert (await send(sender, upload, 0, b"ab")).status == 204
     (file,) = [each for each in (tmp_path / "state").iterdir() if each.name.startswith("uploads")]
     with closing(sqlite3.connect(file)) as database:
-        database.executescript("ALTER TABLE uploads DROP COLUMN inode; PRAGMA user_version = 1;")
+        for column in newer:
+            database.execute(f"ALTER TABLE uploads DROP COLUMN {column}")
+        database.execute(f"PRAGMA user_version = {version}")
+        database.commit()
     async with far_end(tmp_path) as server, server.client(server.token("send")) as sender:
-        assert (await send(sender, upload, 2, b"cd")).status == 204
+        assert (await send(sender, upload, 2, b"c")).status == 204
+        assert (await send(sender, upload, 3, b"d")).status == 204
         assert (server.docroot / "x").read_bytes() == b"abcd"
 
 
