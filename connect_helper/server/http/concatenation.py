@@ -7,7 +7,6 @@ until the whole has its name: killed in between, the same request simply joins a
 from __future__ import annotations
 
 import asyncio
-import errno
 import hashlib
 import os
 from collections.abc import AsyncIterator, Sequence
@@ -22,6 +21,7 @@ from connect_helper.server.http.problems import Problem, bad_request, no_such_up
 from connect_helper.server.http.upload_disk import feed_piece, upload_target
 from connect_helper.server.http.upload_files import open_partial, open_unfinished, split
 from connect_helper.server.http.upload_records import UploadRecord
+from connect_helper.server.http.upload_refusals import part_changed
 from connect_helper.server.http.upload_store import UploadStore
 from connect_helper.server.http.uploads import Creation, Uploads
 from connect_helper.storage.docpath import DocPath
@@ -129,10 +129,14 @@ async def _join(
 
 
 def _ready_first(docroot: Docroot, first: UploadRecord) -> UploadRecord:
-    """See that the first part has a file, which an empty one has not yet; returns it with which one."""
+    """See that the first part's file has its bytes; an empty part has no file yet. Returns it with which one.
+
+    Raises Problem, and FileNotFoundError where the file is gone.
+    """
     opened = open_partial(docroot, first)
     if opened is None:
-        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+        os.close(open_unfinished(docroot, first, os.O_RDONLY))  # gone altogether, it is said to be
+        raise part_changed()
     handle, first = opened
     os.close(handle)
     return first
@@ -216,9 +220,7 @@ def _append(
             while length:
                 copied = copy_range(reading, start, length, writing, at)
                 if not copied:
-                    raise Problem(
-                        460, "part_changed", "A part of the file is shorter than it was; send it again."
-                    )
+                    raise part_changed()
                 start, at, length = start + copied, at + copied, length - copied
         finally:
             os.close(writing)
@@ -230,7 +232,10 @@ def _settle_length(docroot: Docroot, first: UploadRecord, length: int) -> None:
     """Drop what an earlier, broken joining may have left behind the end."""
     handle = open_unfinished(docroot, first, os.O_WRONLY)
     try:
-        if os.fstat(handle).st_size != length:
+        size = os.fstat(handle).st_size
+        if size < length:
+            raise part_changed()
+        if size > length:
             os.ftruncate(handle, length)
     finally:
         os.close(handle)

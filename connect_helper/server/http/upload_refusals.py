@@ -38,3 +38,7 @@ def content_wrong() -> Problem:
     return Problem(
         460, "checksum_mismatch", "The file that arrived is not the one that was sent; send it again."
     )
+
+
+def part_changed() -> Problem:
+    return Problem(460, "part_changed", "A part of the file is shorter than it was; send it again.")

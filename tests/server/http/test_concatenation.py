@@ -109,6 +109,20 @@ async def test_a_joining_that_broke_begins_anew(server: FarEnd, sender: aiohttp.
     assert (server.docroot / "in/film").read_bytes() == b"abcd"
 
 
+@pytest.mark.parametrize("which", [0, 1])
+@pytest.mark.parametrize("count", [1, 2])
+async def test_a_part_that_became_shorter_is_not_filled_with_zeros(
+    server: FarEnd, sender: aiohttp.ClientSession, which: int, count: int
+) -> None:
+    parts = [await begin(sender, f"part{number}", 1000, PARTIAL) for number in range(count)]
+    for part in parts:
+        assert (await send(sender, part, 0, b"A" * 1000)).status == 204
+    (file,) = (server.docroot / "in").glob(f"part{min(which, count - 1)}.*")
+    os.truncate(file, 10)
+    assert (await join(sender, parts)).status == 460
+    assert not (server.docroot / "in/film").exists()
+
+
 async def test_what_is_not_what_was_promised_gets_no_name(
     server: FarEnd, sender: aiohttp.ClientSession
 ) -> None:
