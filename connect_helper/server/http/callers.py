@@ -13,7 +13,7 @@ import binascii
 from collections.abc import Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
@@ -151,12 +151,6 @@ class Doorman:
             raise Problem(
                 429, error.code, error.user_message, headers={"Retry-After": str(error.retry_after)}
             ) from None
-
-
-def replacing_nothing(caller: Caller) -> Caller:
-    """The same caller, for a request that must not replace a file that is there."""
-    account = replace(caller.access.account, overwrite="deny")
-    return replace(caller, access=replace(caller.access, account=account))
 
 
 def caller_of(request: web.Request) -> Caller:

@@ -11,7 +11,7 @@ from typing import Final
 
 from aiohttp import hdrs, web
 
-from connect_helper.server.http.callers import Caller, caller_of, replacing_nothing
+from connect_helper.server.http.callers import Caller, caller_of
 from connect_helper.server.http.concatenation import concatenate
 from connect_helper.server.http.digests import repr_digest, wants_repr_digest
 from connect_helper.server.http.gate import UPLOADS, preflight
@@ -61,8 +61,6 @@ async def create(request: web.Request) -> web.Response:
     """Begin an upload, with its first bytes in the body or without; or join parts."""
     _check_version(request)
     caller = caller_of(request)
-    if request.headers.get(hdrs.IF_NONE_MATCH) == "*":
-        caller = replacing_nothing(caller)
     uploads = request.app[UPLOADS_KEY]
     wish = _wish(request)
     has_body = request.can_read_body
@@ -97,6 +95,7 @@ def _wish(request: web.Request) -> Creation:
             kind=concat.kind if concat is not None else "whole",
             wants_digest=wants_repr_digest(request),
             parts=concat.parts if concat is not None else (),
+            fresh=request.headers.get(hdrs.IF_NONE_MATCH, "").strip() == "*",
         )
     except BadHeader as error:
         raise bad_request(str(error)) from None

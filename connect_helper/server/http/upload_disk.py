@@ -53,7 +53,7 @@ def upload_target(
     return target
 
 
-def prepare_target(caller: Caller, target: DocPath, kind: Kind) -> None:
+def prepare_target(caller: Caller, target: DocPath, kind: Kind, *, fresh: bool) -> None:
     """Make missing folders above the target and refuse early what could never be published."""
     if len(target) > 1:
         caller.docroot.makedirs(target[:-1])
@@ -63,7 +63,7 @@ def prepare_target(caller: Caller, target: DocPath, kind: Kind) -> None:
         facts = caller.docroot.lstat(target)
         if stat.S_ISDIR(facts.st_mode):
             raise Problem(403, "is_folder", "A folder stands at that name.")
-        if not caller.access.may_overwrite:
+        if fresh or not caller.access.may_overwrite:
             raise already_exists()
 
 
@@ -106,7 +106,7 @@ def ready_to_publish(docroot: Docroot, record: UploadRecord) -> UploadRecord:
 
 def publish_upload(caller: Caller, record: UploadRecord) -> None:
     target, unfinished = split(record.path), split(record.partial)
-    publish(caller.docroot, unfinished, target, replace=caller.access.may_overwrite)
+    publish(caller.docroot, unfinished, target, replace=caller.access.may_overwrite and not record.fresh)
 
 
 def published_before(docroot: Docroot, record: UploadRecord) -> bool:

@@ -38,6 +38,7 @@ CREATE TABLE uploads (
     expires_at REAL NOT NULL,
     inode INTEGER,
     identity TEXT,
+    fresh INTEGER NOT NULL DEFAULT 0,
     boot TEXT NOT NULL
 ) STRICT;
 CREATE INDEX uploads_by_account ON uploads (account, done);
@@ -45,7 +46,8 @@ CREATE INDEX uploads_by_expiry ON uploads (expires_at);
 """
 _FROM_1: Final = "ALTER TABLE uploads ADD COLUMN inode INTEGER;"
 _FROM_2: Final = "ALTER TABLE uploads ADD COLUMN identity TEXT;"
-_SCHEMA: Final = Schema(3, _TABLES, {1: _FROM_1, 2: _FROM_2})
+_FROM_3: Final = "ALTER TABLE uploads ADD COLUMN fresh INTEGER NOT NULL DEFAULT 0;"
+_SCHEMA: Final = Schema(4, _TABLES, {1: _FROM_1, 2: _FROM_2, 3: _FROM_3})
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +72,7 @@ class UploadRecord:
     expires_at: float  # seconds since 1970
     inode: int | None = None  # of its file, once that is being brought under its name
     identity: str | None = None  # which file `partial` is; None before it is made, or by an older version
+    fresh: bool = False  # no file that is there is replaced, whatever the account allows
 
     @property
     def complete(self) -> bool:
@@ -140,7 +143,7 @@ class UploadRecords:
         *values, boot = row
         named = dict(zip(_COLUMNS, values, strict=True))
         named["parts"] = tuple(str(named["parts"]).split())
-        named["wants_digest"], named["done"] = bool(named["wants_digest"]), bool(named["done"])
+        named.update({name: bool(named[name]) for name in ("wants_digest", "done", "fresh")})
         record = UploadRecord(**named)  # type: ignore[arg-type] # a STRICT table holds what was put in
         return record if boot == self._boot or record.done else replace(record, offset=record.synced)
 

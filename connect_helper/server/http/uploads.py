@@ -44,6 +44,7 @@ class Creation:
     kind: Kind = "whole"
     wants_digest: bool = False
     parts: tuple[str, ...] = ()
+    fresh: bool = False  # no file that is there is replaced
 
 
 class Uploads:
@@ -81,7 +82,7 @@ class Uploads:
         if wish.kind != "final":  # made of bytes that are there already
             await self.room.check_space(caller, wish.length)
         upload_id = secrets.token_hex(16)
-        await self.store.on_disk(prepare_target, caller, target, wish.kind)
+        await self.store.on_disk(prepare_target, caller, target, wish.kind, fresh=wish.fresh)
         record = UploadRecord(
             id=upload_id,
             account=caller.account,
@@ -99,6 +100,7 @@ class Uploads:
             parts=wish.parts,
             done=False,
             expires_at=self._clock() + self._limits.unfinished_s,
+            fresh=wish.fresh,
         )
         await self.store.note(record)
         return await self._finish_if_whole(caller, record)

@@ -54,6 +54,25 @@ async def test_an_empty_file_is_there_at_once(server: FarEnd, sender: aiohttp.Cl
     assert await offset_of(sender, upload) == 0
 
 
+async def test_a_file_that_came_meanwhile_is_not_replaced_by_one_that_had_to_be_new(
+    server: FarEnd, sender: aiohttp.ClientSession
+) -> None:
+    """Said once, at the creation, it holds for the upload, over later requests too."""
+    fresh = {"If-None-Match": "*"}
+    upload, other = await begin(sender, "x", 3, fresh), await begin(sender, "y", 3, fresh)
+    assert (await send(sender, upload, 0, b"ab")).status == 204
+    (server.docroot / "in/x").write_bytes(b"somebody else's")
+    answer = await send(sender, upload, 2, b"c")
+    assert answer.status == 403
+    assert (server.docroot / "in/x").read_bytes() == b"somebody else's"
+    assert (await send(sender, other, 0, b"abc")).status == 204
+    assert server.names() == ["in/", "in/x", "in/y"]
+    headers = {**TUS, "Upload-Length": "1", "Upload-Metadata": metadata(path="x"), **fresh}
+    async with sender.post(UPLOADS, headers=headers) as refused:
+        assert refused.status == 403  # before any byte is sent
+    assert (await send(sender, await begin(sender, "x", 3), 0, b"abc")).status == 204  # replaced as ever
+
+
 async def test_the_first_bytes_may_come_with_the_creation(
     server: FarEnd, sender: aiohttp.ClientSession
 ) -> None:
