@@ -2,7 +2,8 @@
 #   make demo    the whole thing on this machine: an SSH server, a web site, the helper
 #   make test    installs what the tests need, then runs all of them, several at a time
 #   make check   style, types, the rooms' import rule
-#   make fuzz    100,000 made-up names each over SFTP and HTTP, none of which may lead out of a docroot
+#   make fuzz    100,000 made-up names each over SFTP and HTTP, none of which may lead out of a docroot,
+#                and made-up headers
 #   make bench   1 GiB up and down against OpenSSH
 #   make extension   packs the browser extension into dist/, for Chromium and for Firefox
 PYTHON ?= python3
@@ -41,7 +42,7 @@ check: $(READY_DEV) $(READY_NPM)
 fuzz: $(READY_DEV)
 	ESCAPE_NAMES=$(ESCAPE_NAMES) $(BIN)/python -m pytest -n 2 --durations=5 \
 	  tests/server/sftp/test_sftp_escapes.py::test_no_path_of_a_client_leads_outside \
-	  tests/server/http/test_escapes.py $(PYTEST_ARGS)
+	  tests/server/http/test_escapes.py tests/server/http/test_made_up_headers.py $(PYTEST_ARGS)
 
 bench: programs $(READY_DEV)
 	$(BIN)/python -m benchmarks.loopback $(BENCH_ARGS)

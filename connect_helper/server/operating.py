@@ -12,7 +12,6 @@ ports the caller is an account with `admin = true` (HTTP Basic).
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -124,7 +123,7 @@ def _basic(header: str) -> tuple[str, str]:
     scheme, _, rest = header.partition(" ")
     try:
         text = base64.b64decode(rest.strip(), validate=True).decode()
-    except (binascii.Error, UnicodeDecodeError):
+    except ValueError:  # no base64, no ASCII, no UTF-8
         text = ""
     user, colon, password = text.partition(":")
     if scheme.lower() != "basic" or not colon:

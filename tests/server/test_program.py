@@ -130,6 +130,9 @@ async def test_operators_see_sessions_and_figures_and_end_them(tmp_path: Path) -
         for wrong in ({}, {"upload_kbps": "fast"}, {"upload_kbps": 0}, {"speed": 1}, [1]):
             async with client.put(f"{path}/rate", json=wrong) as response:
                 assert response.status == 400
+        unreadable = {"Authorization": "Basic \u00e9"}
+        async with client.get(f"{http(server)}/operator/sessions", headers=unreadable) as response:
+            assert response.status == 401
         async with client.get(f"{http(server)}/metrics") as response:
             figures = await response.read()
         assert b'connect_helper_sessions{protocol="sftp"} 1.0' in figures

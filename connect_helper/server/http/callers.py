@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import binascii
 from collections.abc import Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager
@@ -172,7 +171,7 @@ def _credentials(request: web.Request) -> tuple[str | None, str]:
     if scheme.lower() == "basic" and rest:
         try:
             user, colon, password = base64.b64decode(rest, validate=True).decode("utf-8").partition(":")
-        except (binascii.Error, UnicodeDecodeError):
+        except ValueError:  # no base64, no ASCII, no UTF-8
             raise _unauthorised("login_refused", "The Authorization header cannot be read.") from None
         if colon:
             return user, password

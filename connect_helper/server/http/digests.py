@@ -27,11 +27,11 @@ KEPT: Final = 10_000  # digests of file versions
 AT_ONCE: Final = 2  # files hashed at the same time: others need the disk and the cores too
 _STEP: Final = 32 * 1024 * 1024  # bytes between two looks at whether the request is still wanted
 _READ: Final = 2 * 1024 * 1024
-_WANTED: Final = re.compile(r"(?:^|,)\s*sha-256\s*=\s*([0-9]+)\s*(?:$|[,;])", re.ASCII)
+_WANTED: Final = re.compile(r"(?:^|,)\s*sha-256\s*=\s*([0-9]{1,2})\s*(?:$|[,;])", re.ASCII)
 
 
 def wants_repr_digest(request: web.Request) -> bool:
-    """Whether the caller asks for a SHA-256; a preference of 0 means that it does not want one."""
+    """Whether the caller asks for a SHA-256; a preference, 0 to 10, of 0 means that it does not want one."""
     match = _WANTED.search(request.headers.get("Want-Repr-Digest", ""))
     return match is not None and int(match[1]) > 0
 

@@ -124,10 +124,11 @@ def _mtime_ns(value: bytes) -> int:
     if _MTIME.fullmatch(text) is None:
         raise BadHeader("The mtime of Upload-Metadata must be decimal seconds or nanoseconds.")
     whole, _, fraction = text.partition(".")
-    if len(whole.lstrip("-")) > 10:
-        return min(max(int(whole), -(2**63)), 2**63 - 1)
-    nanoseconds = int((fraction + "0" * 9)[:9])
-    return int(whole) * 10**9 + (-nanoseconds if whole.startswith("-") else nanoseconds)
+    mtime_ns = int(whole)
+    if len(whole.lstrip("-")) <= 10:
+        nanoseconds = int((fraction + "0" * 9)[:9])
+        mtime_ns = mtime_ns * 10**9 + (-nanoseconds if whole.startswith("-") else nanoseconds)
+    return min(max(mtime_ns, -(2**63)), 2**63 - 1)
 
 
 def _sha256(value: bytes) -> bytes:

@@ -37,6 +37,8 @@ def test_numbers_are_plain(text: str) -> None:
         ("1600000000.25", 1_600_000_000_250_000_000),
         ("1600000000000000001", 1_600_000_000_000_000_001),
         ("-1.5", -1_500_000_000),
+        ("9999999999", 2**63 - 1),  # nanoseconds end before that
+        ("-9999999999.5", -(2**63)),
     ],
 )
 def test_times_are_seconds_or_nanoseconds(mtime: str, expected: int) -> None:

@@ -83,6 +83,7 @@ async def test_whatever_is_wrong_with_a_login_it_reads_alike(
         "Bearer " + token,
         "Basic",
         "Basic %%%",
+        "Basic \u00e9",
         "Basic " + base64.b64encode(b"\xff:\xff").decode(),
         "Basic " + base64.b64encode(b"no colon").decode(),
         "Digest x",

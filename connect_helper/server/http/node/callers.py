@@ -6,7 +6,6 @@ Tokens are refused here: one that opens two files must not get its holder anothe
 from __future__ import annotations
 
 import base64
-import binascii
 from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -97,7 +96,7 @@ def _basic(header: str) -> tuple[str, str] | None:
         return None
     try:
         text = base64.b64decode(coded.strip(), validate=True).decode("utf-8")
-    except (binascii.Error, UnicodeDecodeError):
+    except ValueError:  # no base64, no ASCII, no UTF-8
         return None
     user, colon, password = text.partition(":")
     return (user, password) if colon and user else None
