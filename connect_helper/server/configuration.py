@@ -160,7 +160,11 @@ class FallbackSection(_Section):
         7 * 86_400, ge=60, le=366 * 86_400, description="Uploads left alone for so long are removed."
     )
     unfinished_per_account: int = Field(
-        10_000, ge=1, le=10_000_000, description="Unfinished uploads one account may have."
+        10_000,
+        ge=1,
+        le=10_000_000,
+        description="Unfinished uploads one account may have. Once half of them are taken, no token goes on "
+        "with more than a quarter.",
     )
     idle_seconds: float = Field(
         60,

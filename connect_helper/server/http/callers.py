@@ -57,6 +57,11 @@ class Caller:
         """The name of the account."""
         return self.access.account.name
 
+    @property
+    def token_id(self) -> str | None:
+        """The id of the token; None where the account itself asks."""
+        return None if self.access.token is None else self.access.token.id
+
     async def pace_in(self, amount: int) -> None:
         """Wait until `amount` bytes may come in."""
         await self.session.pace(amount, "in")

@@ -1,4 +1,7 @@
-"""What uploads may take: how many of an account are open, how much of the disk, how long they are kept."""
+"""What uploads may take: how many of an account are open, how much of the disk, how long they are kept.
+
+Many people may hold tokens of one account, so none of them takes all of it away from the others.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +11,12 @@ from typing import Final
 
 from connect_helper.server.http.callers import Caller
 from connect_helper.server.http.problems import Problem, disk_full
+from connect_helper.server.http.upload_records import Unfinished
 from connect_helper.server.http.upload_store import UploadStore
 from connect_helper.storage.docpath import ROOT
 
 PROMISE_S: Final = 3600.0  # how long room is kept for an upload that does not move
+LEAST_SHARE: Final = 65  # uploads that one token may have open, up to half: a file in 64 parts
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,29 +38,40 @@ class UploadRoom:
         self._clock = clock
 
     async def check_count(self, caller: Caller) -> None:
-        """Raise Problem (429) when too many uploads of the account are open."""
-        count, _ = await self._unfinished(caller)
-        if count >= self._limits.unfinished_per_account:
-            raise Problem(
-                429,
-                "too_many_uploads",
-                "Too many uploads are unfinished; finish or cancel some of them.",
-                headers={"Retry-After": "60"},
-            )
+        """Raise Problem (429) when too many uploads of the account are open, or somebody has too many.
+
+        As long as half is free, any token may take it. Beyond that none goes on with more than a quarter.
+        """
+        limit, half = self._limits.unfinished_per_account, self._limits.unfinished_per_account // 2
+        found = await self._unfinished(caller)
+        count, own = sum(each.count for each in found.values()), found.get(caller.token_id, Unfinished())
+        share = max(limit // 4, min(LEAST_SHARE, half), 1)
+        if count >= limit:
+            raise _too_many("Too many uploads are unfinished; finish or cancel some of them.")
+        if caller.token_id is not None and count >= half and own.count >= share:
+            raise _too_many("Too many uploads of this token are unfinished; finish or cancel some of them.")
 
     async def check_space(self, caller: Caller, length: int | None) -> None:
         """Raise Problem (507) unless `length` more bytes fit beside what the account's uploads promise.
 
-        None: nobody knows how many. What uploads really bring is looked at once more as they come.
+        None: nobody knows how many. What uploads really bring is looked at once more as they come. So a
+        promise of others may be believed in part: each token's counts for a quarter of the room at most.
         """
         if length == 0:
             return
-        _, promised = await self._unfinished(caller)
+        found = await self._unfinished(caller)
         facts = await self._store.on_disk(caller.docroot.statvfs, ROOT)
         reserve = facts.f_blocks * facts.f_frsize * self._limits.keep_free_percent / 100
-        if facts.f_bavail * facts.f_frsize - promised - (length or 1) < reserve:
+        room = facts.f_bavail * facts.f_frsize - reserve
+        own = found.pop(caller.token_id, Unfinished()).promised
+        others = sum(min(each.promised, room / 4) for each in found.values())
+        if room - own - others < (length or 1):
             raise disk_full()
 
-    async def _unfinished(self, caller: Caller) -> tuple[int, int]:
+    async def _unfinished(self, caller: Caller) -> dict[str | None, Unfinished]:
         alive = self._clock() + self._limits.unfinished_s - PROMISE_S
         return await self._store.unfinished(caller.account, alive)
+
+
+def _too_many(sentence: str) -> Problem:
+    return Problem(429, "too_many_uploads", sentence, headers={"Retry-After": "60"})

@@ -39,6 +39,7 @@ CREATE TABLE uploads (
     inode INTEGER,
     identity TEXT,
     fresh INTEGER NOT NULL DEFAULT 0,
+    token TEXT,
     boot TEXT NOT NULL
 ) STRICT;
 CREATE INDEX uploads_by_account ON uploads (account, done);
@@ -47,7 +48,8 @@ CREATE INDEX uploads_by_expiry ON uploads (expires_at);
 _FROM_1: Final = "ALTER TABLE uploads ADD COLUMN inode INTEGER;"
 _FROM_2: Final = "ALTER TABLE uploads ADD COLUMN identity TEXT;"
 _FROM_3: Final = "ALTER TABLE uploads ADD COLUMN fresh INTEGER NOT NULL DEFAULT 0;"
-_SCHEMA: Final = Schema(4, _TABLES, {1: _FROM_1, 2: _FROM_2, 3: _FROM_3})
+_FROM_4: Final = "ALTER TABLE uploads ADD COLUMN token TEXT;"
+_SCHEMA: Final = Schema(5, _TABLES, {1: _FROM_1, 2: _FROM_2, 3: _FROM_3, 4: _FROM_4})
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +75,20 @@ class UploadRecord:
     inode: int | None = None  # of its file, once that is being brought under its name
     identity: str | None = None  # which file `partial` is; None before it is made, or by an older version
     fresh: bool = False  # no file that is there is replaced, whatever the account allows
+    token: str | None = None  # the id of the one that began it; None: the account itself
 
     @property
     def complete(self) -> bool:
         """Whether all bytes have come."""
         return self.length is not None and self.offset == self.length
+
+
+@dataclass(frozen=True, slots=True)
+class Unfinished:
+    """How many uploads somebody has open, and how many bytes they still promise to bring."""
+
+    count: int = 0
+    promised: int = 0
 
 
 _COLUMNS: Final = tuple(field.name for field in fields(UploadRecord))
@@ -117,18 +128,17 @@ class UploadRecords:
         """Forget uploads."""
         self._database.executemany("DELETE FROM uploads WHERE id = ?", [(each,) for each in upload_ids])
 
-    def unfinished(self, account: str, alive: float) -> tuple[int, int]:
-        """How many uploads of an account are open, and how many bytes they still promise to bring.
+    def unfinished(self, account: str, alive: float) -> dict[str | None, Unfinished]:
+        """What is open of an account, by the id of the token that began it, None for the account itself.
 
-        Only those that expire after `alive` (seconds since 1970) promise anything: they moved lately.
+        Only uploads that expire after `alive` (seconds since 1970) promise anything: they moved lately.
         """
         sql = (
-            "SELECT count(*), coalesce(sum(CASE WHEN expires_at > ? THEN length - offset END), 0) "
-            "FROM uploads WHERE account = ? AND NOT done"
+            "SELECT token, count(*), coalesce(sum(CASE WHEN expires_at > ? THEN length - offset END), 0) "
+            "FROM uploads WHERE account = ? AND NOT done GROUP BY token"
         )
         with closing(self._database.execute(sql, (alive, account))) as rows:
-            count, expected = rows.fetchone()
-        return count, expected
+            return {token: Unfinished(count, promised) for token, count, promised in rows}
 
     def expired(
         self, now: float, limit: int = 500, *, without: Collection[str] = frozenset()

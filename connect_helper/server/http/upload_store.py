@@ -8,7 +8,7 @@ from functools import partial
 from typing import ParamSpec, TypeVar
 
 from connect_helper.server.http.threads import in_thread
-from connect_helper.server.http.upload_records import UploadRecord, UploadRecords
+from connect_helper.server.http.upload_records import Unfinished, UploadRecord, UploadRecords
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -39,7 +39,7 @@ class UploadStore:
         """Forget uploads; their bytes stay."""
         await self._listed(self._records.remove, upload_ids)
 
-    async def unfinished(self, account: str, alive: float) -> tuple[int, int]:
+    async def unfinished(self, account: str, alive: float) -> dict[str | None, Unfinished]:
         """See `UploadRecords.unfinished`."""
         return await self._listed(self._records.unfinished, account, alive)
 

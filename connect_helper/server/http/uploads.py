@@ -101,6 +101,7 @@ class Uploads:
             done=False,
             expires_at=self._clock() + self._limits.unfinished_s,
             fresh=wish.fresh,
+            token=caller.token_id,
         )
         await self.store.note(record)
         return await self._finish_if_whole(caller, record)

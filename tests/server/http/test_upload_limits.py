@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import aiohttp
@@ -12,7 +13,7 @@ import pytest
 
 from connect_helper.server.http.threads import disk_threads
 from connect_helper.server.http.tus import UPLOADS_KEY
-from connect_helper.server.http.upload_limits import PROMISE_S, UploadLimits
+from connect_helper.server.http.upload_limits import LEAST_SHARE, PROMISE_S, UploadLimits
 from connect_helper.server.http.upload_locks import Busy, UploadLocks
 from connect_helper.server.http.upload_records import UploadRecord, UploadRecords
 from connect_helper.server.http.uploads import Uploads
@@ -157,13 +158,25 @@ async def test_what_a_patch_must_say(sender: aiohttp.ClientSession) -> None:
 
 async def test_an_account_has_its_share_of_unfinished_uploads(tmp_path: Path) -> None:
     limits = UploadLimits(unfinished_per_account=3, keep_free_percent=0.0)
-    async with far_end(tmp_path, limits=limits) as server, server.client(server.token("send")) as sender:
-        uploads = [await begin(sender, f"x{number}", 1) for number in range(3)]
-        headers = {**TUS, "Upload-Length": "1", "Upload-Metadata": metadata(path="y")}
-        async with sender.post(UPLOADS, headers=headers) as answer:
-            assert answer.status == 429
-        await send(sender, uploads[0], 0, b"x")
-        await begin(sender, "y", 1)
+    async with far_end(tmp_path, limits=limits) as server, AsyncExitStack() as stack:
+        senders = [await stack.enter_async_context(server.client(server.token("send"))) for _ in range(4)]
+        uploads = [await begin(sender, f"x{number}", 1) for number, sender in enumerate(senders[:3])]
+        assert await created(senders[3], "y", **{"Upload-Length": "1"}) == (429, "too_many_uploads")
+        await send(senders[0], uploads[0], 0, b"x")
+        await begin(senders[3], "y", 1)
+
+
+async def test_one_token_does_not_take_all_uploads_of_its_account(tmp_path: Path) -> None:
+    limits = UploadLimits(unfinished_per_account=300, keep_free_percent=0.0)
+    async with far_end(tmp_path, limits=limits) as server:
+        greedy, other = server.client(server.token("send", "a")), server.client(server.token("send", "b"))
+        async with greedy, other:
+            uploads = [await begin(greedy, f"x{number}", 1) for number in range(150)]
+            assert await created(greedy, "y", **{"Upload-Length": "1"}) == (429, "too_many_uploads")
+            for number in range(LEAST_SHARE):  # one file in 64 parts, and what they become
+                await begin(other, f"x{number}", 1)
+            await send(greedy, uploads[0], 0, b"x")
+            assert (await created(greedy, "y", **{"Upload-Length": "1"}))[0] == 429  # as long as few are left
 
 
 async def created(client: aiohttp.ClientSession, path: str, **headers: str) -> tuple[int, str]:
@@ -181,6 +194,19 @@ async def test_what_is_promised_already_is_not_promised_again(tmp_path: Path) ->
         assert (await created(sender, "x", **{"Upload-Length": most}))[0] == 201
         assert await created(sender, "y", **{"Upload-Length": most}) == (507, "disk_full")
         assert (await created(sender, "small", **{"Upload-Length": "1"}))[0] == 201
+
+
+async def test_what_one_token_promises_does_not_keep_out_the_others_of_its_account(tmp_path: Path) -> None:
+    async with far_end(tmp_path) as server:
+        greedy, other = server.client(server.token("send", "a")), server.client(server.token("send", "b"))
+        async with greedy, other:
+            facts = os.statvfs(tmp_path)
+            free = facts.f_bavail * facts.f_frsize
+            near_all, third, most = (str(free * part // 100) for part in (97, 33, 80))
+            assert (await created(greedy, "x", **{"Upload-Length": near_all}))[0] == 201
+            assert await created(greedy, "y", **{"Upload-Length": third}) == (507, "disk_full")
+            assert (await created(other, "x", **{"Upload-Length": third}))[0] == 201
+            assert await created(other, "y", **{"Upload-Length": most}) == (507, "disk_full")
 
 
 async def test_no_room_is_kept_for_uploads_that_do_not_move(tmp_path: Path) -> None:
