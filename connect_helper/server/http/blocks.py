@@ -70,7 +70,7 @@ class Blocks:
             if start + length > file.size:
                 raise too_short(file.size, etag)
             wanted = partial(still_there, request)
-            digests = await self._digests.of_blocks(file.handle, start, length, BLOCK, wanted)
+            digests = await self._digests.of_blocks(caller.who, file.handle, start, length, BLOCK, wanted)
             if not await in_thread(self._disk, file.unchanged):
                 raise another_version(etag)
         told = {"algorithm": BLOCK_HASH, "block": BLOCK, "digests": [digest.hex() for digest in digests]}

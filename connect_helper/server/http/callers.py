@@ -24,6 +24,7 @@ from connect_helper.server.admission import Admission, LoginRefused, Via
 from connect_helper.server.http.gate import FALLBACK, Handler
 from connect_helper.server.http.problems import Problem, needs_encryption
 from connect_helper.server.http.threads import in_thread
+from connect_helper.server.login_limiter import network_of
 from connect_helper.server.sessions import Protocol, Session, Sessions, TooManySessions, Way
 from connect_helper.server.tokens import TokenClaims, TokenRefused
 from connect_helper.storage.docpath import DocPath
@@ -61,6 +62,15 @@ class Caller:
     def token_id(self) -> str | None:
         """The id of the token; None where the account itself asks."""
         return None if self.access.token is None else self.access.token.id
+
+    @property
+    def who(self) -> tuple[str, str]:
+        """Whose turn it is where requests take turns: of the account, the token, or without one the network
+        they come from.
+
+        Many sessions may come from one hand, and many hands may hold tokens of one account.
+        """
+        return self.account, self.token_id or network_of(self.session.peer)
 
     async def pace_in(self, amount: int) -> None:
         """Wait until `amount` bytes may come in."""

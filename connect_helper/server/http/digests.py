@@ -5,14 +5,14 @@ And the digests of single blocks, which nobody keeps: who fetches a file asks fo
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import hashlib
 import os
 import re
-from collections import OrderedDict
-from collections.abc import Callable
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Hashable, Iterator
 from concurrent.futures import Executor
+from contextlib import contextmanager
 from functools import partial
 from typing import Final, Protocol, Self
 
@@ -20,11 +20,13 @@ from aiohttp import web
 
 from connect_helper.server.http.problems import Problem
 from connect_helper.server.http.threads import in_thread
+from connect_helper.server.sftp.fair_turns import FairTurns
 from connect_helper.server.turns import Turns
 from connect_helper.spec import block_hash
 
 KEPT: Final = 10_000  # digests of file versions
 AT_ONCE: Final = 2  # files hashed at the same time: others need the disk and the cores too
+MOST_ASKED: Final = 128  # questions that one token or network may have open at a time
 _STEP: Final = 32 * 1024 * 1024  # bytes between two looks at whether the request is still wanted
 _READ: Final = 2 * 1024 * 1024
 _WANTED: Final = re.compile(r"(?:^|,)\s*sha-256\s*=\s*([0-9]{1,2})\s*(?:$|[,;])", re.ASCII)
@@ -41,6 +43,18 @@ def repr_digest(digest: bytes) -> str:
     return f"sha-256=:{base64.b64encode(digest).decode()}:"
 
 
+class TooManyDigests(Problem):
+    """Somebody asks for so many digests at a time that further questions are put off."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            429,
+            "too_many_digests",
+            "Many digests are being made for this token or address; ask again in a while.",
+            headers={"Retry-After": "5"},
+        )
+
+
 class Hash(Protocol):
     """A digest in the making, as hashlib gives it."""
 
@@ -50,46 +64,76 @@ class Hash(Protocol):
 
 
 class Digests:
-    """Remembers the digest of each file version by its strong tag."""
+    """Remembers the digest of each file version by its strong tag.
+
+    What they are made of is read in steps, and the steps take turns: those of each `who` stand in one line.
+    """
 
     def __init__(self, disk: Executor) -> None:
         self._disk = disk
         self._known: OrderedDict[str, bytes] = OrderedDict()
-        self._files = Turns()  # by tag: who waits for a digest that another request has made takes that
-        self._places = asyncio.Semaphore(AT_ONCE)
+        self._files = Turns()  # who waits for a digest that another request makes takes that
+        self._steps = FairTurns(AT_ONCE)
+        self._asked: Counter[Hashable] = Counter()  # questions under way, by who asks
 
-    async def of(self, handle: int, etag: str, size: int, wanted: Callable[[], bool]) -> bytes:
+    async def of(self, who: Hashable, handle: int, etag: str, size: int, wanted: Callable[[], bool]) -> bytes:
         """The SHA-256 of an open file of `size` bytes; `wanted` tells whether somebody still waits for it.
 
-        Raises Problem when the file is shorter by now, and ConnectionResetError when nobody waits.
+        Raises Problem when the file is shorter by now, TooManyDigests, and ConnectionResetError when nobody
+        waits.
         """
-        async with self._files.of(etag):
-            if etag not in self._known:
-                digest = hashlib.sha256(usedforsecurity=False)
-                self._known[etag] = await self._made(digest, handle, 0, size, wanted)
-                if len(self._known) > KEPT:
-                    self._known.popitem(last=False)
+        if etag in self._known:
             return self._known[etag]
+        # Not by the tag alone: another's requests may stand far behind in the line of theirs.
+        with self._counted(who):
+            async with self._files.of(f"{etag} {who}"):
+                if etag not in self._known:
+                    digest = hashlib.sha256(usedforsecurity=False)
+                    self._known[etag] = await self._made(who, digest, handle, 0, size, wanted)
+                    if len(self._known) > KEPT:
+                        self._known.popitem(last=False)
+                return self._known[etag]
 
     async def of_blocks(
-        self, handle: int, start: int, length: int, block: int, wanted: Callable[[], bool]
+        self, who: Hashable, handle: int, start: int, length: int, block: int, wanted: Callable[[], bool]
     ) -> list[bytes]:
         """The `BLOCK_HASH` of each `block` bytes from `start` on, the last one of what is left of `length`.
 
         Raises as `of` does.
         """
         digests: list[bytes] = []
-        for at in range(start, start + length, block):
-            digest = block_hash.new_hash(block_hash.BLOCK_HASH)
-            digests.append(await self._made(digest, handle, at, min(block, start + length - at), wanted))
+        with self._counted(who):
+            for at in range(start, start + length, block):
+                digest, size = block_hash.new_hash(block_hash.BLOCK_HASH), min(block, start + length - at)
+                digests.append(await self._made(who, digest, handle, at, size, wanted))
         return digests
 
+    @contextmanager
+    def _counted(self, who: Hashable) -> Iterator[None]:
+        if self._asked[who] >= MOST_ASKED:
+            raise TooManyDigests
+        self._asked[who] += 1
+        try:
+            yield
+        finally:
+            self._asked[who] -= 1
+            if not self._asked[who]:
+                del self._asked[who]
+
     async def _made(
-        self, digest: block_hash.Hash, handle: int, start: int, length: int, wanted: Callable[[], bool]
+        self,
+        who: Hashable,
+        digest: block_hash.Hash,
+        handle: int,
+        start: int,
+        length: int,
+        wanted: Callable[[], bool],
     ) -> bytes:
         end = start + length
         for at in range(start, end, _STEP):
-            async with self._places:  # for one step: who asks about a small file does not wait for a huge one
+            async with self._steps.of(
+                who
+            ):  # for one step: who asks about a small file does not wait for a huge one
                 if not wanted():
                     raise ConnectionResetError("the client has gone")
                 await in_thread(self._disk, partial(_feed, digest, handle, at, min(_STEP, end - at)))

@@ -23,7 +23,7 @@ from aiohttp import hdrs, web
 
 from connect_helper.server.access import Operation
 from connect_helper.server.http.callers import Caller, caller_of
-from connect_helper.server.http.digests import Digests, repr_digest, wants_repr_digest
+from connect_helper.server.http.digests import Digests, TooManyDigests, repr_digest, wants_repr_digest
 from connect_helper.server.http.etags import etag_of, same_content, settles_in_ns
 from connect_helper.server.http.gate import FALLBACK, preflight
 from connect_helper.server.http.problems import Problem, not_found
@@ -101,7 +101,7 @@ class Downloads:
             raise not_found()
         async with opened(self._disk, caller, path) as file:
             etag = etag_of(file.facts)
-            headers = await self._headers(request, file, etag)
+            headers = await self._headers(request, caller, file, etag)
             if _not_modified(request, etag):
                 return web.Response(status=304, headers=headers)
             part = _part(request, file.size, etag)
@@ -112,7 +112,9 @@ class Downloads:
             await self._send(request, caller, file, part or ByteRange(0, file.size), response)
             return response
 
-    async def _headers(self, request: web.Request, file: OpenFile, etag: str) -> dict[str, str]:
+    async def _headers(
+        self, request: web.Request, caller: Caller, file: OpenFile, etag: str
+    ) -> dict[str, str]:
         headers = {
             "ETag": etag,
             "Last-Modified": formatdate(max(0, file.facts.st_mtime), usegmt=True),
@@ -122,7 +124,13 @@ class Downloads:
         }
         if wants_repr_digest(request):
             wanted = partial(still_there, request)
-            headers["Repr-Digest"] = repr_digest(await self._digests.of(file.handle, etag, file.size, wanted))
+            try:
+                digest = await self._digests.of(caller.who, file.handle, etag, file.size, wanted)
+            except TooManyDigests:
+                if request.method == hdrs.METH_HEAD:  # perhaps all that was asked for
+                    raise
+            else:
+                headers["Repr-Digest"] = repr_digest(digest)
         return headers
 
     async def _send(

@@ -122,6 +122,69 @@ async def test_who_asks_about_a_small_file_does_not_wait_for_huge_ones(
         await asyncio.gather(*huge, return_exceptions=True)
 
 
+@pytest.mark.parametrize("address", [f"{FILES}/{{}}", "/fallback/v1/blocks/{}?start=0&length=10"])
+async def test_one_token_s_many_digests_do_not_keep_another_waiting(
+    server: FarEnd, receiver: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch, address: str
+) -> None:
+    feeds, most = _Feeds(monkeypatch), 60
+    (server.docroot / "mine").mkdir()
+    (server.docroot / "mine/small").write_bytes(bytes(10))
+    for number in range(most):
+        (server.docroot / f"out/{number}").write_bytes(bytes(400_000))
+    wanted = {"Want-Repr-Digest": "sha-256=1"}
+
+    async def ask(client: aiohttp.ClientSession, path: str) -> None:
+        async with client.head(path, headers=wanted) as answer:
+            assert "Repr-Digest" in answer.headers
+
+    crowd = server.client(server.token("receive", "out"), connector=aiohttp.TCPConnector(limit=0))
+    async with crowd, server.client(server.token("receive", "mine")) as other:
+        huge = [
+            asyncio.create_task(ask(crowd, f"{FILES}/out/{number}"), name="huge") for number in range(most)
+        ]
+        try:
+            async with asyncio.timeout(20):
+                while feeds.count < 2 * most:  # noqa: ASYNC110 - all of them wait by then
+                    await asyncio.sleep(0.01)
+                before = feeds.count
+                async with other.get(address.format("mine/small"), headers=wanted) as answer:
+                    assert answer.status == 200
+                    assert "Repr-Digest" in answer.headers or (await answer.json())["digests"]
+            assert feeds.count - before < most // 2
+        finally:
+            for task in huge:
+                task.cancel()
+            await asyncio.gather(*huge, return_exceptions=True)
+
+
+async def test_one_token_has_so_many_digests_under_way_and_no_more(
+    server: FarEnd, receiver: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A question is put off then, and a file is sent without what was not the question."""
+    feeds = _Feeds(monkeypatch)
+    monkeypatch.setattr(digests, "MOST_ASKED", 1)
+    for name, size in (("huge", 4_000_000), ("small", 10)):
+        (server.docroot / "out" / name).write_bytes(bytes(size))
+    wanted = {"Want-Repr-Digest": "sha-256=1"}
+    async with server.client(server.token("receive", "out")) as client:
+        busy = asyncio.create_task(client.head(f"{FILES}/out/huge", headers=wanted), name="huge")
+        await asyncio.to_thread(feeds.begun.wait, 10)
+        blocks = "/fallback/v1/blocks/out/small?start=0&length=10"
+        for method, address in (("HEAD", f"{FILES}/out/small"), ("GET", blocks)):
+            async with client.request(method, address, headers=wanted) as answer:
+                assert answer.status == 429
+                assert int(answer.headers["Retry-After"]) > 0
+        async with client.get(f"{FILES}/out/small", headers=wanted) as answer:
+            assert (answer.status, await answer.read()) == (200, bytes(10))
+            assert "Repr-Digest" not in answer.headers
+        async with receiver.head(f"{FILES}/out/small", headers=wanted) as answer:  # another token
+            assert answer.status == 200
+        async with client.head(f"{FILES}/out/small", headers=wanted) as answer:
+            assert "Repr-Digest" in answer.headers  # known by now
+        busy.cancel()
+        await asyncio.gather(busy, return_exceptions=True)
+
+
 @pytest.mark.parametrize("ended", ["by the client", "by the operator"])
 async def test_nothing_is_hashed_for_who_has_gone(
     server: FarEnd, monkeypatch: pytest.MonkeyPatch, ended: str
