@@ -1,6 +1,7 @@
 """The body of a request to an open file: in large writes off the loop, hashed on the way.
 
-One write runs in a thread while the next bytes gather; no more than those two batches are held. A body that
+One write runs in a thread while the next bytes gather; no more than those two batches are held, fewer bytes
+where many bodies run, and none for long where nothing follows. A body that
 brings no byte for too long, or next to none, is given up, and so is one whose upload another request wants.
 """
 
@@ -24,6 +25,9 @@ from connect_helper.wire.batches import Stream
 
 BATCH: Final = 512 * 1024  # bytes gathered for one write
 LARGEST_BATCH: Final = 4 * 1024 * 1024  # of a fast sender: a thread's turn is not free
+GATHERED: Final = 64 * 1024 * 1024  # bytes that the batches of all bodies have, as far as each may have
+LEAST_BATCH: Final = 32 * 1024
+QUIET_S: Final = 1.0  # after which what is gathered is written, though it is no batch
 QUICK_S: Final = 0.05  # a batch that came so fast is followed by a larger one
 VECTORS: Final = 512  # pieces in one write; the system takes 1024
 SLOWEST_BYTES: Final = 4096  # what must come at least within one idle limit
@@ -107,23 +111,45 @@ def _rest(views: list[memoryview], written: int) -> list[memoryview]:
     return []
 
 
+@dataclass(slots=True)
+class Share:
+    """What bodies that run at the same time share: the bytes they may gather."""
+
+    running: int = 0
+
+    @property
+    def batch(self) -> int:
+        """Bytes that one body may gather."""
+        return max(GATHERED // max(self.running, 1), LEAST_BATCH)
+
+
 class Receiver:
     """Reads one body into one destination."""
 
     def __init__(
-        self, body: Stream, destination: Destination, *, disk: Executor, pace: Pace, idle_s: float
+        self,
+        body: Stream,
+        destination: Destination,
+        *,
+        disk: Executor,
+        pace: Pace,
+        idle_s: float,
+        share: Share | None = None,
     ) -> None:
         self._body = body
         self._destination = destination
         self._disk = disk
         self._pace = pace
         self._idle_s = idle_s
+        self._share = share or Share()
         self._gathered: list[bytes] = []
         self._size = 0  # bytes gathered
         self._batch = BATCH
         self._batch_began = 0.0
         self._writing: asyncio.Future[None] | None = None
         self._reading: asyncio.Timeout | None = None
+        self._waits_since: float | None = None  # for bytes of the client
+        self._looking: asyncio.TimerHandle | None = None
         self._wanted = False
 
     def let_go(self) -> None:
@@ -137,6 +163,8 @@ class Receiver:
 
         Raises OSError when the disk fails. Bytes past the limit are not written.
         """
+        self._share.running += 1
+        self._look()
         try:
             async with asyncio.timeout(None) as self._reading:
                 end = await self._read(limit, tell)
@@ -146,22 +174,33 @@ class Receiver:
             end = End.LOST
         finally:
             self._reading = None  # over: another request that wants the upload waits for the disk alone
+            self._waits_since = None
+            if self._looking is not None:
+                self._looking.cancel()
+            self._share.running -= 1
             await self._flush()
         return end
 
     async def _read(self, limit: int, tell: Progress) -> End:
-        left, due = limit, self._clock() + self._idle_s
-        seen = 0  # bytes since `due` was set
+        left, now = limit, self._clock()
+        due, seen = now + self._idle_s, 0  # bytes since `due` was set
         self._wake_at(due)
-        while piece := await self._body.readany():
+        while True:
+            self._waits_since = now
+            piece = await self._body.readany()
+            self._waits_since = None
+            if not piece:
+                return End.WHOLE
             if len(piece) > left:
                 return End.TOO_LONG
             left -= len(piece)
             seen += len(piece)
+            amount = len(piece)
             await self._gather(piece, tell)
+            del piece  # it would be kept until the next one comes
             self._wake_at(None)  # our own throttling is not the client's silence
             began = self._clock()
-            await self._pace(len(piece))
+            await self._pace(amount)
             if self._wanted:
                 return End.WANTED
             now = self._clock()
@@ -169,12 +208,11 @@ class Receiver:
             if seen >= SLOWEST_BYTES:
                 due, seen = now + self._idle_s, 0
             self._wake_at(due)
-        return End.WHOLE
 
     async def _gather(self, piece: bytes, tell: Progress) -> None:
         self._gathered.append(piece)
         self._size += len(piece)
-        if self._size >= self._batch or len(self._gathered) >= VECTORS:
+        if self._size >= min(self._batch, self._share.batch) or len(self._gathered) >= VECTORS:
             await self._start_write()
             await tell(self._destination.offset, self._destination.synced)
 
@@ -188,6 +226,9 @@ class Receiver:
 
     async def _start_write(self) -> None:
         await self._written()
+        self._begin_write()
+
+    def _begin_write(self) -> None:
         pieces, self._gathered, self._size = self._gathered, [], 0
         now = self._clock()
         quick = now - self._batch_began < QUICK_S
@@ -195,6 +236,16 @@ class Receiver:
         self._batch_began = now
         loop = asyncio.get_running_loop()
         self._writing = loop.run_in_executor(self._disk, self._destination.write, pieces)
+
+    def _look(self) -> None:
+        """Now and then: let a client that pauses have its bytes on our disk and not in our memory."""
+        waits_since, at_work = self._waits_since, self._writing is not None and not self._writing.done()
+        if self._gathered and not at_work and waits_since is not None:
+            failed = self._writing is not None and self._writing.exception() is not None
+            # What has failed is raised to who reads; nothing may be written after it.
+            if not failed and self._clock() - waits_since >= QUIET_S:
+                self._begin_write()
+        self._looking = asyncio.get_running_loop().call_later(QUIET_S, self._look)
 
     async def _written(self) -> None:
         if self._writing is None:

@@ -14,7 +14,7 @@ from typing import Final
 
 from connect_helper.server.http.callers import Caller
 from connect_helper.server.http.digests import Hash
-from connect_helper.server.http.receiving import Destination, End, Receiver
+from connect_helper.server.http.receiving import Destination, End, Receiver, Share
 from connect_helper.server.http.tus_headers import Checksum
 from connect_helper.server.http.upload_digests import RunningDigests
 from connect_helper.server.http.upload_files import open_partial, size_left
@@ -51,6 +51,7 @@ class UploadBodies:
         self._digests = digests
         self._limits = limits
         self._clock = clock
+        self._share = Share()
 
     async def take(self, caller: Caller, record: UploadRecord, hold: Hold, body: Body) -> UploadRecord:
         """Add a body at the upload's offset. Raises Problem: see `Uploads.append`."""
@@ -75,7 +76,12 @@ class UploadBodies:
         keep_free = self._limits.keep_free_percent / 100
         destination = Destination(handle, record.offset, record.synced, hashes, keep_free=keep_free)
         receiver = Receiver(
-            body.stream, destination, disk=self._store.disk, pace=caller.pace_in, idle_s=self._limits.idle_s
+            body.stream,
+            destination,
+            disk=self._store.disk,
+            pace=caller.pace_in,
+            idle_s=self._limits.idle_s,
+            share=self._share,
         )
         hold.on_wanted(receiver.let_go)
         try:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from connect_helper.server.http import receiving
-from connect_helper.server.http.receiving import Destination, End, Receiver
+from connect_helper.server.http.receiving import Destination, End, Receiver, Share
 from connect_helper.server.http.threads import disk_threads
 
 
@@ -129,6 +129,84 @@ async def test_a_write_that_fails_while_another_request_takes_over_is_not_passed
     with pytest.raises(OSError, match="full"):
         await running
     assert os.fstat(handle).st_size == destination.offset == 0
+
+
+async def test_what_came_is_written_when_nothing_follows(
+    handle: int, disk: Executor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is not kept in memory for as long as the client likes."""
+    monkeypatch.setattr(receiving, "QUIET_S", 0.02)
+    let_go = threading.Semaphore(0)
+
+    class Noticed(bytes):
+        def __del__(self) -> None:
+            let_go.release()
+
+    body = Pieces(Noticed(b"abc"), Noticed(b"de"), ends=False)
+    receiver = Receiver(body, Destination(handle, 0, 0), disk=disk, pace=at_once, idle_s=30)
+    running = asyncio.create_task(receiver.run(10, untold), name="receive")
+    async with asyncio.timeout(10):
+        while os.fstat(handle).st_size < 5:  # noqa: ASYNC110 - the file tells nobody
+            await asyncio.sleep(0.01)
+    for _ in range(2):
+        assert await asyncio.to_thread(let_go.acquire, timeout=10)
+    assert not running.done()
+    receiver.let_go()
+    assert await running is End.WANTED
+    assert os.pread(handle, 10, 0) == b"abcde"
+
+
+async def test_a_quiet_write_that_fails_is_the_end(
+    handle: int, disk: Executor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(receiving, "QUIET_S", 0.02)
+    failed, may_go_on = threading.Event(), asyncio.Event()
+
+    def full(_file: int, _views: list[memoryview], _offset: int) -> int:
+        failed.set()
+        raise OSError(errno.ENOSPC, "full")
+
+    class Pausing(Pieces):
+        async def readany(self) -> bytes:
+            if len(self._pieces) == 1:
+                await may_go_on.wait()
+            return await super().readany()
+
+    monkeypatch.setattr(os, "pwritev", full)
+    destination = Destination(handle, 0, 0)
+    receiver = Receiver(Pausing(b"abc", b"de"), destination, disk=disk, pace=at_once, idle_s=30)
+    running = asyncio.create_task(receiver.run(10, untold), name="receive")
+    assert await asyncio.to_thread(failed.wait, 10)
+    await asyncio.sleep(0.1)  # looked at a few times more
+    may_go_on.set()
+    with pytest.raises(OSError, match="full"):
+        await running
+    assert destination.offset == 0
+
+
+async def test_many_bodies_gather_less_each(
+    tmp_path: Path, disk: Executor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where each brings a little now and then, and is never quiet."""
+    monkeypatch.setattr(receiving, "GATHERED", 400_000)
+    monkeypatch.setattr(receiving, "LEAST_BATCH", 1000)
+    share = Share()
+    handles = [os.open(tmp_path / str(number), os.O_RDWR | os.O_CREAT) for number in range(10)]
+    running = []
+    for handle in handles:
+        body = Pieces(*[b"x" * 10_000] * 5, ends=False)
+        receiver = Receiver(body, Destination(handle, 0, 0), disk=disk, pace=at_once, idle_s=30, share=share)
+        running.append(asyncio.create_task(receiver.run(10**6, untold), name="receive"))
+    async with asyncio.timeout(10):
+        while any(os.fstat(handle).st_size < 40_000 for handle in handles):  # noqa: ASYNC110 - as above
+            await asyncio.sleep(0.01)
+    for task in running:
+        task.cancel()
+    await asyncio.gather(*running, return_exceptions=True)
+    assert [os.fstat(handle).st_size for handle in handles] == [50_000] * 10
+    assert share.running == 0
+    for handle in handles:
+        os.close(handle)
 
 
 async def test_our_own_throttling_is_not_the_clients_silence(handle: int, disk: Executor) -> None:
