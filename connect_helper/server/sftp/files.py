@@ -198,16 +198,18 @@ class Files:
 
     def rename(self, source: DocPath, target: DocPath, *, replace: bool) -> None:
         """Rename; with `replace`, what has the new name is replaced where the account lets it be."""
-        self._need_own_or(Operation.RENAME_FROM, source)
+        self._need_movable(source)
         self._need(Operation.RENAME_TO, target)
         replace = replace and self._may_replace(target)
         before = self._docroot.identity(source)
         folder = stat.S_ISDIR(self._docroot.lstat(source).st_mode)
         with self._keeping_maker(source, whole=not has_unfinished_name(target)):
             self._docroot.rename(source, target, replace=replace)
-        self._forget(source, below=folder)
+        moved = self._forget(source, below=folder)
         self._forget(target)
         if self._docroot.identity(target) == before:
+            for path, what in moved.items():
+                self._made((*target, *path[len(source) :]), what)
             self._made(target, before)
 
     def make_link(self, content: bytes, path: DocPath) -> None:
@@ -229,6 +231,27 @@ class Files:
             self._refuse(path)
         if not (self._is_own(path) or self._brings_at(path)):
             self._refuse(path)
+
+    def _need_movable(self, path: DocPath) -> None:
+        """A folder of one's own takes along what is in it: that must be one's own, too.
+
+        What somebody brings there at the very moment of the renaming goes along all the same.
+        """
+        self._need_own_or(Operation.RENAME_FROM, path)
+        if not self._access.allows(Operation.RENAME_FROM, path) and self._holds_foreign(path):
+            self._refuse(path)
+
+    def _holds_foreign(self, path: DocPath) -> bool:
+        folders = [path] if stat.S_ISDIR(self._docroot.lstat(path).st_mode) else []
+        while folders:
+            folder = folders.pop()
+            for entry in self._docroot.scandir(folder):
+                one = (*folder, entry.name)
+                if not (self._is_own(one) or self._brings_at(one)):
+                    return True
+                if entry.is_folder:
+                    folders.append(one)
+        return False
 
     def _need_writable(self, handle: int, path: DocPath) -> None:
         """What is there already is changed where replacing is allowed, or while the session brings it.
@@ -316,11 +339,11 @@ class Files:
         with self._own_lock:
             return self._own.get(path)
 
-    def _forget(self, path: DocPath, *, below: bool = False) -> None:
-        """What comes to lie there, or `below`, is somebody else's until it is made here."""
+    def _forget(self, path: DocPath, *, below: bool = False) -> dict[DocPath, Identity]:
+        """What comes to lie there, or `below`, is somebody else's until it is made here. Returns what was."""
         with self._own_lock:
-            for one in [one for one in self._own if covers(path, one)] if below else [path]:
-                self._own.pop(one, None)
+            gone = [one for one in self._own if covers(path, one)] if below else [path]
+            return {one: self._own.pop(one) for one in gone if one in self._own}
 
     def _is_own(self, path: DocPath) -> bool:
         made = self._made_at(path)

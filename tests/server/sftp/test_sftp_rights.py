@@ -386,6 +386,40 @@ async def test_an_account_without_the_right_to_delete(end: FarEnd, tree: Path) -
     assert not (tree / "in/still-mine").exists()
 
 
+@pytest.mark.parametrize("kind", ["file", "folder", "unfinished"])
+async def test_a_folder_of_ones_own_is_not_moved_with_what_others_brought_into_it(
+    end: FarEnd, tree: Path, kind: str
+) -> None:
+    async with end.client(end.token("send", "in")) as client, end.client(end.token("send", "in")) as other:
+        for folder in ("in/show", "in/show/one"):
+            await client.mkdir(folder)
+        await write(client, "in/show/one/film")
+        await client.rename("in/show", "in/series")
+        if kind == "folder":
+            await other.mkdir("in/series/one/theirs")
+        else:
+            await write(other, f"in/series/one/theirs{'.partial' * (kind == 'unfinished')}")
+        before = snapshot(tree)
+        for act in (client.rename, client.posix_rename):
+            with pytest.raises(REFUSED):
+                await act("in/series", "in/again")
+        assert snapshot(tree) == before
+
+
+async def test_a_folder_of_ones_own_may_be_moved_as_often_as_one_likes(end: FarEnd, tree: Path) -> None:
+    async with end.client(end.token("send", "in")) as client:
+        for folder in ("in/show", "in/show/one"):
+            await client.mkdir(folder)
+        await write(client, "in/show/one/film.partial")
+        await client.rename("in/show", "in/series")
+        await client.posix_rename("in/series/one/film.partial", "in/series/one/film")
+        await client.rename("in/series", "in/again")
+        await client.remove("in/again/one/film")
+        await client.rmdir("in/again/one")
+        await client.rmdir("in/again")
+    assert not (tree / "in/again").exists()
+
+
 async def test_what_took_the_place_of_ones_own_is_not_ones_own(end: FarEnd, tree: Path) -> None:
     """Hard links stand in for new files that got the inode of the old ones."""
     end.change(overwrite="deny", may_delete=False)
