@@ -22,13 +22,13 @@ from connect_helper.errors import ConnectHelperError
 from connect_helper.server.access import Access
 from connect_helper.server.admission import Admission
 from connect_helper.server.cipher_choice import prefer
+from connect_helper.server.fair_turns import FairTurns
 from connect_helper.server.fast_lane import arrived, give_way
 from connect_helper.server.login_limiter import network_of
 from connect_helper.server.login_queue import Login, LoginQueue
 from connect_helper.server.sessions import Session, Sessions
 from connect_helper.server.sftp.channel import SftpChannel
 from connect_helper.server.sftp.desk import Workers
-from connect_helper.server.sftp.fair_turns import FairTurns
 from connect_helper.server.sftp.files import Files
 from connect_helper.server.sftp.free_space import FreeSpace
 from connect_helper.server.sftp.maker_records import MakerRecords

@@ -18,9 +18,9 @@ from typing import Final, Protocol, Self
 
 from aiohttp import web
 
+from connect_helper.server.fair_turns import FairTurns
 from connect_helper.server.http.problems import Problem
 from connect_helper.server.http.threads import in_thread
-from connect_helper.server.sftp.fair_turns import FairTurns
 from connect_helper.server.turns import Turns
 from connect_helper.spec import block_hash
 
@@ -131,12 +131,14 @@ class Digests:
     ) -> bytes:
         end = start + length
         for at in range(start, end, _STEP):
-            async with self._steps.of(
-                who
-            ):  # for one step: who asks about a small file does not wait for a huge one
+            # For one step: who asks about a small file does not wait for a huge one.
+            await self._steps.take(who)
+            try:
                 if not wanted():
                     raise ConnectionResetError("the client has gone")
                 await in_thread(self._disk, partial(_feed, digest, handle, at, min(_STEP, end - at)))
+            finally:
+                self._steps.give_back()
         return digest.digest()
 
 

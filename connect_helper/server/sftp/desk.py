@@ -13,12 +13,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final, Protocol, TypeVar
 
+from connect_helper.server.fair_turns import FairTurns
 from connect_helper.server.login_limiter import network_of
 from connect_helper.server.sessions import Session
 from connect_helper.server.sftp import packets
 from connect_helper.server.sftp.digests import Slices
 from connect_helper.server.sftp.failures import failure
-from connect_helper.server.sftp.fair_turns import FairTurns
 from connect_helper.server.sftp.files import Files
 from connect_helper.server.sftp.free_space import FreeSpace
 from connect_helper.server.sftp.lane import Answer

@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
+from connect_helper.server.fair_turns import FairTurns
 from connect_helper.server.sftp import digests, packets
 from connect_helper.server.sftp.desk import MOST_LONG
-from connect_helper.server.sftp.fair_turns import FairTurns
 from connect_helper.server.sftp.packets import FLAG_CREAT, FLAG_READ, FLAG_WRITE, Status
 from connect_helper.server.sftp.room import MIB
 from connect_helper.server.ssh import SLOW_THREADS
