@@ -1,7 +1,8 @@
 """Removes and moves sources once they have arrived, as far as the user agreed (`spec.aftermath` decides).
 
-A source that cannot be removed or moved is told about and fails nothing: it did arrive. A file that links
-lead to stays until everything else was transferred, for it is read once more for each link.
+A source that cannot be removed or moved is told about and fails nothing: it did arrive. One that is read more
+than once, for links that lead to it or for several items, stays until everything else was transferred, and
+for good where one of its copies was not.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+from collections.abc import Iterable
 
 from connect_helper.errors import AlreadyExists, SourceChanged, TransferError
 from connect_helper.spec import aftermath as rules
@@ -20,6 +22,7 @@ from connect_helper.transfers.job import (
     Job,
     LinkJob,
     LocalFolderJob,
+    MishapJob,
     RemoteFolderJob,
     RemoteLinkJob,
     UploadJob,
@@ -30,7 +33,8 @@ from connect_helper.transfers.job import (
 from connect_helper.transfers.ledger import gone
 from connect_helper.transfers.plan import SessionPlan, Upload
 from connect_helper.transfers.report import Outcome
-from connect_helper.transports.base import Facts
+from connect_helper.transfers.shared_sources import SharedSources, above, shared_sources
+from connect_helper.transports.base import Facts, Transport
 from connect_helper.transports.local_changes import (
     NUMBERS,
     move_source,
@@ -47,6 +51,7 @@ class Aftermath:
     """What one session does with its sources."""
 
     def __init__(self, plan: SessionPlan) -> None:
+        self._plan = plan
         wishes = plan.afterwards
         self._follows = plan.policies.links == "follow"
         self._move_root = wishes.move_root
@@ -61,7 +66,18 @@ class Aftermath:
         self._items = {item.source_path for item in plan.items}
         self._walked: set[Names] = set()
         self._linked: set[bytes] = set()  # real paths of the files that links lead to
-        self._missed: set[bytes] = set()  # those of them that did not arrive through a link
+        self._shared = SharedSources()
+        self._missed: set[bytes] = set()  # of linked or shared ones those that did not arrive everywhere
+        self._went: set[bytes] = set()  # shared ones that were removed or moved
+
+    @property
+    def _takes_files(self) -> bool:
+        return bool(self._wishes.remove_files or self._wishes.move_to)
+
+    async def prepare(self, transport: Transport) -> None:
+        """Look at what the items have in common, before the first file. Raises ConnectError."""
+        if self._takes_files:
+            self._shared = await shared_sources(self._plan, transport)
 
     @property
     def needs_links(self) -> bool:
@@ -69,7 +85,7 @@ class Aftermath:
 
         So it is where links are followed: a source may be read through one of them, too.
         """
-        return self._follows and bool(self._wishes.remove_files or self._wishes.move_to)
+        return self._follows and self._takes_files
 
     def listed(self, job: Job) -> None:
         """Note what is read through a link."""
@@ -78,12 +94,41 @@ class Aftermath:
 
     def waits(self, job: FileJob | LinkJob) -> bool:
         """Tell whether `file` is to be called for a source only when all others were transferred."""
-        return isinstance(job, UploadJob | DownloadJob) and not job.linked and job.real_path in self._linked
+        if isinstance(job, UploadJob | DownloadJob):
+            return not job.linked and (job.real_path in self._linked or job.real_path in self._shared)
+        return job.real_path in self._shared
 
-    def failed(self, job: FileJob | LinkJob) -> None:
-        """Note a source that did not arrive: what a link led to must be there for another try."""
-        if isinstance(job, UploadJob | DownloadJob) and job.linked:
-            self._missed.add(job.real_path)
+    def failed(self, job: FileJob | LinkJob | MishapJob) -> None:
+        """Note a source that did not arrive, if it is read more than once: it must be there for another try.
+
+        It may be a folder of which nobody knows what is in it.
+        """
+        path = job.real_path
+        if isinstance(job, MishapJob):
+            path = self._shared.real(path)
+            if self._shared or path in self._linked:
+                self._miss(path)
+        elif path in self._shared or (isinstance(job, UploadJob | DownloadJob) and job.linked):
+            self._miss(path)
+
+    def _miss(self, path: bytes) -> None:
+        *_, one = above(path)
+        self._missed.add(one)
+
+    def _is_missed(self, path: bytes) -> bool:
+        return bool(self._missed) and any(map(self._missed.__contains__, above(path)))
+
+    def all_waiting(self, waiting: Iterable[tuple[FileJob | LinkJob, Outcome]]) -> None:
+        """See all that waited, before `file` is called for each: a shared source goes only when that is right
+        for each of its copies, and all are of one content."""
+        contents: dict[bytes, object] = {}
+        for job, outcome in waiting:
+            if (path := job.real_path) not in self._shared:
+                continue
+            content = _content(outcome)
+            keeps = isinstance(rules.after_file(self._wishes, outcome.state, job.place), Keep)
+            if keeps or contents.setdefault(path, content) != content:
+                self._miss(path)
 
     def walked(self, job: RemoteFolderJob | LocalFolderJob) -> None:
         """Note a folder of the sources that the scan went through; none that was reached by a link."""
@@ -101,12 +146,18 @@ class Aftermath:
         if isinstance(job, UploadJob | DownloadJob):
             if job.linked:
                 return "The source stays: it was reached through a link."
-            if job.real_path in self._missed:
+            if self._is_missed(job.real_path) and job.real_path not in self._shared:
                 return "The source stays: a link leads to it, which could not be transferred."
+        shared = job.real_path in self._shared
+        if shared and self._is_missed(job.real_path):
+            return "The source stays: it goes to another place too, and did not arrive there."
+        if shared and job.real_path in self._went:
+            return ""
         source = job.path if isinstance(job, UploadJob | RemoteLinkJob) else os.fsdecode(job.source)
-        if source in self._items:
+        given = {source} & self._items | set(self._shared.given(job.real_path))
+        if given:
             # Before it goes: a session that is broken off here must not miss it when it comes back.
-            await asyncio.to_thread(work.ledger.add, gone(os.fsencode(source)))
+            await asyncio.to_thread(work.ledger.add, b"".join(gone(os.fsencode(one)) for one in given))
         to = verdict.names if isinstance(verdict, Move) else None
         try:
             if isinstance(job, UploadJob | RemoteLinkJob):
@@ -118,6 +169,8 @@ class Aftermath:
                 raise
             _log.info("%s stays: %s", display(source), error.internal_message)
             return f"The source stays where it is. {error.user_message}"
+        if shared:
+            self._went.add(job.real_path)
         return ""
 
     def _local(self, job: UploadJob | RemoteLinkJob, outcome: Outcome, to: Names | None) -> None:
@@ -201,6 +254,12 @@ class Aftermath:
                 await asyncio.to_thread(remove_empty, granted(item.source), below)
                 return
         # Not given by the user, such as the folder around a file that was chosen by itself: it stays.
+
+
+def _content(outcome: Outcome) -> object:
+    """What a source was when it was read, to be compared with another time; reading changes a time itself."""
+    seen = outcome.seen
+    return (seen.size, seen.mtime_ns) if isinstance(seen, Facts) else seen
 
 
 def _names(path: str) -> Names:

@@ -116,6 +116,10 @@ class RemoteLinkJob:
     place: tuple[str, ...] = ()
     twin: bool = False
 
+    @property
+    def real_path(self) -> bytes:
+        return b"/".join((self.granted.path.rstrip(b"/"), *self.real))
+
 
 @dataclass(frozen=True, slots=True)
 class LocalLinkJob:
@@ -127,6 +131,11 @@ class LocalLinkJob:
     content: bytes
     depth: int
     place: tuple[str, ...] = ()
+    real: bytes = b""  # as in DownloadJob; of the link itself
+
+    @property
+    def real_path(self) -> bytes:
+        return self.real or self.source
 
     @property
     def path(self) -> str:
@@ -161,6 +170,7 @@ class MishapJob:
     path: str
     remote_path: str
     error: TransferError
+    real_path: bytes = b""  # of the source
 
 
 LinkJob = RemoteLinkJob | LocalLinkJob

@@ -96,9 +96,9 @@ class Scan:
         except SourceMissing as error:
             # An earlier session of this transfer may have removed or moved it, as it was asked to.
             if not self._ledger.knows(gone(os.fsencode(source))):
-                yield MishapJob(source, item.target, error)
+                yield MishapJob(source, item.target, error, os.fsencode(source))
         except TransferError as error:
-            yield MishapJob(source, item.target, error)
+            yield MishapJob(source, item.target, error, os.fsencode(source))
         finally:
             await asyncio.to_thread(entries.close)
 
@@ -106,6 +106,7 @@ class Scan:
         grant = granted(item.source)
         below = entry.below[len(item.source.below) :]
         path = os.fsdecode(b"/".join((grant.path.rstrip(b"/"), *entry.below)))
+        real = b"/".join((grant.path.rstrip(b"/"), *entry.real))
         target = b"/".join((os.fsencode(item.target), *below))
         if entry.facts.kind == "folder" and entry.error is None:
             source = os.fsencode(path) if entry.real == entry.below else b""
@@ -113,14 +114,14 @@ class Scan:
         try:
             target = self._stored(target, index, below)
         except TransferError as error:
-            return MishapJob(path, os.fsdecode(target), error)
+            return MishapJob(path, os.fsdecode(target), error, real)
         if entry.error is not None:
-            return MishapJob(path, os.fsdecode(target), entry.error)
+            return MishapJob(path, os.fsdecode(target), entry.error, real)
         again, twins = self._met(os.fsdecode(target))
         if self._plan.policies.last_duplicate_wins:
             again, twins = again or twins, False
         elif again:
-            return MishapJob(path, os.fsdecode(target), _collision(path, os.fsdecode(target)))
+            return MishapJob(path, os.fsdecode(target), _collision(path, os.fsdecode(target)), real)
         place = (*top, *map(os.fsdecode, below))
         if entry.facts.kind == "link":
             return RemoteLinkJob(grant, entry.real, path, target, entry.content, place, twins)
@@ -160,7 +161,8 @@ class Scan:
             if ends_session(error):
                 raise
             if not isinstance(error, SourceMissing) or not self._ledger.knows(gone(source)):
-                yield MishapJob(os.path.join(item.root.path, *item.target), item.source, error)  # noqa: PTH118 - text to show
+                path = os.path.join(item.root.path, *item.target)  # noqa: PTH118 - text to show
+                yield MishapJob(path, item.source, error, source)
 
     def _download_job(self, item: Download, entry: Entry, top: tuple[str, ...], root: bytes) -> Job:
         grant = granted(item.root)
@@ -169,17 +171,17 @@ class Scan:
         path = os.fsdecode(b"/".join((grant.path.rstrip(b"/"), *(opened or names))))
         remote = os.fsdecode(entry.path)
         if problem is not None:
-            return MishapJob(path, remote, problem)
+            return MishapJob(path, remote, problem, entry.real or entry.path)
         if entry.facts.kind == "folder":
             return LocalFolderJob(grant, names, entry.facts.mtime_ns, entry.facts.atime_ns, entry.path)
         # A file system here may take names for one that differ in case or composition only.
         again = not self._is_new(collision_key(path))
         if again and not self._plan.policies.last_duplicate_wins:
-            return MishapJob(path, remote, _collision(remote, path))
+            return MishapJob(path, remote, _collision(remote, path), entry.real or entry.path)
         place = (*top, *map(os.fsdecode, entry.below))
         if entry.facts.kind == "link":
             depth = max(0, len(entry.below) - 1)
-            return LocalLinkJob(entry.path, grant, names, entry.content, depth, place)
+            return LocalLinkJob(entry.path, grant, names, entry.content, depth, place, entry.real)
         sealed = opened is not None
         linked = bool(entry.real) and entry.real != b"/".join((root.rstrip(b"/"), *entry.below))
         return DownloadJob(

@@ -213,6 +213,7 @@ class Session:
         """What comes before the first byte: deleting what is surplus, counting, looking for links."""
         if self._plan.policies.delete_first:
             await mirror(work)
+        await self._aftermath.prepare(work.transport)
         count_first = self._plan.policies.count_first
         if self._aftermath.needs_links or count_first == "yes":
             self._listed = await self._count(work, self._spool.fill)
@@ -247,6 +248,7 @@ class Session:
                 group.create_task(self._files(work), name=f"files {number}")
         for job in self._again:  # the earlier file of that target is done by now
             await self._file(work, job)
+        self._aftermath.all_waiting((waited, outcome) for waited, _, outcome in self._last)
         for waited, tracker, outcome in self._last:
             message = await self._aftermath.file(work, waited, outcome)
             await self._reporter.end(tracker, replace(outcome, message=message))
@@ -273,6 +275,7 @@ class Session:
                 case RemoteFolderJob() | LocalFolderJob():
                     await self._folder(work, job)
                 case MishapJob():
+                    self._aftermath.failed(job)
                     tracker = await self._reporter.start(job.path, job.remote_path, 0)
                     await self._end_badly(tracker, job.error)
                 case _ if _size(job) >= LARGE:

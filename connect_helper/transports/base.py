@@ -290,6 +290,10 @@ class Transport(Protocol):
         """What is at `path`; None when there is nothing."""
         ...
 
+    async def real_path(self, path: bytes) -> bytes:
+        """The path with every link resolved; as it is where the far side tells none."""
+        ...
+
     async def unfinished(self, partial: bytes) -> Facts | None:
         """What is under a name for an unfinished file; None when that is free.
 

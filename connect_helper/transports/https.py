@@ -170,6 +170,9 @@ class HttpTransport:
             # With a token for sending a file's facts are told, a folder's list is not.
         return Facts("folder", 0, 0)
 
+    async def real_path(self, path: bytes) -> bytes:
+        return path  # what links lead to is the server's affair; sources there are never removed
+
     async def read_ranges(self, path: bytes, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
         if self._sends:
             raise SourceDenied(f"{display(path)} cannot be read with a token for sending.")

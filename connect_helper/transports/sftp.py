@@ -124,7 +124,6 @@ class SftpTransport:
         return await self.facts(partial)
 
     async def real_path(self, path: bytes) -> bytes:
-        """The path with every link resolved by the server."""
         return await self._all.call(lambda wire: wire.real_path(path), "source", path)
 
     async def list_folder(self, path: bytes) -> AsyncIterator[Name]:

@@ -31,12 +31,16 @@ WAITING_LIMIT: Final = 128 * 1024 * 1024  # bytes of memory for folders not yet 
 _FOLDER_COST: Final = 300  # bytes of memory for one beside its names
 
 
-class Lister(Protocol):
-    """What a scan asks of the server; errors are ours already."""
-
-    async def facts(self, path: bytes, *, follow: bool = False) -> Facts | None: ...
+class RealPaths(Protocol):
+    """Who resolves links; errors are ours already."""
 
     async def real_path(self, path: bytes) -> bytes: ...
+
+
+class Lister(RealPaths, Protocol):
+    """What a scan asks of the server."""
+
+    async def facts(self, path: bytes, *, follow: bool = False) -> Facts | None: ...
 
     async def read_link(self, path: bytes) -> bytes: ...
 
@@ -112,7 +116,8 @@ async def scan(lister: Lister, source: bytes, *, links: Links, enters: Enters) -
     if links != "follow":
         facts = await lister.facts(source)
         if facts is not None and facts.kind == "link":
-            yield await _unfollowed(lister, source, (), facts, links)
+            real = await real_entry(lister, source)
+            yield await _unfollowed(lister, source, (), facts, links, real)
             return
     looks = lister.facts(source, follow=True), lister.real_path(source)
     found, root = await asyncio.gather(*looks, return_exceptions=True)
@@ -123,7 +128,7 @@ async def scan(lister: Lister, source: bytes, *, links: Links, enters: Enters) -
         raise SourceMissing(f"{display(source)} is not on the server.")
     if facts.kind != "folder":
         error = None if facts.kind == "file" else _special(source)
-        yield Entry(source, (), facts, error)
+        yield Entry(source, (), facts, error, real=root if isinstance(root, bytes) else b"")
         return
     if isinstance(root, BaseException):
         raise root
@@ -149,7 +154,7 @@ async def _content(
     facts = folder.facts
     if len(folder.below) > DEPTH_LIMIT:
         error = UnsafeName(f"{display(folder.path)} lies more than {DEPTH_LIMIT} folders deep.")
-        yield Entry(folder.path, folder.below, facts, error)
+        yield Entry(folder.path, folder.below, facts, error, real=folder.real)
         return
     try:
         yield Entry(folder.path, folder.below, facts, real=folder.real)
@@ -161,7 +166,7 @@ async def _content(
     except TransferError as error:
         if error.retryable:
             raise
-        yield Entry(folder.path, folder.below, facts, error)
+        yield Entry(folder.path, folder.below, facts, error, real=folder.real)
 
 
 async def _entry(
@@ -185,7 +190,7 @@ async def _entry(
             found = await lister.facts(path)
         if found is not None and found.kind == "link":
             if options.links != "follow":
-                return await _unfollowed(lister, path, below, found, options.links)
+                return await _unfollowed(lister, path, below, found, options.links, real)
             real, found = await _follow(lister, path, root, inside)
             inside = (*inside, real)
     except TransferError as error:
@@ -200,13 +205,21 @@ async def _entry(
     return Entry(path, below, found, None if found.kind == "file" else _special(path), real=real)
 
 
+async def real_entry(paths: RealPaths, path: bytes) -> bytes:
+    """The real path of a name that may be a link, and is not followed itself."""
+    folder, slash, name = path.rpartition(b"/")
+    if name in (b"", b".", b".."):
+        return await paths.real_path(path)
+    return (await paths.real_path(folder + slash or b".")).rstrip(b"/") + b"/" + name
+
+
 async def _unfollowed(
-    lister: Lister, path: bytes, below: tuple[bytes, ...], facts: Facts, links: Links
+    lister: Lister, path: bytes, below: tuple[bytes, ...], facts: Facts, links: Links, real: bytes
 ) -> Entry:
     """The entry of a link that is copied or skipped."""
     if links == "skip":
         return Entry(path, below, facts, LinkSkipped(f"{display(path)} is a link; links are left out."))
-    return Entry(path, below, facts, None, await lister.read_link(path))
+    return Entry(path, below, facts, None, await lister.read_link(path), real)
 
 
 async def _follow(lister: Lister, path: bytes, root: bytes, inside: tuple[bytes, ...]) -> tuple[bytes, Facts]:
