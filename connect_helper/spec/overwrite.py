@@ -11,11 +11,13 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Final, Literal
 
+from connect_helper.spec.sampling import WHOLE_BELOW
+
 Overwrite = Literal["always", "none", "diff", "older", "diff+older"]
 Resume = Literal["none", "attributes", "sparse_checksum", "full_checksum"]
 
 _SECOND: Final = 1_000_000_000  # ns
-OLDER_BY: Final = 2  # seconds a target is older, at least; FAT keeps even ones only
+_FAT_STEP: Final = 2 * _SECOND  # FAT keeps even seconds, rounded down
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +53,12 @@ _EQUAL_SIZE: Final[Mapping[Resume, Decision]] = {
     "sparse_checksum": Decision.COMPARE_SPARSE,
     "full_checksum": Decision.COMPARE_FULL,
 }
-# Where times are too close to tell, and sizes are the same: content decides, as far as it is looked at.
-_IN_DOUBT: Final[Mapping[Resume, Decision]] = {**_EQUAL_SIZE, "none": Decision.SKIP}
+# Where times are too close to tell, and sizes are the same: content decides.
+_IN_DOUBT: Final[Mapping[Resume, Decision]] = {
+    **_EQUAL_SIZE,
+    "none": Decision.COMPARE_SPARSE,
+    "attributes": Decision.COMPARE_SPARSE,
+}
 _PARTIAL: Final[Mapping[Resume, PartialDecision]] = {
     "none": PartialDecision.START_OVER,
     "attributes": PartialDecision.CONTINUE,
@@ -65,23 +71,39 @@ def decide(overwrite: Overwrite, resume: Resume, source: FileFacts, target: File
     """Decide about the finished file `target` that stands under the final name (None: there is none).
 
     The time stamps count for `older` and `diff+older` only, in whole seconds, for that is all SFTP version 3
-    reports; equal times are not older. One second between files of the same size is no proof either, for a
-    disk may not keep it: sent again each time, such a file would never be done. Otherwise times do not count:
-    without `preserve_times` a target has the time of its transfer.
+    reports; equal times are not older. One second between files of the same size is no proof either, where
+    the target's time is one that FAT keeps: sent again each time, a copy there would never be done. Contents
+    are compared then; see `is_unsure`. Otherwise times do not count: without `preserve_times` a target has
+    the time of its transfer.
     """
     if target is None or overwrite == "always":
         return Decision.WRITE
     if overwrite == "none":
         return Decision.SKIP
     if overwrite in ("older", "diff+older"):
-        older_by = source.mtime_ns // _SECOND - target.mtime_ns // _SECOND
-        if older_by <= 0:
+        if source.mtime_ns // _SECOND <= target.mtime_ns // _SECOND:
             return Decision.SKIP
-        if older_by < OLDER_BY and target.size == source.size:
+        if _is_close(source, target):
             return _IN_DOUBT[resume]
     if overwrite == "older" or target.size != source.size:
         return Decision.WRITE
     return _EQUAL_SIZE[resume]
+
+
+def is_unsure(overwrite: Overwrite, resume: Resume, source: FileFacts, target: FileFacts) -> bool:
+    """Tell whether a skipped source may be another than its target after all: no reason to remove it.
+
+    So it is where times are too close to tell, and no more than samples was compared.
+    """
+    by_time = overwrite in ("older", "diff+older") and source.mtime_ns // _SECOND > target.mtime_ns // _SECOND
+    in_part = resume != "full_checksum" and source.size > WHOLE_BELOW
+    return by_time and in_part and _is_close(source, target)
+
+
+def _is_close(source: FileFacts, target: FileFacts) -> bool:
+    """Tell whether a newer `source` may be what `target` is a copy of, on a disk that keeps even seconds."""
+    kept = source.mtime_ns // _FAT_STEP * _FAT_STEP
+    return target.size == source.size and target.mtime_ns == kept
 
 
 def after_compare(*, same: bool) -> Decision:

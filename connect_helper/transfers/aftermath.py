@@ -127,7 +127,7 @@ class Aftermath:
                 continue
             content = _content(outcome)
             keeps = isinstance(rules.after_file(self._wishes, outcome.state, job.place), Keep)
-            if keeps or contents.setdefault(path, content) != content:
+            if keeps or outcome.unsure or contents.setdefault(path, content) != content:
                 self._miss(path)
 
     def walked(self, job: RemoteFolderJob | LocalFolderJob) -> None:
@@ -143,6 +143,10 @@ class Aftermath:
         verdict = rules.after_file(self._wishes, outcome.state, job.place)
         if isinstance(verdict, Keep):
             return ""
+        if outcome.unsure:
+            return (
+                "The source stays: it is a second newer than what is there, and only samples were compared."
+            )
         if isinstance(job, UploadJob | DownloadJob):
             if job.linked:
                 return "The source stays: it was reached through a link."

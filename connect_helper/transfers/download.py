@@ -112,7 +112,7 @@ class Download:
         decision = Decision.WRITE if there is None else await existing.decide(there)
         if decision is Decision.SKIP:
             await asyncio.to_thread(self._forget)
-            return Outcome("skipped")
+            return Outcome("skipped", unsure=existing.unsure)
         saves = self._policies.existing == "replace" and saves_first(
             wanted=self._policies.save_first,
             resume=self._policies.resume,

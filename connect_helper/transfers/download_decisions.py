@@ -18,6 +18,7 @@ from connect_helper.spec.overwrite import (
     after_compare,
     decide,
     decide_partial,
+    is_unsure,
 )
 from connect_helper.spec.sampling import sparse_ranges
 from connect_helper.transfers.blocking import acquired, to_the_end
@@ -54,6 +55,7 @@ class Existing:
         self._folder = folder
         self._source = source
         self._seal = seal
+        self.unsure = False  # whether what is to be kept equals the source; set by `decide`
         # Of what the target is to hold, in bytes.
         self._size = source.size if seal is None else seal.plain_size(source.size)
 
@@ -77,12 +79,9 @@ class Existing:
     async def decide(self, there: Facts) -> Decision:
         """WRITE or SKIP, after what comparing takes."""
         source = self._source
-        decision = decide(
-            self._policies.overwrite,
-            self._policies.resume,
-            FileFacts(self._size, source.mtime_ns),
-            FileFacts(there.size, there.mtime_ns),
-        )
+        both = FileFacts(self._size, source.mtime_ns), FileFacts(there.size, there.mtime_ns)
+        decision = decide(self._policies.overwrite, self._policies.resume, *both)
+        self.unsure = is_unsure(self._policies.overwrite, self._policies.resume, *both)
         if decision is Decision.COMPARE_SPARSE:
             ranges = sparse_ranges(source.size)
             theirs = await self._transport.read_ranges(self._job.source, ranges)

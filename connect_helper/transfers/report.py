@@ -42,6 +42,7 @@ class Outcome:
     digest: str = ""  # "sha-256:<hex>"
     message: str = ""  # something the user should know although all is well
     earlier: bool = False  # an earlier session of this transfer brought it, and told what was proved
+    unsure: bool = False  # skipped, though it may be another than what is there: no reason to remove it
     seen: Identity | Facts | None = None  # what the source was when it was read
 
 

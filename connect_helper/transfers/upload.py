@@ -134,7 +134,7 @@ class Upload:
             decision = Decision.WRITE if there is None else await existing.decide(source, there)
             if decision is Decision.SKIP:
                 await self._forget()
-                return Outcome("skipped")
+                return Outcome("skipped", unsure=existing.unsure)
             saves = saves_first(
                 wanted=self._policies.save_first,
                 resume=self._policies.resume,

@@ -25,6 +25,7 @@ from connect_helper.spec.overwrite import (
     after_compare,
     decide,
     decide_partial,
+    is_unsure,
 )
 from connect_helper.spec.sampling import sparse_ranges
 from connect_helper.transfers.job import TAIL, UploadJob, Work, digest_algorithm, ends_session
@@ -59,6 +60,7 @@ class Existing:
         self._transport = work.transport
         self._job = job
         self.first_is_free = False  # nothing was there under the first name for a partial file
+        self.unsure = False  # whether what is to be kept equals the source; set by `decide`
 
     async def look(self) -> Facts | None:
         """What is there, and on the way what else is asked next: a question alone costs a round trip."""
@@ -105,9 +107,9 @@ class Existing:
         if isinstance(source, SealedSource) and there.kind == "file":
             source = await self._sealed_as_there(source)
         policies = self._work.policies
-        decision = decide(
-            policies.overwrite, policies.resume, _facts(source), FileFacts(there.size, there.mtime_ns)
-        )
+        both = _facts(source), FileFacts(there.size, there.mtime_ns)
+        decision = decide(policies.overwrite, policies.resume, *both)
+        self.unsure = is_unsure(policies.overwrite, policies.resume, *both)
         target = self._job.target
         try:
             if decision is Decision.COMPARE_SPARSE:

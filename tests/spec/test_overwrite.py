@@ -15,40 +15,40 @@ from connect_helper.spec.overwrite import (
     after_compare,
     decide,
     decide_partial,
+    is_unsure,
 )
 
 SECOND = 1_000_000_000
-SOURCE = FileFacts(1_000, 100 * SECOND)
+SOURCE = FileFacts(1_000, 101 * SECOND)
 SAME_SIZE = {
     "older": FileFacts(1_000, 98 * SECOND),
-    "close": FileFacts(1_000, 99 * SECOND),
-    "newer": FileFacts(1_000, 100 * SECOND + 1),
+    "finer": FileFacts(1_000, 100 * SECOND + 1),
+    "close": FileFacts(1_000, 100 * SECOND),
+    "newer": FileFacts(1_000, 101 * SECOND + 1),
 }
-OTHER_SIZE = {
-    "older": FileFacts(999, 98 * SECOND),
-    "close": FileFacts(999, 99 * SECOND),
-    "newer": FileFacts(999, 101 * SECOND),
-}
+OTHER_SIZE = {age: FileFacts(999, facts.mtime_ns) for age, facts in SAME_SIZE.items()}
 SKIP, WRITE, SPARSE, FULL = Decision.SKIP, Decision.WRITE, Decision.COMPARE_SPARSE, Decision.COMPARE_FULL
 LEVELS: tuple[Resume, ...] = ("none", "attributes", "sparse_checksum", "full_checksum")
 
-# For a target of the same size, by resume level; "close" is older by one second, which FAT does not keep.
-DIFFERENT, IN_DOUBT = (WRITE, SKIP, SPARSE, FULL), (SKIP, SKIP, SPARSE, FULL)
+# For a target of the same size, by resume level. "close" and "finer" are older by one second: the first may
+# be so because FAT keeps even seconds only, the second has a time that FAT does not keep.
+DIFFERENT, IN_DOUBT = (WRITE, SKIP, SPARSE, FULL), (SPARSE, SPARSE, SPARSE, FULL)
+WRITTEN, SKIPPED = (WRITE,) * 4, (SKIP,) * 4
 SAME_SIZE_TABLE: dict[Overwrite, dict[str, tuple[Decision, ...]]] = {
-    "always": {"older": (WRITE,) * 4, "close": (WRITE,) * 4, "newer": (WRITE,) * 4},
-    "none": {"older": (SKIP,) * 4, "close": (SKIP,) * 4, "newer": (SKIP,) * 4},
-    "diff": {"older": DIFFERENT, "close": DIFFERENT, "newer": DIFFERENT},
-    "older": {"older": (WRITE,) * 4, "close": IN_DOUBT, "newer": (SKIP,) * 4},
-    "diff+older": {"older": DIFFERENT, "close": IN_DOUBT, "newer": (SKIP,) * 4},
+    "always": dict.fromkeys(SAME_SIZE, WRITTEN),
+    "none": dict.fromkeys(SAME_SIZE, SKIPPED),
+    "diff": dict.fromkeys(SAME_SIZE, DIFFERENT),
+    "older": {"older": WRITTEN, "finer": WRITTEN, "close": IN_DOUBT, "newer": SKIPPED},
+    "diff+older": {"older": DIFFERENT, "finer": DIFFERENT, "close": IN_DOUBT, "newer": SKIPPED},
 }
 OTHER_SIZE_TABLE: dict[Overwrite, dict[str, Decision]] = {
-    "always": {"older": WRITE, "close": WRITE, "newer": WRITE},
-    "none": {"older": SKIP, "close": SKIP, "newer": SKIP},
-    "diff": {"older": WRITE, "close": WRITE, "newer": WRITE},
-    "older": {"older": WRITE, "close": WRITE, "newer": SKIP},
-    "diff+older": {"older": WRITE, "close": WRITE, "newer": SKIP},
+    "always": dict.fromkeys(SAME_SIZE, WRITE),
+    "none": dict.fromkeys(SAME_SIZE, SKIP),
+    "diff": dict.fromkeys(SAME_SIZE, WRITE),
+    "older": {**dict.fromkeys(SAME_SIZE, WRITE), "newer": SKIP},
+    "diff+older": {**dict.fromkeys(SAME_SIZE, WRITE), "newer": SKIP},
 }
-CASES = list(itertools.product(SAME_SIZE_TABLE, LEVELS, ("older", "close", "newer")))
+CASES = list(itertools.product(SAME_SIZE_TABLE, LEVELS, SAME_SIZE))
 
 
 @pytest.mark.parametrize(("overwrite", "resume", "age"), CASES)
@@ -66,7 +66,25 @@ def test_a_target_of_another_size(overwrite: Overwrite, resume: Resume, age: str
 def test_a_copy_on_fat_is_not_sent_again(overwrite: Overwrite) -> None:
     """It keeps every second second, rounded down; a file of 101.9 s has 100 s there."""
     source, copy = FileFacts(1_000, 101_900_000_000), FileFacts(1_000, 100 * SECOND)
-    assert decide(overwrite, "none", source, copy) is SKIP
+    assert decide(overwrite, "none", source, copy) is SPARSE  # and what is the same is kept
+
+
+@pytest.mark.parametrize(
+    ("overwrite", "resume", "size", "age_s", "unsure"),
+    [
+        ("older", "none", 2_000_000, 1, True),
+        ("diff+older", "sparse_checksum", 2_000_000, 1, True),
+        ("older", "full_checksum", 2_000_000, 1, False),  # compared whole
+        ("older", "none", 1_000_000, 1, False),  # small: the samples are the whole file
+        ("older", "none", 2_000_000, 0, False),
+        ("diff", "sparse_checksum", 2_000_000, 1, False),  # times do not count
+    ],
+)
+def test_samples_alone_leave_a_doubt_where_times_do(
+    overwrite: Overwrite, resume: Resume, size: int, age_s: int, unsure: bool
+) -> None:
+    source, target = FileFacts(size, (100 + age_s) * SECOND), FileFacts(size, 100 * SECOND)
+    assert is_unsure(overwrite, resume, source, target) is unsure
 
 
 @pytest.mark.parametrize(("overwrite", "resume"), list(itertools.product(SAME_SIZE_TABLE, LEVELS)))
