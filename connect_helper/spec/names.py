@@ -75,12 +75,25 @@ def collision_key(name: str) -> str:
     return unicodedata.normalize("NFC", unicodedata.normalize("NFD", folded).casefold())
 
 
-def other_cases(name: str) -> tuple[str, ...]:
-    """Return spellings of `name` that every case-blind file system takes for it, and no other does.
+# Letters by who knows their other case: each case-blind file system knows the first ones, fewer the rest.
+_LETTERS: Final = (range(0x80), range(0x80, 0x100), range(0x100, 0x530))
 
-    So only letters are written otherwise that all of them know: Latin, Greek, Cyrillic, one for one.
+
+def first_letters(text: str) -> range | None:
+    """Return those letters with another case, of some in `text`, that most case-blind file systems know.
+
+    The result is a range of code points; None: `text` has no letters that `other_cases` would write
+    otherwise. A file system that keeps their cases apart keeps those of all others apart.
     """
-    turned = "".join(map(_other_case, name))
+    return next((some for some in _LETTERS if any(_other_case(sign, some) != sign for sign in text)), None)
+
+
+def other_cases(name: str, letters: range) -> tuple[str, ...]:
+    """Return spellings of `name` that a file system takes for it if it takes the cases of `letters` for one.
+
+    Only `letters` (of `first_letters`) are written otherwise, Latin, Greek and Cyrillic ones, one for one.
+    """
+    turned = "".join(_other_case(sign, letters) for sign in name)
     lower, upper = (
         "".join(turn if is_wanted(turn) else sign for sign, turn in zip(name, turned, strict=True))
         for is_wanted in (str.islower, str.isupper)
@@ -89,14 +102,26 @@ def other_cases(name: str) -> tuple[str, ...]:
     return _others(name, (turned, lower, upper, mixed))
 
 
-def _other_case(sign: str) -> str:
+def differ_in_cases(one: str, other: str, letters: range) -> bool:
+    """Tell whether two names are not the same, but would be without the cases of `letters`."""
+    if one == other or len(one) != len(other):
+        return False
+    return all(a == b or _other_case(a, letters) == b for a, b in zip(one, other, strict=True))
+
+
+def _other_case(sign: str, letters: range) -> str:
     other = sign.swapcase()
-    return other if sign < "\u0530" and len(other) == 1 and other.swapcase() == sign else sign
+    return other if ord(sign) in letters and len(other) == 1 and other.swapcase() == sign else sign
 
 
 def other_forms(name: str) -> tuple[str, ...]:
     """Return spellings of `name` that a normalising file system takes for it, and no other does."""
     return _others(name, (unicodedata.normalize("NFC", name), unicodedata.normalize("NFD", name)))
+
+
+def differ_in_forms(one: str, other: str) -> bool:
+    """Tell whether two names are not the same, but would be in a composed form."""
+    return one != other and unicodedata.normalize("NFC", one) == unicodedata.normalize("NFC", other)
 
 
 def _others(name: str, found: tuple[str, ...]) -> tuple[str, ...]:

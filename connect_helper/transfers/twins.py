@@ -8,57 +8,94 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import Final
+from dataclasses import dataclass
 
 from connect_helper.errors import NameCollision, TransferError
-from connect_helper.spec.names import display, has_cases, has_forms, other_cases, other_forms
+from connect_helper.spec.names import (
+    differ_in_cases,
+    differ_in_forms,
+    display,
+    first_letters,
+    has_cases,
+    has_forms,
+    other_cases,
+    other_forms,
+)
 from connect_helper.transfers.job import RemoteLinkJob, UploadJob, Work, ends_session
 
-_WAYS: Final = ((has_cases, other_cases), (has_forms, other_forms))
+
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """One way in which two names can differ that are one for some servers."""
+
+    spell: Callable[[str], tuple[str, ...]]  # a name so that only such servers take it for the same
+    differ: Callable[[str, str], bool]  # in this way alone
 
 
 async def tells_apart(work: Work, job: UploadJob | RemoteLinkJob) -> bool:
     """Tell whether what is at the target of a twin is there under exactly that name.
 
-    So it is where another spelling of the same target is not there. Looked at are the name and the folders
-    of the set around it, but not the set's own folder: there another file system may begin, or a token end.
-    Where all other spellings are there, as the twin itself of a name of one letter is, the folder's list
-    tells whether it is another entry. False when in doubt: with a token nothing can be listed.
+    So it is where another spelling of the same target is not there. In cases that takes in only the letters
+    that most servers would take for one: of them it says nothing that others are told apart. Looked at are
+    the name and the folders of the set around it, but not the set's own folder: there another file system may
+    begin, or a token end. Where all other spellings are there, as the twin itself of a name of one letter is,
+    the folder's list tells whether it is another entry. False when in doubt: with a token nothing can be
+    listed.
     """
-    names = job.target.split(b"/")
-    looked_at = range(len(names) - 1, len(names) - 1 - max(1, len(job.place) - 1), -1)
+    root = os.fsencode(work.plan.destination).rstrip(b"/")
+    below = os.fsdecode(job.target.removeprefix(root))  # somewhere in it the two differ
+    look = _Look(work, job)
+    if has_cases(below):
+        letters = first_letters(below)
+        if letters is None or not await look.tells(_cases(letters)):
+            return False
+    return not has_forms(below) or await look.tells(_Way(other_forms, differ_in_forms))
 
-    async def is_missing(at: int, other: str) -> bool:
-        path = b"/".join([*names[:at], os.fsencode(other), *names[at + 1 :]])
-        return await work.transport.facts(path) is None
 
-    async def are_both_listed(at: int, others: tuple[str, ...]) -> bool:
-        folder = b"/".join(names[:at]) or (b"/" if job.target.startswith(b"/") else b".")
+def _cases(letters: range) -> _Way:
+    return _Way(
+        lambda name: other_cases(name, letters), lambda one, other: differ_in_cases(one, other, letters)
+    )
+
+
+class _Look:
+    """A look at what is around one target."""
+
+    def __init__(self, work: Work, job: UploadJob | RemoteLinkJob) -> None:
+        self._work = work
+        self._names = job.target.split(b"/")
+        last, inside = len(self._names) - 1, max(1, len(job.place) - 1)
+        self._inside = range(last, last - inside, -1)
+
+    async def tells(self, way: _Way) -> bool:
+        """Tell whether names that differ in this way are two here."""
+        spelled = self._spelled(self._inside, way)
+        for at, others in spelled:
+            for other in others:
+                if await self._is_missing(at, other):
+                    return True
+        for at, _ in spelled:
+            if await self._are_both_listed(at, way):
+                return True
+        return False
+
+    def _spelled(self, places: range, way: _Way) -> list[tuple[int, tuple[str, ...]]]:
+        return [(at, others) for at in places if (others := way.spell(os.fsdecode(self._names[at])))]
+
+    async def _is_missing(self, at: int, other: str) -> bool:
+        path = b"/".join([*self._names[:at], os.fsencode(other), *self._names[at + 1 :]])
+        return await self._work.transport.facts(path) is None
+
+    async def _are_both_listed(self, at: int, way: _Way) -> bool:
+        folder = b"/".join(self._names[:at]) or (b"." if at == 0 else b"/")
         try:
-            listed = {name for name, _facts in await work.transport.list_names(folder)}
+            listed = {name for name, _facts in await self._work.transport.list_names(folder)}
         except TransferError as error:
             if ends_session(error):
                 raise
             return False
-        return names[at] in listed and any(os.fsencode(other) in listed for other in others)
-
-    async def tell(spell: Callable[[str], tuple[str, ...]]) -> bool:
-        spelled = [(at, others) for at in looked_at if (others := spell(os.fsdecode(names[at])))]
-        for at, others in spelled:
-            for other in others:
-                if await is_missing(at, other):
-                    return True
-        for at, others in spelled:
-            if await are_both_listed(at, others):
-                return True
-        return False
-
-    root = os.fsencode(work.plan.destination).rstrip(b"/")
-    below = os.fsdecode(job.target.removeprefix(root))  # somewhere in it the two differ
-    for matters, spell in _WAYS:
-        if matters(below) and not await tell(spell):
-            return False
-    return True
+        name = os.fsdecode(self._names[at])
+        return self._names[at] in listed and any(way.differ(name, os.fsdecode(one)) for one in listed)
 
 
 def collision(job: UploadJob | RemoteLinkJob) -> NameCollision:

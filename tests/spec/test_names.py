@@ -11,7 +11,10 @@ from hypothesis import strategies as st
 from connect_helper.errors import UnsafeName
 from connect_helper.spec.names import (
     collision_key,
+    differ_in_cases,
+    differ_in_forms,
     display,
+    first_letters,
     has_cases,
     has_forms,
     numbered_name,
@@ -222,13 +225,32 @@ def test_page_text_loses_what_could_deceive() -> None:
         ("A.txt", {"a.TXT", "a.txt", "A.TXT", "a.tXt"}),
         ("a", {"A"}),
         ("\u0416", {"\u0436"}),  # Cyrillic
-        ("\u00df", set()),  # not every system knows its other case, which is two letters
-        ("1-2", set()),
+        ("\u00c4a", {"\u00c4A"}),  # some systems know the cases of a to z only
+        ("\u00c4\u0416", {"\u00e4\u0416"}),
         ("x" * 255 + "y", set()),  # longer than a name may be
     ],
 )
 def test_other_cases_of_a_name(name: str, others: set[str]) -> None:
-    assert set(other_cases(name)) == others
+    letters = first_letters(name)
+    assert letters is not None
+    assert set(other_cases(name, letters)) == others
+    assert all(differ_in_cases(name, other, letters) for other in others)
+
+
+@pytest.mark.parametrize("name", ["1-2", "\u00df"])  # not every system knows its other case, two letters
+def test_names_with_no_other_case(name: str) -> None:
+    assert first_letters(name) is None
+
+
+def test_names_that_differ_in_more_than_some_cases() -> None:
+    ascii_letters = first_letters("a")
+    assert ascii_letters is not None
+    for one, other in (("a", "a"), ("a", "b"), ("a", "aa"), ("\u00c4a", "\u00e4A")):
+        assert not differ_in_cases(one, other, ascii_letters)
+    assert differ_in_cases("\u00c4aB", "\u00c4Ab", ascii_letters)
+    assert differ_in_forms("\u00e9", "e\u0301")
+    assert not differ_in_forms("\u00e9", "\u00e9")
+    assert not differ_in_forms("\u00e9", "e")
 
 
 def test_other_forms_of_a_name() -> None:
@@ -240,8 +262,10 @@ def test_other_forms_of_a_name() -> None:
 
 @given(st.text(st.characters(max_codepoint=0x2FFF, exclude_categories=["Cs"]), max_size=12))
 def test_other_spellings_meet_where_names_are_not_told_apart(name: str) -> None:
-    for other in (*other_cases(name), *other_forms(name)):
+    letters = first_letters(name)
+    cases = () if letters is None else other_cases(name, letters)
+    for other in (*cases, *other_forms(name)):
         assert other != name
         assert collision_key(other) == collision_key(name)
-    assert has_cases(name) or not other_cases(name)
+    assert has_cases(name) or letters is None
     assert has_forms(name) or not other_forms(name)

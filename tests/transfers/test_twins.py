@@ -30,6 +30,22 @@ class Blind(asyncssh.SFTPServer):
         return super().map_path(os.fsencode(plain))
 
 
+class AsciiBlind(asyncssh.SFTPServer):
+    """Takes names for one that differ in the case of a to z only, as some file systems do."""
+
+    def map_path(self, path: bytes) -> bytes:
+        return super().map_path(path.lower())
+
+
+@pytest.fixture
+async def ascii_blind(tmp_path: Path) -> AsyncIterator[PasswordServer]:
+    root = tmp_path / "root"
+    root.mkdir()
+    async with PasswordServer(sftp=lambda channel: AsciiBlind(channel, chroot=os.fsencode(root))) as server:
+        server.root = root
+        yield server
+
+
 @pytest.fixture
 async def blind(tmp_path: Path) -> AsyncIterator[PasswordServer]:
     root = tmp_path / "root"
@@ -80,6 +96,33 @@ async def test_a_server_that_takes_both_for_one_keeps_the_first(
     assert ended.message.startswith("1 of 2 files failed")
     assert list(contents(blind.root / "in").values()) == [f"the content of {paths[0].parent.name}"]
     assert [path.exists() for path in paths] == [False, True]
+
+
+@pytest.mark.parametrize(
+    "names", [("\u00c4A.txt", "\u00c4a.txt"), ("\u00c4.Txt", "\u00c4.txt"), ("a\u0416", "A\u0416")]
+)
+async def test_a_server_that_knows_only_the_cases_of_a_to_z_keeps_the_first(
+    ascii_blind: PasswordServer, tmp_path: Path, names: tuple[str, str]
+) -> None:
+    (ascii_blind.root / "in").mkdir()
+    paths = pair(tmp_path, *names)
+    wishes = Afterwards(remove_files=True)
+    ended = await run(plan_for(ascii_blind, items(paths, "in"), tmp_path / "resume", afterwards=wishes))
+    assert (ended.outcome, ended.code) == ("failed", "name_collision")
+    assert list(contents(ascii_blind.root / "in").values()) == ["the content of one"]
+    assert [path.exists() for path in paths] == [False, True]
+
+
+async def test_it_keeps_names_apart_that_differ_in_other_letters(
+    ascii_blind: PasswordServer, tmp_path: Path
+) -> None:
+    (ascii_blind.root / "in").mkdir()
+    paths = pair(tmp_path, "\u00c4\u00d6", "\u00e4\u00f6")
+    for content in ("at first", "changed since"):
+        paths[1].write_text(content)
+        ended = await run(plan_for(ascii_blind, items(paths, "in"), tmp_path / "resume", destination="in"))
+        assert (ended.outcome, ended.message) == ("completed", "")
+        assert contents(ascii_blind.root / "in") == {path.name: path.read_text() for path in paths}
 
 
 async def test_folders_that_are_taken_for_one_keep_the_first_file_of_each_name(
