@@ -38,13 +38,14 @@ async def tells_apart(work: Work, job: UploadJob | RemoteLinkJob) -> bool:
     So it is where another spelling of the same target is not there. In cases that takes in only the letters
     that most servers would take for one: of them it says nothing that others are told apart. Looked at are
     the name and the folders of the set around it, but not the set's own folder: there another file system may
-    begin, or a token end. Where all other spellings are there, as the twin itself of a name of one letter is,
-    the folder's list tells whether it is another entry. False when in doubt: with a token nothing can be
-    listed.
+    begin, or a token end. Where none of them can be spelled otherwise, the two differ in a folder above, and
+    the last one that can be is looked at. Where all other spellings are there, as the twin itself of a name
+    of one letter is, the folder's list tells whether it is another entry. False when in doubt: with a token
+    nothing can be listed.
     """
     root = os.fsencode(work.plan.destination).rstrip(b"/")
     below = os.fsdecode(job.target.removeprefix(root))  # somewhere in it the two differ
-    look = _Look(work, job)
+    look = _Look(work, job, root.count(b"/") + 1 if root and job.target.startswith(root + b"/") else 0)
     if has_cases(below):
         letters = first_letters(below)
         if letters is None or not await look.tells(_cases(letters)):
@@ -61,16 +62,21 @@ def _cases(letters: range) -> _Way:
 class _Look:
     """A look at what is around one target."""
 
-    def __init__(self, work: Work, job: UploadJob | RemoteLinkJob) -> None:
+    def __init__(self, work: Work, job: UploadJob | RemoteLinkJob, root: int) -> None:
+        """`root` is how many of the target's names make up the destination."""
         self._work = work
         self._names = job.target.split(b"/")
         last, inside = len(self._names) - 1, max(1, len(job.place) - 1)
         self._inside = range(last, last - inside, -1)
+        self._above = range(last - inside, root - 1, -1)
 
     async def tells(self, way: _Way) -> bool:
         """Tell whether names that differ in this way are two here."""
         spelled = self._spelled(self._inside, way)
-        for at, others in spelled:
+        # Other spellings of what a token opens are not there for it, whoever the server takes them for.
+        may_ask = bool(spelled) or self._work.plan.login.token is None
+        spelled = spelled or self._spelled(self._above, way)[:1]
+        for at, others in spelled if may_ask else ():
             for other in others:
                 if await self._is_missing(at, other):
                     return True

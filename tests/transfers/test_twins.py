@@ -159,6 +159,40 @@ async def test_a_later_session_does_not_take_the_second_for_the_first(
     assert paths[1].exists()
 
 
+@pytest.mark.parametrize("destination", ["in", ""])
+@pytest.mark.parametrize(
+    "folders", [("Scan", "scan"), ("Gr\u00f6\u00dfe", "gr\u00f6\u00dfe"), ("\u00c4", "\u00e4")]
+)
+async def test_sets_with_no_letters_in_them_are_updated_where_they_are_two(
+    sshd: SshServer, tmp_path: Path, folders: tuple[str, str], destination: str
+) -> None:
+    far = sshd.root / tmp_path.name
+    far.mkdir()
+    trees = [tmp_path / str(number) / name for number, name in enumerate(folders)]
+    for content in ("at first", "changed since"):
+        for tree in trees:
+            for name in ("1/0001", "1/\u00c40002"):
+                (tree / name).parent.mkdir(parents=True, exist_ok=True)
+                (tree / name).write_text(f"{tree.name} {content}")
+        root = str(far) if destination else ""
+        plan = plan_for(sshd, items(trees, far), tmp_path / "resume", destination=root, transfer_id=content)
+        ended = await run(plan)
+        assert (ended.outcome, ended.message) == ("completed", "")
+        for tree in trees:
+            assert set(contents(far / tree.name / "1").values()) == {f"{tree.name} {content}"}
+
+
+async def test_such_sets_are_one_where_their_folders_are(blind: PasswordServer, tmp_path: Path) -> None:
+    (blind.root / "in").mkdir()
+    trees = [tmp_path / "one" / "Scan", tmp_path / "two" / "scan"]
+    for tree in trees:
+        (tree / "1").mkdir(parents=True)
+        (tree / "1" / "0001").write_text(tree.name)
+    ended = await run(plan_for(blind, items(trees, "in"), tmp_path / "resume", destination="in"))
+    assert (ended.outcome, ended.code) == ("failed", "name_collision")
+    assert contents(blind.root / "in" / "scan" / "1") == {"0001": "Scan"}
+
+
 async def stopped(plan: SessionPlan, when: Any) -> Ended:
     """Run a session until `when` holds."""
     listener = Listener()
