@@ -258,6 +258,8 @@ def _tell_end(result: Result, *, quiet: bool) -> None:
         total = result.files_done + result.files_skipped
         size, time = readable_size(result.bytes_written), readable_time(result.elapsed_s)
         typer.echo(f"Done: {_count(total)}{already}, {size} in {time}.")
+    if result.message:
+        typer.echo(f"note: {result.message}", err=True)
 
 
 def readable_rate(kbps: float) -> str:

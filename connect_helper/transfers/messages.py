@@ -123,7 +123,9 @@ class Ended(_Message):
     outcome: Literal["completed", "failed", "stopped"]
     code: str = ""
     error_code: int = 0
-    message: str = ""  # for the user; "3 of 120 files failed." when only files failed
+    message: str = (
+        ""  # for the user; "3 of 120 files failed." when only files failed; of a completed one a note
+    )
     internal_message: str = ""  # for the log; no secret
     retryable: bool = False
     retry_after_s: float = 0.0  # seconds that the server wants to be left alone

@@ -119,7 +119,8 @@ class Runner:
             ended = await self._session(entry)
             progressed = entry.figures.progressed()
             if ended.outcome == "completed":
-                await self._finish(entry, Move.FINISHED, {})
+                note = " ".join(filter(None, (entry.transfer.note, ended.message)))
+                await self._finish(entry, Move.FINISHED, {"note": note})
                 return
             if await self._obeyed(entry):
                 return

@@ -91,6 +91,7 @@ class Session:
         self._others = asyncio.Semaphore(OTHERS_IN_FLIGHT)
         self._in_flight = min(IN_FLIGHT, max(OTHERS_IN_FLIGHT, open_files() // 4))
         self._folder_times: list[RemoteFolderJob | LocalFolderJob] = []
+        self._untimed = 0  # those of them that did not get theirs from the server
         self._again: list[FileJob | LinkJob] = []  # those whose target may be another one's, in order
         self._aftermath = Aftermath(plan)
         self._last: list[tuple[FileJob | LinkJob, Tracker, Outcome]] = []  # done but for their aftermath
@@ -343,14 +344,15 @@ class Session:
     async def _set_folder_times(self, work: Work) -> None:
         """Last of all, since every file made in a folder changes its time.
 
-        A time that cannot be set (the folder is somebody else's) fails nothing: all files are there.
+        A time that cannot be set (the folder is somebody else's, a server over HTTP sets none) fails nothing,
+        for all files are there; of those on a server the end of the session tells.
         """
         for job in reversed(self._folder_times):
             times = stamps(work.policies, atime_ns=job.atime_ns, mtime_ns=job.mtime_ns)
             if times is None:
                 continue
             if isinstance(job, RemoteFolderJob):
-                await work.transport.set_times(job.target, *times)
+                self._untimed += not await work.transport.set_times(job.target, *times)
             else:
                 try:
                     await to_the_end(_set_local_times, job, *times)
@@ -361,7 +363,7 @@ class Session:
         failed, files = self._reporter.failed, self._reporter.files
         first = self._reporter.first_error
         if first is None:
-            return Ended(outcome="completed")
+            return Ended(outcome="completed", message=_about_times(self._untimed))
         if files == 1:
             return _failed(first, retryable=False)
         return Ended(
@@ -441,6 +443,14 @@ def _first(group: BaseExceptionGroup[BaseException]) -> TransferError:
     if not isinstance(found, TransferError):
         raise group
     return found
+
+
+def _about_times(folders: int) -> str:
+    """What is to be said of so many folders on the server without the times they should have."""
+    if not folders:
+        return ""
+    what = "The time of 1 folder" if folders == 1 else f"The times of {folders} folders"
+    return f"{what} could not be kept on the server; all files are there."
 
 
 def _failed(error: TransferError, *, retryable: bool | None = None) -> Ended:

@@ -343,8 +343,8 @@ class Transport(Protocol):
         """
         ...
 
-    async def set_times(self, path: bytes, atime_ns: int, mtime_ns: int) -> None:
-        """Set the times of access and modification; a server that cannot is no error."""
+    async def set_times(self, path: bytes, atime_ns: int, mtime_ns: int) -> bool:
+        """Set the times of access and modification; False where the server cannot, which is no error."""
         ...
 
     async def remove(self, path: bytes) -> None:

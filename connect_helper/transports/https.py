@@ -10,7 +10,7 @@ upload that has its name from the start, and one that compares nothing leaves th
 from __future__ import annotations
 
 import asyncio
-import json
+import logging
 import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
@@ -24,7 +24,6 @@ from connect_helper.errors import (
     SourceMissing,
     TargetDenied,
     TargetError,
-    UnsafeName,
 )
 from connect_helper.spec.names import display
 from connect_helper.spec.words import Links
@@ -39,7 +38,8 @@ from connect_helper.transports.base import (
     SendItem,
     everywhere,
 )
-from connect_helper.transports.http_connection import HttpConnection, HttpEndpoint, reason_of, refusal
+from connect_helper.transports.http_connection import HttpConnection, HttpEndpoint, refusal
+from connect_helper.transports.http_folders import ask_for_folder
 from connect_helper.transports.http_lines import HttpLine
 from connect_helper.transports.http_manifest import lines, scan
 from connect_helper.transports.http_notes import UploadNotes
@@ -48,7 +48,8 @@ from connect_helper.transports.http_sending import PartSender
 from connect_helper.transports.http_upload import Span, Upload, UploadPart
 from connect_helper.transports.tus_client import UPLOADS, TusClient, UploadGone
 
-FOLDERS: Final = "/fallback/v1/folders"
+_log = logging.getLogger(__name__)
+
 PATIENCE: Final = 4  # times as long as one answer took, the other one may take
 LEAST_PATIENCE_S: Final = 2.0
 
@@ -286,10 +287,17 @@ class HttpTransport:
         if path not in self._uploads:
             raise _not_over_http(path)
 
-    async def set_times(self, path: bytes, atime_ns: int, mtime_ns: int) -> None:
+    async def set_times(self, path: bytes, atime_ns: int, mtime_ns: int) -> bool:
+        """See `Transport.set_times`. What is no upload is a folder; of access no time can be set."""
         upload = self._uploads.get(path)
         if upload is not None:
             upload.mtime_ns = mtime_ns
+            return True
+        try:
+            return await self._ask_for_folder(path, mtime_ns)
+        except TargetError as error:
+            _log.info("%s keeps its own time: %s", display(path), error.internal_message)
+            return False
 
     async def publish(self, partial: bytes, target: bytes, how: Publish) -> None:
         upload = self._uploads.get(partial)
@@ -317,22 +325,13 @@ class HttpTransport:
         names = _names(path)
         if names == self._root or names in self._folders:  # the root is made with what comes into it
             return
-        in_full = self._tus.offer.takes_targets
-        told = b"/".join(names) if in_full else self._relative(path)
-        try:
-            body: dict[str, str | bool] = {"path": told.decode()}
-        except UnicodeDecodeError:
-            raise UnsafeName(f"{display(path)} is no UTF-8, which HTTP needs.") from None
-        if in_full:
-            body["from_docroot"] = True
-        headers = {"Content-Type": "application/json"}
-        data = json.dumps(body).encode()
-        async with self._http.request("POST", FOLDERS, headers=headers, data=data) as answer:
-            if answer.status in (404, 405, 412) and not await reason_of(answer):
-                raise TargetError(f"{display(path)}: this server takes files over HTTP, but no folders.")
-            if answer.status not in (200, 201):
-                raise await refusal(answer, "target", path)
+        await self._ask_for_folder(path)
         self._folders.add(names)
+
+    async def _ask_for_folder(self, path: bytes, mtime_ns: int | None = None) -> bool:
+        in_full = self._tus.offer.takes_targets
+        told = b"/".join(_names(path)) if in_full else self._relative(path)
+        return await ask_for_folder(self._http, path, told, in_full=in_full, mtime_ns=mtime_ns)
 
     def _place(self, path: bytes) -> dict[str, bytes]:
         """The metadata that tells the server where a file goes. Raises TargetDenied."""

@@ -275,12 +275,14 @@ class SftpTransport:
         if there is not None and not folders_only:
             raise AlreadyExists(f"{display(target)} exists already on the server.")
 
-    async def set_times(self, path: bytes, atime_ns: int, mtime_ns: int) -> None:
+    async def set_times(self, path: bytes, atime_ns: int, mtime_ns: int) -> bool:
         times = atime_ns // _SECOND, mtime_ns // _SECOND
         try:
             await self._all.call(lambda wire: wire.set_times(path, *times), "target", path)
         except TargetError as error:
             _log.info("%s keeps its own time: %s", display(path), error.internal_message)
+            return False
+        return True
 
     async def remove(self, path: bytes) -> None:
         await self._settling.over(path)

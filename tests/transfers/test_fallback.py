@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import ssl
 from collections.abc import AsyncIterator
@@ -515,3 +516,49 @@ async def test_a_worker_goes_over_https_with_the_users_certificates(
         await reaches(transfer, Status.COMPLETED)
         assert transfer.transport == "http"
     assert (far.docroot / "in" / "a.bin").read_bytes() == source.read_bytes()
+
+
+def old_set(parent: Path) -> dict[str, int]:
+    """A set `set` whose folders have times of their own, in s since the epoch, by their names below it."""
+    (parent / "set" / "sub").mkdir(parents=True)
+    for name in (".", "sub"):
+        (parent / "set" / name / "file").write_text(name)
+    times = {"sub": 1_500_000_000, ".": 1_600_000_000}
+    for name, time_s in times.items():
+        os.utime(parent / "set" / name, (time_s, time_s))
+    return times
+
+
+async def test_folders_keep_their_times(far: FarEnd, tmp_path: Path) -> None:
+    times = old_set(tmp_path)
+    policies = {"preserve_times": True}
+    ended = await run(
+        plan(
+            far,
+            tmp_path,
+            [upload(tmp_path / "set", "in/set")],
+            far.token("send", "in"),
+            policies=policies,
+        )
+    )
+    assert (ended.outcome, ended.message) == ("completed", "")
+    there = far.docroot / "in" / "set"
+    assert {name: (there / name).stat().st_mtime for name in times} == times
+
+
+async def test_where_folders_do_not_keep_their_times_it_is_said(
+    far: FarEnd, tmp_path: Path, folders: Folders
+) -> None:
+    old_set(tmp_path)
+    far.account(overwrite="deny")  # what is there already may not be changed, as with servers of old
+    token = far.token("send", "in")
+    work = plan(far, tmp_path, [upload(tmp_path / "set", "in/set")], token, policies={"preserve_times": True})
+    preferences = PreferencesStore(folders)
+    preferences.change({"certificates_file": str(tmp_path / "tls" / "cert.pem")})
+    async with TransferManager(
+        folders=folders, preferences=preferences, questions=Askers(), clock=Clock(fraction=lambda: 0.0)
+    ) as manager:
+        transfer = await manager.submit(replace(request(), plan=work, note="Said before."))
+        await reaches(transfer, Status.COMPLETED)
+    told = "The times of 2 folders could not be kept on the server; all files are there."
+    assert transfer.note == f"Said before. {told}"

@@ -153,6 +153,15 @@ async def test_folders_are_refused_by_name(foreign: Foreign, tmp_path: Path) -> 
     assert list(foreign.done.iterdir()) == []
 
 
+async def test_that_it_keeps_no_times_of_folders_is_said(foreign: Foreign, tmp_path: Path) -> None:
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    (tree / "a.bin").write_bytes(b"x")
+    ended = await run(plan(foreign.port, tmp_path, [upload(tree, "in")], policies={"preserve_times": True}))
+    assert ended.outcome == "completed"
+    assert ended.message.startswith("The time of 1 folder could not be kept")
+
+
 async def test_a_wrong_token_is_refused(foreign: Foreign, tmp_path: Path) -> None:
     source = tmp_path / "a.bin"
     source.write_bytes(b"x")

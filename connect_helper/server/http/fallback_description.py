@@ -227,13 +227,17 @@ _MADE: Final[Json] = {
         "schema": {
             "type": "object",
             "required": ["created"],
-            "properties": {"path": {"type": ["string", "null"]}, "created": {"type": "boolean"}},
+            "properties": {
+                "path": {"type": ["string", "null"]},
+                "created": {"type": "boolean"},
+                "mtime_ns": {"type": "integer"},
+            },
         }
     }
 }
 _MAKE_FOLDER: Final = _operation(
     "makeFolder",
-    "Make a folder that holds nothing yet, and those above it.",
+    "Make a folder that holds nothing yet, and those above it; or set the time of one that is there.",
     {
         "200": {"description": "It was there already.", "content": _MADE},
         "201": {"description": "It was made.", "content": _MADE},

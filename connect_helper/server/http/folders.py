@@ -2,7 +2,9 @@
 
 The path is relative to the token's destination, text or, for names that are not UTF-8, `path_base64`; with
 `from_docroot` it is a full one.
-`mtime_ns` may be given. Answers 201 when it was made, 200 when it was there already.
+`mtime_ns` may be given, also for a folder that is there: what comes into it changes its time, so who wants to
+keep that says it last. Answers 201 when it was made, 200 when it was there already, with the `mtime_ns` that
+was set; without where it was not, for what is there may not be changed.
 """
 
 from __future__ import annotations
@@ -73,8 +75,12 @@ class FolderMaking:
         path = upload_target(caller, wish.name(), from_docroot=wish.from_docroot)
         if not caller.access.allows(Operation.MKDIR, path):
             raise not_found()
-        made = await in_thread(self._disk, partial(_make, caller.docroot, path, wish.mtime_ns))
-        return web.json_response({"path": wish.path, "created": made}, status=201 if made else 200)
+        may_change = caller.access.may_overwrite and caller.access.allows(Operation.WRITE, path)
+        made, mtime_ns = await in_thread(
+            self._disk, partial(_make, caller.docroot, path, wish.mtime_ns, may_change=may_change)
+        )
+        told = {"path": wish.path, "created": made} | ({} if mtime_ns is None else {"mtime_ns": mtime_ns})
+        return web.json_response(told, status=201 if made else 200)
 
 
 def _encoded(text: str) -> bytes:
@@ -88,7 +94,10 @@ async def _preflight(request: web.Request) -> web.Response:
     return preflight()
 
 
-def _make(docroot: Docroot, path: DocPath, mtime_ns: int | None) -> bool:
+def _make(
+    docroot: Docroot, path: DocPath, mtime_ns: int | None, *, may_change: bool
+) -> tuple[bool, int | None]:
+    """Whether it was made, and the time that was set. `may_change`: also where it was there already."""
     docroot.makedirs(path[:-1])
     try:
         docroot.mkdir(path)
@@ -96,6 +105,10 @@ def _make(docroot: Docroot, path: DocPath, mtime_ns: int | None) -> bool:
     except FileExistsError:
         docroot.makedirs(path)  # refuses what is no folder
         made = False
-    if made and mtime_ns is not None:
+    if mtime_ns is None or not (made or may_change):
+        return made, None
+    try:
         docroot.utime(path, mtime_ns, mtime_ns)
-    return made
+    except PermissionError:  # somebody else's folder
+        return made, None
+    return made, mtime_ns

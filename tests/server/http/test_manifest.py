@@ -123,12 +123,29 @@ async def test_empty_folders_are_made(server: FarEnd, sender: aiohttp.ClientSess
     for status in (201, 200):
         async with sender.post(FOLDERS, json=body) as answer:
             assert answer.status == status
+            told = await answer.json()
+            assert (told["created"], told["mtime_ns"]) == (status == 201, body["mtime_ns"])
     assert server.names() == ["in/", "in/a/", "in/a/b/"]
     assert (server.docroot / "in/a/b").stat().st_mtime_ns == body["mtime_ns"]
     raw = base64.b64encode(b"caf\xe9").decode()
     async with sender.post(FOLDERS, json={"path_base64": raw}) as answer:
         assert answer.status == 201
     assert (server.docroot / "in" / os.fsdecode(b"caf\xe9")).is_dir()
+
+
+@pytest.mark.parametrize("overwrite", ["allow", "deny"])
+async def test_a_folder_that_is_there_gets_its_time_where_it_may_be_changed(
+    server: FarEnd, sender: aiohttp.ClientSession, overwrite: str
+) -> None:
+    """At the end of a transfer: each file that was made in it has changed the time."""
+    (server.docroot / "in/a/b").mkdir(parents=True)
+    server.account(overwrite=overwrite)
+    body = {"path": "a", "mtime_ns": 1_600_000_000_000_000_000}
+    async with sender.post(FOLDERS, json=body) as answer:
+        assert answer.status == 200
+        kept = (await answer.json()).get("mtime_ns") == body["mtime_ns"]
+    changed = (server.docroot / "in/a").stat().st_mtime_ns == body["mtime_ns"]
+    assert kept is changed is (overwrite == "allow")
 
 
 @pytest.mark.parametrize(
