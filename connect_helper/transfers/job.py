@@ -22,7 +22,7 @@ from connect_helper.transfers.unfinished import Checkpoints
 from connect_helper.transports.base import Facts, Transport
 from connect_helper.transports.free_space import Spare
 from connect_helper.transports.local_files import Granted, Identity
-from connect_helper.transports.resume import Record, RecordStore
+from connect_helper.transports.resume import OVER_HTTP, Record, RecordStore
 from connect_helper.transports.target_folders import TargetFolders
 
 _HASHLIB_NAMES: Final = {
@@ -208,8 +208,9 @@ class Work:
         return self.plan.policies
 
     def record_key(self, target: bytes) -> str:
-        server = self.plan.server
-        return RecordStore.key(self.plan.direction, server.host, server.port, self.plan.login.user, target)
+        server, direction = self.plan.server, self.plan.direction
+        key = RecordStore.key(direction, server.host, server.port, self.plan.login.user, target)
+        return key + OVER_HTTP if direction == "send" and not self.transport.names_unfinished else key
 
     def is_new(self, job: UploadJob) -> bool:
         """Tell whether nothing can be there: this session made the folder, and no other file goes there."""

@@ -35,12 +35,14 @@ def gone(path: bytes) -> bytes:
     return hashlib.blake2b(b"gone " + path, digest_size=MARK).digest()
 
 
-def begun(partial: bytes, device: int = 0, inode: int = 0) -> bytes:
+def begun(partial: bytes, device: int = 0, inode: int = 0, *, named: bool = True) -> bytes:
     """The mark of a partial file this transfer made; device and inode are 0 on the far side.
 
     Whoever is killed leaves no record of one that is young: by its mark the next session knows its own.
+    Not `named` is what the far side has under no such name: a file that has it is somebody else's.
     """
-    return hashlib.blake2b(b"begun %d %d " % (device, inode) + partial, digest_size=MARK).digest()
+    what = b"begun" if named else b"begun apart"
+    return hashlib.blake2b(what + b" %d %d " % (device, inode) + partial, digest_size=MARK).digest()
 
 
 def foreign(partial: bytes) -> bytes:
@@ -97,13 +99,13 @@ class Ledger:
         """Tell whether an earlier session finished this file."""
         return one in self._known
 
-    def left(self, partial: bytes, target: bytes) -> bool:
-        """Tell whether an earlier session made a partial file on the far side and did not finish it.
+    def left(self, partial: bytes, target: bytes, *, named: bool) -> bool:
+        """Tell whether an earlier session made a partial file (see `begun`) and did not finish it.
 
         One that was finished is gone from there. What has its name now, after the target was taken away, is
         somebody else's: rather one of ours stays than that one of theirs is written over.
         """
-        made = self.knows(begun(partial)) and not self.knows(foreign(partial))
+        made = self.knows(begun(partial, named=named)) and not self.knows(foreign(partial))
         return made and not self.knows(sent(target))
 
     def add(self, one: bytes) -> None:

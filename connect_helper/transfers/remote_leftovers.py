@@ -1,9 +1,7 @@
 """Unfinished files on a server, removed when their transfer is (REL-20).
 
-A session with nothing else to do logs in once more. A file goes only when it ends, where the record says
-so, in the bytes this program sent: a name alone does not prove that it is still ours. So one of which the
-server had not confirmed anything yet stays. Over HTTP an upload has no name, but an address that only who
-began it knows, and that is proof enough.
+A session with nothing else to do logs in once more. A file goes only when it is known to be ours (see
+`belonging`). So one of which the server had not confirmed anything yet stays.
 """
 
 from __future__ import annotations
@@ -15,14 +13,14 @@ from pathlib import Path
 from typing import Final
 
 from connect_helper.errors import ConnectError, TransferError
-from connect_helper.spec.block_hash import new_hash
 from connect_helper.spec.names import display
+from connect_helper.transfers.belonging import is_ours, made_this_way
 from connect_helper.transfers.conversation import Conversation
 from connect_helper.transfers.leftovers import forget, held, noted, sent
 from connect_helper.transfers.messages import Event, Question
 from connect_helper.transfers.plan import Login, SessionPlan
 from connect_helper.transfers.workers import WorkerLost, WorkerPool
-from connect_helper.transports.base import RECORD_BLOCK, Transport
+from connect_helper.transports.base import Transport
 from connect_helper.transports.resume import Record, RecordStore
 
 logger = logging.getLogger(__name__)
@@ -91,32 +89,11 @@ async def _remove_one(folder: Path, key: str, record: Record, transport: Transpo
     with held(folder, key) as ours:
         if not ours:
             return  # another transfer to the same target goes on from it
+        if not made_this_way(record, transport):
+            return  # the other way of sending may still find it
         partial = os.fsencode(record.partial)
-        if await _is_ours(transport, partial, record):
+        if await is_ours(transport, record):
             await transport.remove(partial)
         else:
             logger.info("%s is not ours any more and stays", display(partial))
         await asyncio.to_thread(RecordStore(folder).remove, key)
-
-
-async def _is_ours(transport: Transport, partial: bytes, record: Record) -> bool:
-    """Tell whether a remote file ends, where the record says so, in what was sent."""
-    try:
-        facts = await transport.unfinished(partial)
-        proof = record.proof
-        if facts is None or facts.kind != "file":
-            return False
-        if proof.chained:  # sent over HTTP; seen over SSH it is another file
-            return transport.compares_whole
-        if facts.size < proof.offset:
-            return False
-        if proof.offset == 0:
-            return facts.size == 0
-        begin = (proof.offset - 1) // RECORD_BLOCK * RECORD_BLOCK
-        (data,) = await transport.read_ranges(partial, ((begin, proof.offset - begin),))
-    except TransferError as error:
-        logger.info("%s: %s", display(partial), error.internal_message)
-        return False
-    digest = new_hash(proof.algorithm)
-    digest.update(data)
-    return digest.hexdigest() == (proof.tail or proof.blocks[-1])

@@ -46,6 +46,7 @@ class Upload:
         self._slot = work.records.slot(work.record_key(job.target))
         self._sent: Identity | None = None  # what was opened last
         self._left = False  # what was opened last is closed again
+        self._mine = b""  # the partial file that this session has written to
 
     async def run(self) -> Outcome:
         """Send the file. Raises TransferError; the partial file and its record stay for another try."""
@@ -105,7 +106,7 @@ class Upload:
 
     def _takes_new(self) -> bool:
         """Take the right to the target, if no earlier run left anything of it. Blocks."""
-        ledger, mine = self._work.ledger, begun(self._first)
+        ledger, mine = self._work.ledger, begun(self._first, named=self._transport.names_unfinished)
         self._slot.take()
         if self._slot.noted or ledger.knows(mine):
             return False
@@ -163,13 +164,15 @@ class Upload:
         for _ in range(PARTIALS):
             try:
                 begin = await (
-                    beginning.new(taken=True) if refused else beginning.find(source, resume=resume)
+                    beginning.new(taken=True)
+                    if refused
+                    else beginning.find(source, resume=resume, mine=self._mine)
                 )
+                self._mine = begin.partial
                 return await sending.run(source, begin, noted=True)
-            except Refused:
-                refused = True
-            except NameTaken:
-                continue
+            except NameTaken as error:
+                self._mine = b""
+                refused = refused or isinstance(error, Refused)
         raise too_many(self._job)
 
     def _sending(self, *, fresh: bool, saves: bool = False) -> Sending:

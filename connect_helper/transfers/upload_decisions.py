@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 from connect_helper.errors import (
@@ -28,12 +28,13 @@ from connect_helper.spec.overwrite import (
     is_unsure,
 )
 from connect_helper.spec.sampling import sparse_ranges
+from connect_helper.transfers.belonging import at_most, is_ours, made_this_way
 from connect_helper.transfers.job import TAIL, UploadJob, Work, digest_algorithm, ends_session
 from connect_helper.transfers.ledger import begun
 from connect_helper.transfers.sealing import SealedSource
 from connect_helper.transfers.twins import collision, tells_apart
 from connect_helper.transports.age import HEAD_LIMIT
-from connect_helper.transports.base import RECORD_BLOCK, BlockHashes, Facts, Proof, Transport
+from connect_helper.transports.base import RECORD_BLOCK, BlockHashes, Facts, Transport
 from connect_helper.transports.local_files import SourceFile
 from connect_helper.transports.resume import Record, Slot, proven
 
@@ -146,21 +147,35 @@ class Beginning:
         self._slot = slot
         self._first_is_free = first_is_free
 
-    async def find(self, source: SourceFile, *, resume: bool) -> Begin:
-        """Where an earlier run left off, or a new partial file."""
+    async def find(self, source: SourceFile, *, resume: bool, mine: bytes = b"") -> Begin:
+        """Where an earlier run left off, or a new partial file. This session has written to `mine` before."""
         record = await asyncio.to_thread(self._earlier)
-        if record is None or record.direction != "send":
+        if record is None or record.direction != "send" or not made_this_way(record, self._transport):
             return await self.new()
         try:
             begin = await self._go_on(source, record) if resume else None
         except (SourceDenied, TargetDenied):  # another token made it: a new one may not go on there
             return await self.new(taken=True)
-        if begin is None:
-            # The record says the partial file is ours. A new one takes its place, for what an earlier try has
-            # sent may still be on its way, and must not be written over what comes now.
-            partial = _bytes(record.partial)
-            return Begin(partial, 0, new_hashes(self._work), exclusive=await self._cleared(partial))
-        return begin
+        if begin is not None:
+            return begin
+        partial = _bytes(record.partial)
+        if partial != mine and not await self._is_ours(record, partial):
+            return await self.new(taken=True)
+        # A new one takes its place, for what an earlier try has sent may still be on its way, and must not be
+        # written over what comes now.
+        return Begin(partial, 0, new_hashes(self._work), exclusive=await self._cleared(partial))
+
+    async def _is_ours(self, record: Record, partial: bytes) -> bool:
+        """Tell whether a record's partial file is there and ours."""
+        ours = await is_ours(self._transport, record)
+        if ours is None and not record.proof.offset:  # as of one without a record, the mark has to do
+            return self._slot.alone and self._left(partial)
+        return ours is True
+
+    def _left(self, partial: bytes) -> bool:
+        """Tell whether an earlier session of this transfer made a partial file and did not finish it."""
+        ledger, named = self._work.ledger, self._transport.names_unfinished
+        return ledger.left(partial, self._job.target, named=named)
 
     def _earlier(self) -> Record | None:
         """What an earlier run left; its partial file is ours alone from here on. Blocks."""
@@ -186,15 +201,14 @@ class Beginning:
         """
         ledger, job = self._work.ledger, self._job
         first = job.beside(partial_name(job.name))
-        if not taken and self._slot.alone and ledger.left(first, job.target):
+        if not taken and self._slot.alone and self._left(first):
             return Begin(first, 0, new_hashes(self._work), exclusive=False)
         for number in range(PARTIALS):
             partial = job.beside(partial_name(numbered_name(job.name, number) if number else job.name))
             known = partial == first and self._first_is_free
             if known or await self._transport.unfinished(partial) is None:
                 self._first_is_free = False  # should it be taken meanwhile, the next look tells
-                if partial == first:
-                    await asyncio.to_thread(ledger.add, begun(partial))
+                await asyncio.to_thread(ledger.add, begun(partial, named=self._transport.names_unfinished))
                 return Begin(partial, 0, new_hashes(self._work), exclusive=True)
         raise too_many(job)
 
@@ -211,7 +225,7 @@ class Beginning:
         if decision is PartialDecision.START_OVER:
             return None
         hashes = new_hashes(self._work)
-        proof = _at_most(record.proof, there.size)
+        proof = at_most(record.proof, there.size)
         offset = await asyncio.to_thread(proven, source.read, proof, hashes)
         if not offset or not await self._same_partial(source, partial, offset, decision):
             return None
@@ -259,14 +273,6 @@ def _facts(source: SourceFile) -> FileFacts:
 
 def _bytes(text: str) -> bytes:
     return text.encode("utf-8", "surrogateescape")
-
-
-def _at_most(proof: Proof, size: int) -> Proof:
-    """The part of a proof that a file of `size` bytes can fulfil: the server may have lost its end."""
-    if proof.offset <= size:
-        return proof
-    blocks = proof.blocks[: size // RECORD_BLOCK]
-    return replace(proof, offset=len(blocks) * RECORD_BLOCK, blocks=blocks, tail="")
 
 
 def _digest(source: SourceFile, length: int) -> str:

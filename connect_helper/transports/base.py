@@ -262,6 +262,11 @@ class Transport(Protocol):
         """Whether sending a file takes its SHA-256 in any case, so that its hashes should be chained."""
         ...
 
+    @property
+    def names_unfinished(self) -> bool:
+        """Whether an unfinished file stands under its name on the far side, where others may put theirs."""
+        ...
+
     def expect(self, size: int, files: int = 1) -> None:
         """Hear of so many bytes more in so many files that will be moved.
 
@@ -307,6 +312,13 @@ class Transport(Protocol):
 
     async def read_ranges(self, path: bytes, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
         """The bytes at each (offset, length); fewer only where the file ends."""
+        ...
+
+    async def block_digest(self, path: bytes, start: int, length: int) -> str:
+        """Hex `BLOCK_HASH` of a part of a remote file that is no longer than a block; "": none is told.
+
+        A server may tell it of a file that it lets nobody read.
+        """
         ...
 
     async def digest(self, path: bytes, algorithm: str, length: int, *, expected: str) -> str:

@@ -143,6 +143,10 @@ class HttpTransport:
     def compares_whole(self) -> bool:
         return True
 
+    @property
+    def names_unfinished(self) -> bool:
+        return False
+
     def expect(self, size: int, files: int = 1) -> None:
         """What is to come changes nothing here: connections are made as requests need them."""
 
@@ -178,6 +182,9 @@ class HttpTransport:
         if self._sends:
             raise SourceDenied(f"{display(path)} cannot be read with a token for sending.")
         return await asyncio.gather(*(self._files.read(path, *one) for one in ranges))
+
+    async def block_digest(self, path: bytes, start: int, length: int) -> str:
+        return ""  # of what is sent nothing is told before its end
 
     async def digest(self, path: bytes, algorithm: str, length: int, *, expected: str) -> str:
         """See `Transport.digest`. Where the server compares, `expected` is right or sending has failed.

@@ -6,6 +6,8 @@ One small JSON file per unfinished file, in a folder only the user can read:
      "source": {"size": 0, "mtime_ns": 0, "inode": 0, "etag": ""}, "offset": 0, "blocks": ["hex", ...],
      "tail": "hex", "algorithm": "xxh128", "direction": "receive"}
 
+An upload over HTTP leaves something else on the server than one over SSH, so it has a record of its own.
+
 Who works on one holds its lock, which is a byte of the file `<folder>.locks`, or where the system has no such
 locks a file beside the record.
 
@@ -41,6 +43,7 @@ VERSION: Final = 1
 KEPT_S: Final = 7 * 24 * 3600.0  # seconds an unfinished file is kept without being touched
 SUFFIX: Final = ".json"
 LOCKS: Final = ".locks"  # added to the folder's name: the file beside it that its locks are in
+OVER_HTTP: Final = "-http"  # added to the key of an upload that goes over HTTP
 SLOTS: Final = 100  # transfers to one target at a time that can all be gone on with
 
 
@@ -115,6 +118,34 @@ class RecordStore:
         lock = self._locks.lock(key)
         # A version from before there were locks of bytes may still run, while it is replaced.
         return BothLocks(lock, FileLock(path)) if os.path.exists(path) else lock  # noqa: PTH110 - as in `has`
+
+    def sort_out(self, key: str) -> None:
+        """Move what earlier versions noted of uploads over HTTP to keys of their own, if any is here.
+
+        These versions had one key for both ways. Raises OSError.
+        """
+        plain = key.removesuffix(OVER_HTTP)
+        for number in range(SLOTS):
+            one = _numbered(plain, number)
+            if not self.has(one):
+                return
+            lock = self.lock(one)
+            try:
+                if lock.take() and (record := self.load(one)) is not None and record.proof.chained:
+                    self._move(one, plain + OVER_HTTP)
+            finally:
+                lock.release()
+
+    def _move(self, key: str, to: str) -> None:
+        for number in range(SLOTS):
+            other = _numbered(to, number)
+            lock = self.lock(other)
+            try:
+                if lock.take() and not self.has(other):
+                    self._path(key).rename(self._path(other))
+                    return
+            finally:
+                lock.release()
 
     def has(self, key: str) -> bool:
         """Tell whether there is a record, readable or not."""
@@ -233,22 +264,24 @@ class Slot:
                 self._lock = None
 
     def _find(self) -> str:
+        self._store.sort_out(self._base)
         for number in range(SLOTS):
-            key = self._numbered(number)
+            key = _numbered(self._base, number)
             lock = self._store.lock(key)
             if not lock.take():
                 continue
             self.noted = self._store.has(key)
             # One without a record is passed over for one that has something to go on from.
-            if not self.noted and self._store.has(self._numbered(number + 1)):
+            if not self.noted and self._store.has(_numbered(self._base, number + 1)):
                 lock.release()
                 continue
             self._lock = lock
             return key
         return ""
 
-    def _numbered(self, number: int) -> str:
-        return f"{self._base}-{number}" if number else self._base
+
+def _numbered(key: str, number: int) -> str:
+    return f"{key}-{number}" if number else key
 
 
 def _remove_partial(record: Record) -> None:

@@ -26,9 +26,11 @@ from connect_helper.errors import (
     TargetIsFolder,
     TransferError,
 )
+from connect_helper.spec.block_hash import BLOCK_HASH
 from connect_helper.spec.names import display
 from connect_helper.spec.words import Links
 from connect_helper.transports.base import (
+    RECORD_BLOCK,
     BlockHashes,
     Enters,
     Entry,
@@ -95,6 +97,10 @@ class SftpTransport:
     @property
     def compares_whole(self) -> bool:
         return False
+
+    @property
+    def names_unfinished(self) -> bool:
+        return True
 
     @property
     def silent_s(self) -> float:
@@ -169,6 +175,18 @@ class SftpTransport:
         async with open_file(self._all, self._all.lightest(), path, asyncssh.FXF_READ, "source") as file:
             # A handful of samples: asked for side by side, they cost one round trip.
             return await asyncio.gather(*(file.read_whole(offset, length) for offset, length in ranges))
+
+    async def block_digest(self, path: bytes, start: int, length: int) -> str:
+        if not self._all.first.wire.tells_digests:
+            return ""
+        lane = self._all.first
+        asking = lane.wire.check_file(path, BLOCK_HASH, start, length, RECORD_BLOCK)
+        try:
+            async with asyncio.timeout(PATIENCE * patience_s(length)):
+                return (await lane.call(asking, "source", path)).hex()
+        except (SourceError, TimeoutError) as error:
+            _log.debug("no digest by the server: %s", error)
+            return ""
 
     async def digest(self, path: bytes, algorithm: str, length: int, *, expected: str) -> str:
         by_server = await self._digest_by_server(path, algorithm, length)
