@@ -20,6 +20,7 @@ from connect_helper.spec.words import flag
 NEWER: Final = "exclude_newer_than"
 OLDER: Final = "exclude_older_than"
 _FURTHEST: Final = 253_402_300_799.0  # s, the end of the year 9999
+_SECOND: Final = 1_000_000_000  # ns
 _YEAR: Final = 366 * 86_400.0  # s
 _DURATION: Final = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)\s*(ms|s|sec|m|min|h|d)?", re.ASCII)
 _UNITS: Final = {"ms": 0.001, "s": 1.0, "sec": 1.0, "m": 60.0, "min": 60.0, "h": 3_600.0, "d": 86_400.0}
@@ -29,6 +30,16 @@ _DATE: Final = re.compile(
     r"(?:[T ][0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]{1,9})?)?(?:Z|[+-][0-9]{2}(?::?[0-9]{2})?)?)?",
     re.ASCII | re.IGNORECASE,
 )
+
+
+def same_moment(one_ns: int, other_ns: int) -> bool:
+    """Tell whether two times of a file are the same as far as both are known.
+
+    Who tells whole seconds only, as SFTP does, may mean any moment of that second.
+    """
+    if one_ns % _SECOND and other_ns % _SECOND:
+        return one_ns == other_ns
+    return one_ns // _SECOND == other_ns // _SECOND
 
 
 @dataclass(frozen=True, slots=True)

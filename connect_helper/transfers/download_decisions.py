@@ -21,6 +21,7 @@ from connect_helper.spec.overwrite import (
     is_unsure,
 )
 from connect_helper.spec.sampling import sparse_ranges
+from connect_helper.spec.times import same_moment
 from connect_helper.transfers.blocking import acquired, to_the_end
 from connect_helper.transfers.job import TAIL, DownloadJob, Work, digest_algorithm
 from connect_helper.transfers.ledger import begun
@@ -74,7 +75,7 @@ class Existing:
         """Tell whether an earlier session of this transfer put it there."""
         # With keep_both the finished file stands under another name, beside one of any size.
         as_left = there.size == self._size or self._policies.existing == "keep_both"
-        return as_left and self._work.ledger.knows(self._job.mark(self._source))
+        return as_left and any(map(self._work.ledger.knows, self._job.known_marks(self._source)))
 
     async def decide(self, there: Facts) -> Decision:
         """WRITE or SKIP, after what comparing takes."""
@@ -184,11 +185,14 @@ class Beginning:
         """How many bytes of the partial file can be kept; 0 when anything is in doubt."""
         if record.source.etag and source.etag and record.source.etag != source.etag:
             return 0
+        # Another way of fetching may tell times less exactly.
+        same = same_moment(source.mtime_ns, record.source.mtime_ns)
+        began_ns = source.mtime_ns if same else record.source.mtime_ns
         decision = decide_partial(
             self._work.overwrite_for(record),
             self._policies.resume,
             FileFacts(source.size, source.mtime_ns),
-            FileFacts(record.source.size, record.source.mtime_ns),
+            FileFacts(record.source.size, began_ns),
             await asyncio.to_thread(partial.size),
         )
         if decision is PartialDecision.START_OVER:

@@ -13,7 +13,7 @@ from connect_helper.errors import ConnectError, TransferError
 from connect_helper.spec.overwrite import Overwrite
 from connect_helper.spec.saving import Stamp
 from connect_helper.spec.times import Stamps
-from connect_helper.transfers.ledger import Ledger, mark
+from connect_helper.transfers.ledger import SECOND, Ledger, mark, rounded
 from connect_helper.transfers.plan import LocalRef, Policies, SessionPlan
 from connect_helper.transfers.report import Reporter
 from connect_helper.transfers.sealing import Vault
@@ -92,8 +92,17 @@ class DownloadJob:
         return self.names[-1]
 
     def mark(self, source: Facts) -> bytes:
-        """What the ledger notes of it when it is finished."""
-        return mark(os.fsencode(self.path), source.size, source.mtime_ns)
+        """What the ledger notes of it when it is finished: several marks where the time is known exactly."""
+        path, size, mtime_ns = os.fsencode(self.path), source.size, source.mtime_ns
+        exact = mark(path, size, mtime_ns)
+        return exact + rounded(path, size, mtime_ns) if mtime_ns % SECOND else exact
+
+    def known_marks(self, source: Facts) -> tuple[bytes, bytes]:
+        """The marks by which it is known, fetched this way or one that tells times otherwise."""
+        path, size, mtime_ns = os.fsencode(self.path), source.size, source.mtime_ns
+        whole_ns = mtime_ns // SECOND * SECOND
+        other = rounded(path, size, mtime_ns) if mtime_ns == whole_ns else mark(path, size, whole_ns)
+        return mark(path, size, mtime_ns), other
 
     @property
     def real_path(self) -> bytes:

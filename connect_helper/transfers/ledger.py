@@ -17,11 +17,18 @@ from connect_helper.transfers.marks import MARK, Marks
 _log = logging.getLogger(__name__)
 
 SUFFIX: Final = ".done"
+SECOND: Final = 1_000_000_000  # ns
 
 
 def mark(target: bytes, size: int, mtime_ns: int, inode: int = 0) -> bytes:
     """The mark of one source content under one target."""
     text = f"{size} {mtime_ns} {inode} ".encode("ascii")
+    return hashlib.blake2b(text + target, digest_size=MARK).digest()
+
+
+def rounded(target: bytes, size: int, mtime_ns: int) -> bytes:
+    """The mark of a content whose time is known exactly, for who hears of it in whole seconds only."""
+    text = f"rounded {size} {mtime_ns // SECOND} ".encode("ascii")
     return hashlib.blake2b(text + target, digest_size=MARK).digest()
 
 

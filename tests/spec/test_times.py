@@ -16,6 +16,7 @@ from connect_helper.spec.times import (
     check_moments,
     parse_moment,
     parse_stamps,
+    same_moment,
     time_limits,
 )
 
@@ -157,3 +158,21 @@ def test_a_stamp_that_is_not_kept_is_the_time_of_the_transfer(
     stamps: Stamps, written: tuple[int, int] | None
 ) -> None:
     assert stamps.of(atime_ns=10, mtime_ns=20, now_ns=99) == written
+
+
+@pytest.mark.parametrize(
+    ("one_ns", "other_ns", "same"),
+    [
+        (5 * 10**9, 5 * 10**9, True),
+        (5 * 10**9 + 1, 5 * 10**9, True),
+        (5 * 10**9, 5 * 10**9 + 999_999_999, True),
+        (5 * 10**9 + 1, 5 * 10**9 + 1, True),
+        (5 * 10**9 + 1, 5 * 10**9 + 2, False),
+        (5 * 10**9, 6 * 10**9, False),
+        (5 * 10**9 + 999_999_999, 6 * 10**9, False),
+        (-1, -(10**9), True),
+    ],
+)
+def test_times_are_compared_as_far_as_both_are_known(one_ns: int, other_ns: int, same: bool) -> None:
+    assert same_moment(one_ns, other_ns) is same
+    assert same_moment(other_ns, one_ns) is same
