@@ -104,4 +104,5 @@ def _http(plan: SessionPlan, fallback: Fallback, limiter: RateLimiter) -> HttpTr
         sends=plan.direction == "send",
         root=os.fsencode(plan.destination),
         resume_folder=Path(plan.resume_folder),
+        transfer_id=plan.transfer_id,
     )

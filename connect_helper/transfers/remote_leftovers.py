@@ -61,10 +61,10 @@ class _Nobody:
 
 
 async def remove_unfinished(plan: SessionPlan, transport: Transport) -> None:
-    """The worker's side: remove each file that is still ours, and its record. Raises TransferError."""
+    """The worker's side: remove each file that is still ours, and its record. Raises ConnectError."""
     folder = Path(plan.resume_folder)
     for key, record in await asyncio.to_thread(sent, folder, plan.transfer_id):
-        await _remove_one(folder, key, record, transport)
+        await _try_one(folder, key, record, transport)
 
 
 async def forget_sent(plan: SessionPlan, key: str, transport: Transport) -> None:
@@ -77,6 +77,10 @@ async def forget_sent(plan: SessionPlan, key: str, transport: Transport) -> None
     record = await asyncio.to_thread(noted, folder, key, plan.transfer_id)
     if record is None or record.direction != "send":
         return
+    await _try_one(folder, key, record, transport)
+
+
+async def _try_one(folder: Path, key: str, record: Record, transport: Transport) -> None:
     try:
         await _remove_one(folder, key, record, transport)
     except ConnectError:

@@ -29,6 +29,7 @@ from connect_helper.spec.overwrite import (
 )
 from connect_helper.spec.sampling import sparse_ranges
 from connect_helper.transfers.belonging import at_most, is_ours, made_this_way
+from connect_helper.transfers.blocking import to_the_end
 from connect_helper.transfers.job import TAIL, UploadJob, Work, digest_algorithm, ends_session
 from connect_helper.transfers.ledger import begun
 from connect_helper.transfers.sealing import SealedSource
@@ -149,27 +150,45 @@ class Beginning:
 
     async def find(self, source: SourceFile, *, resume: bool, mine: bytes = b"") -> Begin:
         """Where an earlier run left off, or a new partial file. This session has written to `mine` before."""
-        record = await asyncio.to_thread(self._earlier)
-        if record is None or record.direction != "send" or not made_this_way(record, self._transport):
-            return await self.new()
-        try:
-            begin = await self._go_on(source, record) if resume else None
-        except (SourceDenied, TargetDenied):  # another token made it: a new one may not go on there
-            return await self.new(taken=True)
-        if begin is not None:
-            return begin
-        partial = _bytes(record.partial)
-        if partial != mine and not await self._is_ours(record, partial):
-            return await self.new(taken=True)
-        # A new one takes its place, for what an earlier try has sent may still be on its way, and must not be
-        # written over what comes now.
+        taken = False
+        while True:
+            record = await asyncio.to_thread(self._earlier)
+            if record is None or record.direction != "send" or not made_this_way(record, self._transport):
+                return await self.new(taken=taken)
+            try:
+                begin = await self._go_on(source, record) if resume else None
+                ours = begin is not None or self._is_mine(record, mine) or await self._is_ours(record)
+            except (SourceDenied, TargetDenied):  # another token made it: a new one may not go on there
+                begin, ours = None, False
+            if begin is not None:
+                return begin
+            if ours:
+                return await self._anew(_bytes(record.partial))
+            # Another transfer's may be of another account, which goes on from it, where one login name and
+            # tokens stand for several.
+            taken = True
+            if self._is_of_this(record) or not await to_the_end(self._slot.pass_on):
+                return await self.new(taken=True)
+
+    def _is_of_this(self, record: Record) -> bool:
+        return record.transfer_id == self._work.plan.transfer_id
+
+    def _is_mine(self, record: Record, mine: bytes) -> bool:
+        return self._is_of_this(record) and _bytes(record.partial) == mine
+
+    async def _anew(self, partial: bytes) -> Begin:
+        """Begin a file of ours once more.
+
+        A new one takes its place, for what an earlier try has sent may still be on its way, and must not be
+        written over what comes now.
+        """
         return Begin(partial, 0, new_hashes(self._work), exclusive=await self._cleared(partial))
 
-    async def _is_ours(self, record: Record, partial: bytes) -> bool:
+    async def _is_ours(self, record: Record) -> bool:
         """Tell whether a record's partial file is there and ours."""
         ours = await is_ours(self._transport, record)
         if ours is None and not record.proof.offset:  # as of one without a record, the mark has to do
-            return self._slot.alone and self._left(partial)
+            return self._slot.alone and self._left(_bytes(record.partial))
         return ours is True
 
     def _left(self, partial: bytes) -> bool:

@@ -42,7 +42,7 @@ from connect_helper.transports.http_connection import HttpConnection, HttpEndpoi
 from connect_helper.transports.http_folders import ask_for_folder
 from connect_helper.transports.http_lines import HttpLine
 from connect_helper.transports.http_manifest import lines, scan
-from connect_helper.transports.http_notes import UploadNotes
+from connect_helper.transports.http_notes import Noted, UploadNotes
 from connect_helper.transports.http_ranges import FILES, RangeClient
 from connect_helper.transports.http_sending import PartSender
 from connect_helper.transports.http_upload import Span, Upload, UploadPart
@@ -69,6 +69,7 @@ class HttpTransport:
         sends: bool,
         root: bytes,
         resume_folder: Path,
+        transfer_id: str = "",
     ) -> None:
         self._endpoint = endpoint
         self._limiter = limiter
@@ -77,7 +78,7 @@ class HttpTransport:
         self._http = HttpConnection(endpoint, UPLOADS)
         self._tus = TusClient(self._http, limiter)
         self._files = RangeClient(self._http, limiter)
-        self._notes = UploadNotes(resume_folder, f"{endpoint.scheme}://{endpoint}")
+        self._notes = UploadNotes(resume_folder, f"{endpoint.scheme}://{endpoint}", transfer_id)
         self._parts = PartSender(self._http, self._tus, limiter)
         self._uploads: dict[bytes, Upload] = {}
         self._folders: set[tuple[bytes, ...]] = set()
@@ -159,8 +160,8 @@ class HttpTransport:
 
     async def unfinished(self, partial: bytes) -> Facts | None:
         # What others left of that name, or another way of sending, is not in the way of an upload.
-        upload = await self._known(partial)
-        return None if upload is None else Facts("file", upload.offset, 0)
+        known = await self._known(partial)
+        return None if known is None else Facts("file", known[0].offset, 0)
 
     async def facts(self, path: bytes, *, follow: bool = False) -> Facts | None:
         try:
@@ -214,20 +215,30 @@ class HttpTransport:
 
     # Sending -------------------------------------------------------------------------------------
 
-    async def _known(self, path: bytes) -> Upload | None:
-        """An unfinished upload of this or an earlier session, as the server has it now."""
-        noted = await asyncio.to_thread(self._notes.get, path)
-        if not noted:
-            return None
-        offsets = await asyncio.gather(*(self._tus.offset(part.address, path) for part in noted))
-        there = [part for part, sent in zip(noted, offsets, strict=True) if sent is not None]
-        for part, sent in zip(noted, offsets, strict=True):
+    async def _known(self, path: bytes) -> tuple[Upload, Noted] | None:
+        """An unfinished upload of this or an earlier session, as the server has it now, and who noted it."""
+        for noted in await asyncio.to_thread(self._notes.all, path):
+            there = await self._still_there(path, noted.parts)
+            if there:
+                upload = self._uploads.setdefault(path, Upload(there[-1].end))
+                upload.parts = there
+                return upload, noted
+            if noted.by == "own":
+                await self._forget(path)
+        return None
+
+    async def _still_there(self, path: bytes, parts: list[UploadPart]) -> list[UploadPart]:
+        offsets = await asyncio.gather(*(self._tus.offset(part.address, path) for part in parts))
+        there = [part for part, sent in zip(parts, offsets, strict=True) if sent is not None]
+        for part, sent in zip(parts, offsets, strict=True):
             part.sent = sent or 0
-        if not there or any(part.sent > part.length for part in there):
-            await self._forget(path)
-            return None
-        upload = self._uploads.setdefault(path, Upload(there[-1].end))
-        upload.parts = there
+        return there if all(part.sent <= part.length for part in there) else []
+
+    async def _take(self, path: bytes, known: tuple[Upload, Noted]) -> Upload:
+        """An upload that is to be gone on with or given up; it is this transfer's from here on."""
+        upload, noted = known
+        if noted.by != "own":
+            await asyncio.to_thread(self._notes.take, path, noted)
         return upload
 
     async def _forget(self, path: bytes) -> None:
@@ -277,9 +288,10 @@ class HttpTransport:
     async def _begun(self, item: SendItem) -> Upload:
         """The upload to go on with, or a new one where sending begins at the start."""
         self._place(item.partial)
-        upload = await self._known(item.partial)
+        known = await self._known(item.partial)
         size = item.source.size
-        if upload is not None:
+        if known is not None:
+            upload = await self._take(item.partial, known)
             if item.offset and item.offset <= upload.offset and upload.parts[-1].end <= size:
                 upload.size = size
                 return upload
@@ -355,10 +367,10 @@ class HttpTransport:
         return b"/".join(names[len(self._root) :])
 
     async def remove(self, path: bytes) -> None:
-        upload = await self._known(path)
-        if upload is None:
+        known = await self._known(path)
+        if known is None or known[1].by == "other":  # which may be bringing it at the moment
             raise _not_over_http(path)
-        await self._drop(upload, path)
+        await self._drop(await self._take(path, known), path)
 
     # What HTTP has no words for --------------------------------------------------------------------
 

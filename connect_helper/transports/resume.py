@@ -233,6 +233,7 @@ class Slot:
         self._lock: ByteLock | FileLock | BothLocks | None = None
         self._mutex = threading.Lock()
         self._over = False
+        self._number = 0
         self.key = ""  # of the record, once taken
         self.noted = False  # there was a record when it was taken
 
@@ -244,11 +245,32 @@ class Slot:
         with self._mutex:
             if not self.key and not self._over:
                 try:
+                    self._store.sort_out(self._base)
                     self.key = self._find()
                 except OSError as error:
                     _log.warning("unfinished files cannot be noted: %s", error)
             self.key = self.key or f"{self._base}-{secrets.token_hex(8)}"
             return self.key
+
+    def pass_on(self) -> bool:
+        """Leave the record to whose it is, and take the next one, or a place for a new one.
+
+        False: there is no other place, and nothing changes.
+        """
+        with self._mutex:
+            before, lock = (self.key, self.noted), self._lock
+            if lock is None or self._over:
+                return False
+            try:
+                self.key = self._find(self._number + 1)
+            except OSError as error:
+                _log.warning("unfinished files cannot be noted: %s", error)
+                self.key = ""
+            if not self.key:
+                self.key, self.noted = before
+                return False
+            lock.release()
+            return True
 
     @property
     def alone(self) -> bool:
@@ -263,9 +285,8 @@ class Slot:
                 self._lock.release()
                 self._lock = None
 
-    def _find(self) -> str:
-        self._store.sort_out(self._base)
-        for number in range(SLOTS):
+    def _find(self, begin: int = 0) -> str:
+        for number in range(begin, SLOTS):
             key = _numbered(self._base, number)
             lock = self._store.lock(key)
             if not lock.take():
@@ -275,7 +296,7 @@ class Slot:
             if not self.noted and self._store.has(_numbered(self._base, number + 1)):
                 lock.release()
                 continue
-            self._lock = lock
+            self._lock, self._number = lock, number
             return key
         return ""
 

@@ -61,3 +61,26 @@ async def test_a_disk_that_takes_no_notes_fails_no_file(
             await transport.send(item)
             await transport.publish(item.partial, b"in/film", "replace")
         assert (far.docroot / "in" / "film").read_bytes() == content
+
+
+def test_what_another_transfer_noted_is_told_and_kept_until_it_is_taken(tmp_path: Path) -> None:
+    one, other = UploadNotes(tmp_path, "server", "one"), UploadNotes(tmp_path, "server", "other")
+    one.put(b"film", PARTS)
+    assert other.get(b"film") == []
+    other.drop(b"film")
+    (noted,) = other.all(b"film")
+    assert (noted.by, noted.parts) == ("other", PARTS)
+    other.take(b"film", noted)
+    assert (one.get(b"film"), other.get(b"film")) == ([], PARTS)
+    assert [each.by for each in other.all(b"film")] == ["own"]
+
+
+def test_what_an_earlier_version_noted_is_nobodys(tmp_path: Path) -> None:
+    notes = UploadNotes(tmp_path, "server", "one")
+    notes.put(b"film", PARTS)
+    (path,) = (tmp_path / http_notes.FOLDER).iterdir()
+    path.rename(path.with_name(path.name.partition("-")[0]))
+    (noted,) = notes.all(b"film")
+    assert (noted.by, noted.parts) == ("unknown", PARTS)
+    notes.take(b"film", noted)
+    assert notes.get(b"film") == PARTS
