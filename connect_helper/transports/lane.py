@@ -43,6 +43,7 @@ class Lane:
         self.small = 0  # bytes of the files on it that go in one piece
         self.users = 0  # files that use it at the moment
         self.round_trip_s = UNKNOWN_S  # quickest answer
+        self.is_elsewhere = False  # it showed other files than the first one: another machine's, perhaps
         self._disturbed = 0  # packets, before this transfer
         self._heard_at = time.monotonic()
         wire.on_answer = self._heard

@@ -131,6 +131,13 @@ class Lanes:
             lane = min(reversed(self.all), key=lambda one: (one.is_stalled, one.load()))
         return lane
 
+    def witness(self) -> Lane:
+        """As `lightest`, for a question about a file that another connection has moved."""
+        lane = self.lightest()
+        if lane.is_elsewhere:  # rarely so, too
+            lane = min((one for one in self.all if not one.is_elsewhere), key=Lane.load, default=self.first)
+        return lane
+
     def only_lane_for(self, size: int = 0) -> Lane:
         """The connection that a request goes over, or all of a file of `size` bytes."""
         packed = self._packing.choose(self.all, size) if size <= SMALL_FILE else None

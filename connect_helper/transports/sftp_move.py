@@ -22,7 +22,8 @@ from typing import Final
 
 import asyncssh
 
-from connect_helper.errors import ConnectionLost, TransferError
+from connect_helper.errors import ChecksumMismatch, ConnectionLost, TransferError
+from connect_helper.spec.names import display
 from connect_helper.transports.base import BlockHashes, RateLimiter
 from connect_helper.transports.error_map import Side
 from connect_helper.transports.groups import first_error
@@ -30,6 +31,8 @@ from connect_helper.transports.lane import Lane
 from connect_helper.transports.lanes import Lanes
 from connect_helper.transports.proof import Proof
 from connect_helper.transports.sftp_answers import Answer
+from connect_helper.transports.sftp_files import RemoteFile
+from connect_helper.transports.sftp_proof import proof_of
 from connect_helper.transports.ssh_errors import remote_error
 from connect_helper.wire.writer import Data
 
@@ -143,12 +146,31 @@ class Move(ABC):
             finally:
                 del failure  # it refers to this call, and this call to it
 
-    async def proved(self, hashes: BlockHashes) -> bool:
+    async def proved(self, hashes: BlockHashes, file: RemoteFile) -> bool:
         """Tell whether the server has what was hashed here; False: it tells nothing.
 
         Raises ChecksumMismatch.
         """
-        return self.proof is not None and await self.proof.holds(hashes)
+        if self.proof is None:
+            return False
+        try:
+            return await self.proof.holds(hashes)
+        except ChecksumMismatch:
+            # Of several machines behind one address, one may not see yet what another has written.
+            _log.info("%s is compared once more, where it was moved", display(self.path))
+            if not await self._proved_over(file, hashes):
+                raise
+            return True
+
+    async def _proved_over(self, file: RemoteFile, hashes: BlockHashes) -> bool:
+        await self.flush(file)
+        proof = proof_of(self.lanes, self.path, self.side, self.end, hashes, over=file.lane)
+        if proof is None:
+            return False
+        try:
+            return await proof.holds(hashes)
+        finally:
+            await proof.close()
 
     def forget(self) -> None:
         """Let go of all blocks."""
@@ -201,7 +223,7 @@ class Move(ABC):
             self.lanes.lost(lane)
             return
         except TransferError as error:
-            _useless(error)
+            _useless(lane, error)
             return
         proof = asyncio.create_task(self.check(lane, handle), name="same file")
         is_open = True
@@ -250,7 +272,7 @@ class Move(ABC):
             self.again.extend(block for block, _ in under_way)
             further = lane is not self.first
             if further and proof is not None and not isinstance(error, ConnectionLost):
-                _useless(error)
+                _useless(lane, error)
             else:
                 raise
         finally:
@@ -384,6 +406,10 @@ class Move(ABC):
         """Nothing is left for `lane` but to wait; told more than once, and perhaps too soon."""
 
     @abstractmethod
+    async def flush(self, file: RemoteFile) -> None:
+        """Have what was written where every machine of the server sees it."""
+
+    @abstractmethod
     async def close_handle(self, lane: Lane, handle: bytes, clean: bool) -> None:
         """Give a further connection's handle back; `clean`: nothing of it is on its way any more."""
 
@@ -400,6 +426,7 @@ class Move(ABC):
         """Note what a block's answer means, and that it is no longer pending."""
 
 
-def _useless(error: TransferError) -> None:
+def _useless(lane: Lane, error: TransferError) -> None:
     """A connection shows another file system, or nothing at all: this file goes without it."""
+    lane.is_elsewhere = True
     _log.info("a further connection is of no use: %s", error.internal_message)

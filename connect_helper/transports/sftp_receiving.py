@@ -14,7 +14,7 @@ from connect_helper.transports.disk_ends import DiskWriter
 from connect_helper.transports.lane import Lane
 from connect_helper.transports.lanes import Lanes
 from connect_helper.transports.sftp_answers import Answer, data_of
-from connect_helper.transports.sftp_files import SMALL, open_file, open_handle
+from connect_helper.transports.sftp_files import SMALL, RemoteFile, open_file, open_handle
 from connect_helper.transports.sftp_move import Block, Move
 from connect_helper.transports.sftp_proof import proof_of, same_digest
 from connect_helper.transports.sftp_scan import facts_of
@@ -47,7 +47,7 @@ async def receive_file(lanes: Lanes, limiter: RateLimiter, item: ReceiveItem) ->
         if more or (facts.size, facts.mtime_ns) != (item.size, item.mtime_ns):
             raise changed(item)
         try:
-            item.proved = await moving.proved(item.hashes)
+            item.proved = await moving.proved(item.hashes, file)
         except ChecksumMismatch as error:  # of what has the name now
             looking = lanes.call(lambda wire: wire.stat(item.path, follow=True), "source", item.path)
             now = facts_of(await looking)
@@ -141,6 +141,9 @@ class Receiving(Move):
 
     def all_asked(self, lane: Lane, handle: bytes) -> None:
         return None  # nothing is to be said behind what is read
+
+    async def flush(self, file: RemoteFile) -> None:
+        return  # nothing was written there
 
     async def close_handle(self, lane: Lane, handle: bytes, clean: bool) -> None:
         lane.wire.close_soon(handle)  # its answer may stand behind data nobody waits for any more

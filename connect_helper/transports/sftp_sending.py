@@ -51,7 +51,7 @@ async def send_file(lanes: Lanes, limiter: RateLimiter, item: SendItem, settling
             await moving.run(file.handle)
             await moving.hashed()
             attrs = await moving.durable()
-            item.proved = await moving.proved(item.hashes)
+            item.proved = await moving.proved(item.hashes, file)
             if attrs is None:
                 await _settle(file, item)
             else:
@@ -127,6 +127,10 @@ async def _settle(file: RemoteFile, item: SendItem) -> None:
         item.done = Mark()  # what the server shows from here on need not be on its disk (REL-11)
         raise
     item.arrived, item.times = facts_of(attrs), None
+
+
+async def _sync(file: RemoteFile) -> None:
+    done(await file.wire.start_sync(file.handle))
 
 
 def _seconds(times_ns: tuple[int, int] | None) -> tuple[int, int] | None:
@@ -272,6 +276,15 @@ class Sending(Move):
         apart_s = abs((first_facts.mtime or 0) - (facts.mtime or 0))
         if (facts.size or 0) < looks.certain or apart_s > SAME_FILE_S:
             raise TargetError("The server shows different files on different connections.")
+
+    async def flush(self, file: RemoteFile) -> None:
+        if not file.wire.makes_durable:
+            return
+        try:
+            await file.call(_sync(file))
+        except TargetError:
+            self._item.done = Mark()  # as in `_settle`
+            raise
 
     async def close_handle(self, lane: Lane, handle: bytes, clean: bool) -> None:
         if clean:

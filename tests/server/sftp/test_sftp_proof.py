@@ -9,17 +9,24 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import asyncssh
 import pytest
 
+from connect_helper.errors import TargetError
 from connect_helper.server.sftp import digests, extensions
+from connect_helper.transports.base import BlockHashes, ReceiveItem, SendItem
 from connect_helper.transports.connections import Connections
 from connect_helper.transports.host_keys import KnownKeys
+from connect_helper.transports.lane import Lane
 from connect_helper.transports.rate import TokenBucket
 from connect_helper.transports.sftp import SftpTransport
+from connect_helper.transports.sftp_sending import Sending
+from connect_helper.transports.sftp_wire import SftpWire
 from connect_helper.transports.ssh_connection import Credentials, Endpoint
 from tests.server.sftp.test_sftp_helper import login, place, receive, send, until_written
 from tests.support.command import finish, start
 from tests.support.sftp_server import USER, FarEnd
+from tests.support.transports import Memory
 
 SIZES = {"nothing": 0, "byte": 1, "small": 70_000, "one block": 8 * 1024 * 1024, "large": 41_000_003}
 
@@ -151,14 +158,7 @@ async def test_a_server_that_hashes_for_long_is_not_taken_for_a_dead_one(
     real = digests.check_file
     monkeypatch.setattr(extensions.digests, "check_file", check)
 
-    async def never(_key: str, _fingerprint: str) -> bool:
-        return False
-
-    login = Credentials(USER, private_key=end.key.export_private_key().decode())
-    known = KnownKeys(trusted=(end.host_key.export_public_key().decode().strip(),))
-    endpoint = Endpoint("h.example", end.port, ("127.0.0.1",))
-    connections = Connections(endpoint, login, known, never, TokenBucket(None), fixed=1)
-    async with SftpTransport(connections) as transport:
+    async with SftpTransport(connections_to(end, 1)) as transport:
         asking = asyncio.create_task(transport.digest(b"/film", "sha256", len(content), expected=""))
         await asyncio.sleep(1)
         assert not asking.done()
@@ -167,6 +167,93 @@ async def test_a_server_that_hashes_for_long_is_not_taken_for_a_dead_one(
         assert transport.silent_s == 0
         may_go_on.set()
         assert await asking == hashlib.sha256(content).hexdigest()
+
+
+@pytest.mark.parametrize("how", ["has it later", "has another", "has nothing"])
+@pytest.mark.parametrize("direction", ["send", "receive"])
+async def test_a_machine_that_has_the_file_later_damages_nothing(
+    how: str, direction: str, end: FarEnd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Behind one address are several machines with one network disk: only one wrote what is asked about."""
+
+    async def check(self: SftpWire, path: bytes, *more: Any) -> bytes:
+        asked.append(self)
+        told = await real(self, path, *more)
+        if self is connections.lanes.first.wire:
+            return told
+        if how == "has it later":
+            raise asyncssh.SFTPFailure("so much is not there")
+        if how == "has nothing":
+            raise asyncssh.SFTPNoSuchFile("no such file")
+        return bytes(len(told))
+
+    asked: list[SftpWire] = []
+    real = SftpWire.check_file
+    monkeypatch.setattr(SftpWire, "check_file", check)
+    content = os.urandom(9_000_001)
+    connections = connections_to(end, 3)
+    async with SftpTransport(connections) as transport:
+        await all_there(transport, 3)
+        if direction == "send":
+            item = SendItem(Memory(content), b"/film", 0, BlockHashes(), lambda _: None, exclusive=True)
+            await transport.send(item)
+            assert (end.root / "film").read_bytes() == content
+            assert item.proved
+        else:
+            (end.root / "film").write_bytes(content)
+            facts = await transport.facts(b"/film")
+            assert facts is not None
+            target, hashes = Memory(), BlockHashes()
+            got = ReceiveItem(b"/film", facts.size, facts.mtime_ns, target, 0, hashes, lambda _: None)
+            await transport.receive(got)
+            assert target.content == content
+            assert got.proved
+        assert len(set(asked)) > 1
+
+
+async def test_a_connection_that_shows_other_files_is_not_asked(
+    end: FarEnd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def elsewhere(self: Sending, lane: Lane, handle: bytes) -> None:
+        strangers.add(lane.wire)
+        raise TargetError("The server shows different files on different connections.")
+
+    async def check(self: SftpWire, path: bytes, *more: Any) -> bytes:
+        asked.append(self)
+        return await real(self, path, *more)
+
+    asked: list[SftpWire] = []
+    strangers: set[SftpWire] = set()
+    real = SftpWire.check_file
+    monkeypatch.setattr(SftpWire, "check_file", check)
+    monkeypatch.setattr(Sending, "check", elsewhere)
+    content = os.urandom(9_000_001)
+    connections = connections_to(end, 3)
+    async with SftpTransport(connections) as transport:
+        await all_there(transport, 3)
+        for name in (b"/one", b"/two"):
+            item = SendItem(Memory(content), name, 0, BlockHashes(), lambda _: None, exclusive=True)
+            await transport.send(item)
+            assert item.proved
+    assert strangers
+    assert asked
+    assert not strangers & set(asked)
+
+
+def connections_to(end: FarEnd, fixed: int) -> Connections:
+    async def never(_key: str, _fingerprint: str) -> bool:
+        return False
+
+    login = Credentials(USER, private_key=end.key.export_private_key().decode())
+    known = KnownKeys(trusted=(end.host_key.export_public_key().decode().strip(),))
+    endpoint = Endpoint("h.example", end.port, ("127.0.0.1",))
+    return Connections(endpoint, login, known, never, TokenBucket(None), fixed=fixed)
+
+
+async def all_there(transport: SftpTransport, number: int) -> None:
+    async with asyncio.timeout(20):
+        while transport.connections < number:  # noqa: ASYNC110 - nothing tells
+            await asyncio.sleep(0.01)
 
 
 def flip(path: Path, offset: int) -> None:
