@@ -245,8 +245,7 @@ class Slot:
         with self._mutex:
             if not self.key and not self._over:
                 try:
-                    self._store.sort_out(self._base)
-                    self.key = self._find()
+                    self.key = self._find_sorted()
                 except OSError as error:
                     _log.warning("unfinished files cannot be noted: %s", error)
             self.key = self.key or f"{self._base}-{secrets.token_hex(8)}"
@@ -284,6 +283,17 @@ class Slot:
             if self._lock is not None:
                 self._lock.release()
                 self._lock = None
+
+    def _find_sorted(self) -> str:
+        """As `_find`, after earlier versions' records were sorted out; a place without any takes no look."""
+        if not self._base.endswith(OVER_HTTP):
+            key = self._find()
+            if self._lock is None or not self.noted:
+                return key
+            self._lock.release()
+            self._lock = None
+        self._store.sort_out(self._base)
+        return self._find()
 
     def _find(self, begin: int = 0) -> str:
         for number in range(begin, SLOTS):
