@@ -192,9 +192,11 @@ async def test_what_is_fetched_is_compared_though_nobody_asks(far: FarEnd, tmp_p
 async def test_what_came_before_a_stop_is_compared_too(
     far: FarEnd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def of_blocks(self: Digests, handle: int, start: int, length: int, *more: Any) -> list[bytes]:
+    async def of_blocks(
+        self: Digests, who: Any, handle: int, start: int, length: int, *more: Any
+    ) -> list[bytes]:
         asked.append((start, length))
-        return await real(self, handle, start, length, *more)
+        return await real(self, who, handle, start, length, *more)
 
     asked: list[tuple[int, int]] = []
     real = Digests.of_blocks
