@@ -188,7 +188,7 @@ class Beginning:
         """Tell whether a record's partial file is there and ours."""
         ours = await is_ours(self._transport, record)
         if ours is None and not record.proof.offset:  # as of one without a record, the mark has to do
-            return self._slot.alone and self._left(_bytes(record.partial))
+            return self._left(_bytes(record.partial))
         return ours is True
 
     def _left(self, partial: bytes) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -83,6 +84,27 @@ async def test_a_second_transfer_leaves_the_first_ones_partial_file_alone(
     assert target.read_bytes() == content
     assert [path.name for path in target.parent.iterdir()] == ["film"]  # it went on with its own
     assert list(tmp_path.glob("resume/*")) == []
+
+
+async def test_a_partial_file_beside_another_ones_is_ours_before_anything_of_it_is_sure(
+    sshd: SshServer, tmp_path: Path
+) -> None:
+    content = noise(SIZE)
+    first, second, target = plans("send", sshd, tmp_path, content)
+    _, listener, ending = start(first)
+    await listener.until(lambda: listener.written() > 4_000_000)
+    slow, heard, stopping = start(second.model_copy(update={"rate_kbps": SLOW}))
+    await heard.until(lambda: heard.written() > 0)
+    assert (await ending).outcome == "completed"
+    slow.stop()
+    assert (await stopping).outcome == "stopped"
+    (noted,) = tmp_path.glob("resume/*.json")
+    record = json.loads(noted.read_text())
+    record.update(offset=0, blocks=[], tail="")  # as on a busy machine
+    noted.write_text(json.dumps(record))
+    assert target.with_name("film (1).partial").stat().st_size > 0
+    assert (await run(second, Listener())).outcome == "completed"
+    assert [path.name for path in target.parent.iterdir()] == ["film"]
 
 
 @pytest.mark.parametrize("policy", ["sparse_checksum", "none"])
