@@ -40,7 +40,7 @@ check: $(READY_DEV) $(READY_NPM)
 	node_modules/.bin/tsc --project web/extension
 
 fuzz: $(READY_DEV)
-	ESCAPE_NAMES=$(ESCAPE_NAMES) $(BIN)/python -m pytest -n 2 --durations=5 \
+	ESCAPE_NAMES=$(ESCAPE_NAMES) $(BIN)/python -m pytest -n 2 --dist worksteal --durations=5 \
 	  tests/server/sftp/test_sftp_escapes.py::test_no_path_of_a_client_leads_outside \
 	  tests/server/http/test_escapes.py tests/server/http/test_made_up_headers.py $(PYTEST_ARGS)
 
