@@ -4,7 +4,7 @@ The path is relative to the token's destination, text or, for names that are not
 `from_docroot` it is a full one.
 `mtime_ns` may be given, also for a folder that is there: what comes into it changes its time, so who wants to
 keep that says it last. Answers 201 when it was made, 200 when it was there already, with the `mtime_ns` that
-was set; without where it was not, for what is there may not be changed.
+was set; without where it was not, for what is there may not be changed, or the disk keeps no such time.
 """
 
 from __future__ import annotations
@@ -109,6 +109,6 @@ def _make(
         return made, None
     try:
         docroot.utime(path, mtime_ns, mtime_ns)
-    except PermissionError:  # somebody else's folder
+    except OSError:  # somebody else's folder, a disk that keeps no times: the folder is there all the same
         return made, None
     return made, mtime_ns

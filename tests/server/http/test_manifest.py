@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import errno
 import json
 import os
 from io import BytesIO
@@ -15,6 +16,8 @@ import aiohttp
 import pytest
 
 from connect_helper.server.http.upload_limits import UploadLimits
+from connect_helper.storage.docpath import DocPath
+from connect_helper.storage.docroot import Docroot
 from tests.support.http_far_end import FarEnd, far_end
 
 MANIFEST = "/fallback/v1/manifest"
@@ -116,6 +119,21 @@ async def test_a_token_sees_its_paths_and_the_way_to_them(server: FarEnd) -> Non
 async def test_the_address_must_say_which_folder(receiver: aiohttp.ClientSession) -> None:
     async with receiver.get(MANIFEST) as answer:
         assert answer.status == 400
+
+
+@pytest.mark.parametrize("code", [errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EIO])
+async def test_a_folder_is_made_also_where_the_disk_keeps_no_time_of_it(
+    server: FarEnd, sender: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    def utime(docroot: Docroot, path: DocPath, atime_ns: int, mtime_ns: int) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(Docroot, "utime", utime)
+    for status in (201, 200):
+        body = {"path": "a", "mtime_ns": 1_600_000_000_000_000_000}
+        async with sender.post(FOLDERS, json=body) as answer:
+            assert answer.status == status
+            assert "mtime_ns" not in await answer.json()
 
 
 async def test_empty_folders_are_made(server: FarEnd, sender: aiohttp.ClientSession) -> None:
