@@ -19,7 +19,7 @@ from connect_helper.server.http.callers import Caller
 from connect_helper.server.http.digests import Hash
 from connect_helper.server.http.problems import Problem, bad_request, no_such_upload
 from connect_helper.server.http.upload_disk import feed_piece, upload_target
-from connect_helper.server.http.upload_files import open_partial, open_unfinished, split
+from connect_helper.server.http.upload_files import as_left, open_partial, open_unfinished, split
 from connect_helper.server.http.upload_records import UploadRecord
 from connect_helper.server.http.upload_refusals import part_changed
 from connect_helper.server.http.upload_store import UploadStore
@@ -103,6 +103,10 @@ def _complete_length(record: UploadRecord) -> int:
     return record.length
 
 
+class _PartChanged(Exception):
+    """A part's file is shorter than what was counted of it."""
+
+
 async def _join(
     uploads: Uploads,
     caller: Caller,
@@ -115,6 +119,12 @@ async def _join(
         whole = await _lengthen_first(uploads, caller, whole, parts)
     except FileNotFoundError:  # somebody removed a part's file
         raise no_such_upload() from None
+    except _PartChanged:
+        for part in parts:  # what is left of them counts, so that the rest can be sent again
+            left = await uploads.store.on_disk(as_left, caller.docroot, part)
+            if left != part:
+                await uploads.store.note(left)
+        raise part_changed() from None
     await uploads.store.note(whole)
     await uploads.store.note(replace(parts[0], parts=(whole.id,)))
     if len(parts) == 1:
@@ -131,12 +141,12 @@ async def _join(
 def _ready_first(docroot: Docroot, first: UploadRecord) -> UploadRecord:
     """See that the first part's file has its bytes; an empty part has no file yet. Returns it with which one.
 
-    Raises Problem, and FileNotFoundError where the file is gone.
+    Raises _PartChanged, and FileNotFoundError where the file is gone.
     """
     opened = open_partial(docroot, first)
     if opened is None:
         os.close(open_unfinished(docroot, first, os.O_RDONLY))  # gone altogether, it is said to be
-        raise part_changed()
+        raise _PartChanged
     handle, first = opened
     os.close(handle)
     return first
@@ -220,7 +230,7 @@ def _append(
             while length:
                 copied = copy_range(reading, start, length, writing, at)
                 if not copied:
-                    raise part_changed()
+                    raise _PartChanged
                 start, at, length = start + copied, at + copied, length - copied
         finally:
             os.close(writing)
@@ -234,7 +244,7 @@ def _settle_length(docroot: Docroot, first: UploadRecord, length: int) -> None:
     try:
         size = os.fstat(handle).st_size
         if size < length:
-            raise part_changed()
+            raise _PartChanged
         if size > length:
             os.ftruncate(handle, length)
     finally:

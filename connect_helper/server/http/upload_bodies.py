@@ -17,7 +17,7 @@ from connect_helper.server.http.digests import Hash
 from connect_helper.server.http.receiving import Destination, End, Receiver, Share
 from connect_helper.server.http.tus_headers import Checksum
 from connect_helper.server.http.upload_digests import RunningDigests
-from connect_helper.server.http.upload_files import open_partial, size_left
+from connect_helper.server.http.upload_files import as_left, open_partial
 from connect_helper.server.http.upload_limits import UploadLimits
 from connect_helper.server.http.upload_locks import Hold
 from connect_helper.server.http.upload_records import UploadRecord
@@ -119,8 +119,7 @@ class UploadBodies:
         return record
 
     async def _shrunk(self, caller: Caller, record: UploadRecord) -> UploadRecord:
-        size = await self._store.on_disk(size_left, caller.docroot, record)
-        record = replace(record, offset=size, synced=min(size, record.synced))
+        record = await self._store.on_disk(as_left, caller.docroot, record)
         await self._store.note(record)
         return record
 

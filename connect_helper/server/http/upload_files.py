@@ -57,16 +57,18 @@ def open_unfinished(docroot: Docroot, record: UploadRecord, flags: int) -> int:
     raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
 
 
-def size_left(docroot: Docroot, record: UploadRecord) -> int:
-    """Bytes that an upload's file has, 0 where it is gone."""
+def as_left(docroot: Docroot, record: UploadRecord) -> UploadRecord:
+    """The record with no more bytes counted than the upload's file has; none where that is gone."""
     try:
         handle = open_unfinished(docroot, record, os.O_RDONLY)
     except FileNotFoundError:
-        return 0
-    try:
-        return os.fstat(handle).st_size
-    finally:
-        os.close(handle)
+        size = 0
+    else:
+        try:
+            size = os.fstat(handle).st_size
+        finally:
+            os.close(handle)
+    return replace(record, offset=min(size, record.offset), synced=min(size, record.synced))
 
 
 def remove_partial(docroot: Docroot, record: UploadRecord) -> None:

@@ -17,7 +17,7 @@ from connect_helper.server.http.upload_records import UploadRecord
 from connect_helper.server.http.upload_store import UploadStore
 from connect_helper.storage.docpath import DocPath
 from connect_helper.storage.docroot import Docroot
-from tests.support.http_far_end import TUS, FarEnd, begin, metadata, send
+from tests.support.http_far_end import TUS, FarEnd, begin, metadata, offset_of, send
 
 UPLOADS = "/fallback/v1/uploads"
 PARTIAL = {"Upload-Concat": "partial"}
@@ -121,6 +121,25 @@ async def test_a_part_that_became_shorter_is_not_filled_with_zeros(
     os.truncate(file, 10)
     assert (await join(sender, parts)).status == 460
     assert not (server.docroot / "in/film").exists()
+
+
+@pytest.mark.parametrize("which", [0, 1, 2])
+async def test_a_part_that_became_shorter_is_sent_again_from_there(
+    server: FarEnd, sender: aiohttp.ClientSession, which: int
+) -> None:
+    content = os.urandom(3000)
+    cuts = [content[:1000], content[1000:2000], content[2000:]]
+    parts = [await begin(sender, f"part{number}", 1000, PARTIAL) for number in range(3)]
+    for part, cut in zip(parts, cuts, strict=True):
+        assert (await send(sender, part, 0, cut)).status == 204
+    (file,) = (server.docroot / "in").glob(f"part{which}.*")
+    os.truncate(file, 10)
+    assert (await join(sender, parts)).status == 460
+    offsets = [10 if number == which else 1000 for number in range(3)]
+    assert [await offset_of(sender, part) for part in parts] == offsets
+    assert (await send(sender, parts[which], 10, cuts[which][10:])).status == 204
+    assert (await join(sender, parts)).status == 201
+    assert (server.docroot / "in/film").read_bytes() == content
 
 
 async def test_what_is_not_what_was_promised_gets_no_name(
