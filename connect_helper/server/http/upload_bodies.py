@@ -85,7 +85,7 @@ class UploadBodies:
         )
         hold.on_wanted(receiver.let_go)
         try:
-            end = await receiver.run(body.room, _Noting(self._store, record, quiet=checksum is not None))
+            end = await receiver.run(body.room, self._noting(record, quiet=checksum is not None))
         except BaseException:
             # The digest may know bytes that the disk does not; it is made anew at the end.
             await self._keep(record, destination, None, kept=checksum is None)
@@ -101,6 +101,9 @@ class UploadBodies:
             await self._store.on_disk(destination.sync)
             record = await self._keep(record, destination, whole, kept=True)
         return record
+
+    def _noting(self, record: UploadRecord, *, quiet: bool) -> _Noting:
+        return _Noting(self._store, record, lambda: self._clock() + self._limits.unfinished_s, quiet=quiet)
 
     async def _keep(
         self, record: UploadRecord, destination: Destination, whole: Hash | None, *, kept: bool
@@ -127,9 +130,12 @@ class UploadBodies:
 class _Noting:
     """Notes a running upload's offset now and then, so that a killed server has not forgotten much."""
 
-    def __init__(self, store: UploadStore, record: UploadRecord, *, quiet: bool) -> None:
+    def __init__(
+        self, store: UploadStore, record: UploadRecord, expires_at: Callable[[], float], *, quiet: bool
+    ) -> None:
         self._store = store
         self._record = record
+        self._expires_at = expires_at
         self._quiet = quiet  # a body that may yet prove wrong must not count
         self._last = time.monotonic()
 
@@ -137,4 +143,5 @@ class _Noting:
         now = time.monotonic()
         if not self._quiet and now - self._last > NOTE_EVERY_S:
             self._last = now
-            await self._store.note(replace(self._record, offset=offset, synced=synced))
+            expires_at = self._expires_at()
+            await self._store.note(replace(self._record, offset=offset, synced=synced, expires_at=expires_at))

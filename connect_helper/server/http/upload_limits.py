@@ -16,6 +16,7 @@ from connect_helper.server.http.upload_store import UploadStore
 from connect_helper.storage.docpath import ROOT
 
 PROMISE_S: Final = 3600.0  # how long room is kept for an upload that does not move
+MOVING_S: Final = 300.0  # how long after its last bytes an upload counts as being under way
 LEAST_SHARE: Final = 65  # uploads that one token may have open, up to half: a file in 64 parts
 
 
@@ -54,8 +55,9 @@ class UploadRoom:
     async def check_space(self, caller: Caller, length: int | None) -> None:
         """Raise Problem (507) unless `length` more bytes fit beside what the account's uploads promise.
 
-        None: nobody knows how many. What uploads really bring is looked at once more as they come. So a
-        promise of others may be believed in part: each token's counts for a quarter of the room at most.
+        None: nobody knows how many. What uploads really bring is looked at once more as they come. So what
+        others promise and do not bring may be believed in part: each token's counts for a quarter of the room
+        at most.
         """
         if length == 0:
             return
@@ -64,13 +66,14 @@ class UploadRoom:
         reserve = facts.f_blocks * facts.f_frsize * self._limits.keep_free_percent / 100
         room = facts.f_bavail * facts.f_frsize - reserve
         own = found.pop(caller.token_id, Unfinished()).promised
-        others = sum(min(each.promised, room / 4) for each in found.values())
+        idle_most = max(room, 0) / 4
+        others = sum(min(each.promised, max(each.moving, idle_most)) for each in found.values())
         if room - own - others < (length or 1):
             raise disk_full()
 
     async def _unfinished(self, caller: Caller) -> dict[str | None, Unfinished]:
-        alive = self._clock() + self._limits.unfinished_s - PROMISE_S
-        return await self._store.unfinished(caller.account, alive)
+        fresh = self._clock() + self._limits.unfinished_s
+        return await self._store.unfinished(caller.account, alive=fresh - PROMISE_S, moving=fresh - MOVING_S)
 
 
 def _too_many(sentence: str) -> Problem:

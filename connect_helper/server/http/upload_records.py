@@ -89,6 +89,7 @@ class Unfinished:
 
     count: int = 0
     promised: int = 0
+    moving: int = 0  # of those, the bytes of uploads that are under way
 
 
 _COLUMNS: Final = tuple(field.name for field in fields(UploadRecord))
@@ -128,17 +129,19 @@ class UploadRecords:
         """Forget uploads."""
         self._database.executemany("DELETE FROM uploads WHERE id = ?", [(each,) for each in upload_ids])
 
-    def unfinished(self, account: str, alive: float) -> dict[str | None, Unfinished]:
+    def unfinished(self, account: str, *, alive: float, moving: float) -> dict[str | None, Unfinished]:
         """What is open of an account, by the id of the token that began it, None for the account itself.
 
-        Only uploads that expire after `alive` (seconds since 1970) promise anything: they moved lately.
+        Only uploads that expire after `alive` (seconds since 1970) promise anything: they moved lately. Those
+        that expire after `moving` are under way, once they brought a hundredth: a byte now and then is cheap.
         """
         sql = (
-            "SELECT token, count(*), coalesce(sum(CASE WHEN expires_at > ? THEN length - offset END), 0) "
+            "SELECT token, count(*), total(length - offset) FILTER (WHERE expires_at > ?), "
+            "total(length - offset) FILTER (WHERE expires_at > ? AND offset * 100 >= length) "
             "FROM uploads WHERE account = ? AND NOT done GROUP BY token"
         )
-        with closing(self._database.execute(sql, (alive, account))) as rows:
-            return {token: Unfinished(count, promised) for token, count, promised in rows}
+        with closing(self._database.execute(sql, (alive, moving, account))) as rows:
+            return {each[0]: Unfinished(each[1], int(each[2]), int(each[3])) for each in rows}
 
     def expired(
         self, now: float, limit: int = 500, *, without: Collection[str] = frozenset()

@@ -39,9 +39,9 @@ class UploadStore:
         """Forget uploads; their bytes stay."""
         await self._listed(self._records.remove, upload_ids)
 
-    async def unfinished(self, account: str, alive: float) -> dict[str | None, Unfinished]:
+    async def unfinished(self, account: str, *, alive: float, moving: float) -> dict[str | None, Unfinished]:
         """See `UploadRecords.unfinished`."""
-        return await self._listed(self._records.unfinished, account, alive)
+        return await self._listed(self._records.unfinished, account, alive=alive, moving=moving)
 
     async def expired(self, now: float, *, without: Collection[str]) -> list[UploadRecord]:
         """See `UploadRecords.expired`."""

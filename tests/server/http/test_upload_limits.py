@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from pathlib import Path
 
 import aiohttp
@@ -13,7 +15,8 @@ import pytest
 
 from connect_helper.server.http.threads import disk_threads
 from connect_helper.server.http.tus import UPLOADS_KEY
-from connect_helper.server.http.upload_limits import LEAST_SHARE, PROMISE_S, UploadLimits
+from connect_helper.server.http.upload_bodies import NOTE_EVERY_S
+from connect_helper.server.http.upload_limits import LEAST_SHARE, MOVING_S, PROMISE_S, UploadLimits
 from connect_helper.server.http.upload_locks import Busy, UploadLocks
 from connect_helper.server.http.upload_records import UploadRecord, UploadRecords
 from connect_helper.server.http.uploads import Uploads
@@ -187,6 +190,15 @@ async def created(client: aiohttp.ClientSession, path: str, **headers: str) -> t
         return answer.status, body.get("error", {}).get("reason", "")
 
 
+@dataclass
+class Disk:
+    """A disk of 1000 blocks."""
+
+    f_blocks: int = 1000
+    f_bavail: int = 1000
+    f_frsize: int = 1 << 20
+
+
 async def test_what_is_promised_already_is_not_promised_again(tmp_path: Path) -> None:
     async with far_end(tmp_path) as server, server.client(server.token("send")) as sender:
         facts = os.statvfs(tmp_path)
@@ -207,6 +219,63 @@ async def test_what_one_token_promises_does_not_keep_out_the_others_of_its_accou
             assert await created(greedy, "y", **{"Upload-Length": third}) == (507, "disk_full")
             assert (await created(other, "x", **{"Upload-Length": third}))[0] == 201
             assert await created(other, "y", **{"Upload-Length": most}) == (507, "disk_full")
+
+
+@pytest.fixture
+def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
+    """What every docroot says of its disk, as long as the test lasts."""
+    disk = Disk()
+    monkeypatch.setattr(Docroot, "statvfs", lambda _docroot, _path: disk)
+    return disk
+
+
+@pytest.mark.parametrize("others", [1, 5, 8])
+async def test_many_tokens_do_not_open_a_disk_that_is_below_its_reserve(
+    tmp_path: Path, disk: Disk, others: int
+) -> None:
+    limits = UploadLimits(keep_free_percent=10.0)
+    async with far_end(tmp_path, limits=limits) as server, server.client(server.token("send")) as sender:
+        for number in range(others):
+            async with server.client(server.token("send")) as other:
+                await begin(other, f"x{number}", 1)
+        disk.f_bavail = 20
+        for length in ("5", str(1000 * disk.f_frsize)):
+            assert await created(sender, "y", **{"Upload-Length": length}) == (507, "disk_full")
+
+
+@pytest.mark.parametrize("in_one_request", [False, True])
+async def test_room_that_another_token_is_filling_is_not_promised_again(
+    tmp_path: Path, disk: Disk, in_one_request: bool
+) -> None:
+    length = 700 * disk.f_frsize
+    later = time.time() + MOVING_S + 10
+    async with far_end(tmp_path) as server:
+        first, other = server.client(server.token("send", "a")), server.client(server.token("send", "b"))
+        async with first, other:
+            upload, wish = await begin(first, "x", length), {"Upload-Length": str(length)}
+            uploads = server.app[UPLOADS_KEY]
+            pieces = asyncio.Queue[bytes]()
+            pieces.put_nowait(bytes(length // 50))
+            if in_one_request:
+                uploads._bodies._clock = uploads.room._clock = lambda: later
+                sending = asyncio.create_task(send(first, upload, 0, body_of(pieces)))
+                for _ in range(2 * 5):
+                    await asyncio.sleep(NOTE_EVERY_S / 4)
+                    pieces.put_nowait(bytes(length // 200))
+            else:
+                assert (await send(first, upload, 0, bytes(length // 50))).status == 204
+            assert await created(other, "y", **wish) == (507, "disk_full")
+            if in_one_request:
+                pieces.put_nowait(b"")
+                assert (await sending).status == 204
+            uploads.room._clock = lambda: later + MOVING_S + 10
+            assert (await created(other, "y", **wish))[0] == 201
+
+
+async def body_of(pieces: asyncio.Queue[bytes]) -> AsyncIterator[bytes]:
+    """The pieces, up to one of no bytes."""
+    while piece := await pieces.get():
+        yield piece
 
 
 async def test_no_room_is_kept_for_uploads_that_do_not_move(tmp_path: Path) -> None:
