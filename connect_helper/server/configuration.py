@@ -164,7 +164,7 @@ class FallbackSection(_Section):
         ge=1,
         le=10_000_000,
         description="Unfinished uploads one account may have. Once half of them are taken, no token goes on "
-        "with more than a quarter.",
+        "with more than a quarter, or than 65 (a file in parts).",
     )
     idle_seconds: float = Field(
         60,

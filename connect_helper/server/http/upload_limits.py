@@ -17,7 +17,7 @@ from connect_helper.storage.docpath import ROOT
 
 PROMISE_S: Final = 3600.0  # how long room is kept for an upload that does not move
 MOVING_S: Final = 300.0  # how long after its last bytes an upload counts as being under way
-LEAST_SHARE: Final = 65  # uploads that one token may have open, up to half: a file in 64 parts
+LEAST_SHARE: Final = 65  # uploads that any token may have open where so many are free: a file in 64 parts
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +41,13 @@ class UploadRoom:
     async def check_count(self, caller: Caller) -> None:
         """Raise Problem (429) when too many uploads of the account are open, or somebody has too many.
 
-        As long as half is free, any token may take it. Beyond that none goes on with more than a quarter.
+        As long as half is free, any token may take it. Beyond that none goes on with more than a quarter, but
+        for a file in parts. Not to be asked about joining parts: that makes fewer of them.
         """
         limit, half = self._limits.unfinished_per_account, self._limits.unfinished_per_account // 2
         found = await self._unfinished(caller)
         count, own = sum(each.count for each in found.values()), found.get(caller.token_id, Unfinished())
-        share = max(limit // 4, min(LEAST_SHARE, half), 1)
+        share = max(limit // 4, min(LEAST_SHARE, limit))
         if count >= limit:
             raise _too_many("Too many uploads are unfinished; finish or cancel some of them.")
         if caller.token_id is not None and count >= half and own.count >= share:

@@ -78,8 +78,8 @@ class Uploads:
         """Begin an upload; one of no bytes is finished at once. Raises Problem."""
         named = wish.metadata
         target = upload_target(caller, named.path, wish.kind, from_docroot=named.from_docroot)
-        await self.room.check_count(caller)
-        if wish.kind != "final":  # made of bytes that are there already
+        if wish.kind != "final":  # made of bytes and uploads that are there already
+            await self.room.check_count(caller)
             await self.room.check_space(caller, wish.length)
         upload_id = secrets.token_hex(16)
         await self.store.on_disk(prepare_target, caller, target, wish.kind, fresh=wish.fresh)

@@ -182,6 +182,22 @@ async def test_one_token_does_not_take_all_uploads_of_its_account(tmp_path: Path
             assert (await created(greedy, "y", **{"Upload-Length": "1"}))[0] == 429  # as long as few are left
 
 
+@pytest.mark.parametrize(("limit", "alone"), [(4, 4), (50, 50), (65, 65), (100, 65), (130, 65)])
+async def test_where_few_uploads_are_allowed_a_file_may_still_come_in_parts(
+    tmp_path: Path, limit: int, alone: int
+) -> None:
+    limits = UploadLimits(unfinished_per_account=limit, keep_free_percent=0.0)
+    async with far_end(tmp_path, limits=limits) as server, server.client(server.token("send")) as sender:
+        parts = [await begin(sender, "film", 1, {"Upload-Concat": "partial"}) for _ in range(alone)]
+        assert (await created(sender, "y", **{"Upload-Length": "1"}))[0] == 429
+        for part in parts:
+            assert (await send(sender, part, 0, b"x")).status == 204
+        joined = {"Upload-Concat": "final;" + " ".join(parts)}
+        assert (await created(sender, "film", **joined))[0] == 201
+        assert (server.docroot / "film").read_bytes() == b"x" * alone
+        assert (await created(sender, "y", **{"Upload-Length": "1"}))[0] == 201
+
+
 async def created(client: aiohttp.ClientSession, path: str, **headers: str) -> tuple[int, str]:
     """Status and reason of an attempt to begin an upload."""
     sent = {**TUS, "Upload-Metadata": metadata(path=path), **headers}
