@@ -69,6 +69,7 @@ class Files:
         self._makers = makers
         self._own: OrderedDict[DocPath, Identity] = OrderedDict()
         self._own_lock = threading.Lock()
+        self._together = makers.together(access)
 
     # Looking ---------------------------------------------------------------------------------------
 
@@ -189,12 +190,12 @@ class Files:
     def remove(self, path: DocPath) -> None:
         self._need_own_or(Operation.DELETE, path)
         self._docroot.unlink(path)
-        self._forget(path)
+        self._removed(path)
 
     def remove_folder(self, path: DocPath) -> None:
         self._need_own_or(Operation.DELETE, path)
         self._docroot.rmdir(path)
-        self._forget(path)
+        self._removed(path)
 
     def rename(self, source: DocPath, target: DocPath, *, replace: bool) -> None:
         """Rename; with `replace`, what has the new name is replaced where the account lets it be."""
@@ -233,8 +234,10 @@ class Files:
             self._refuse(path)
 
     def _need_movable(self, path: DocPath) -> None:
-        """A folder of one's own takes along what is in it: that must be one's own, too.
+        """A folder of one's own takes along what is in it.
 
+        Of that nothing may be what others are bringing; nor, with a token, anything that no session with the
+        same token made. All that is whole in an account's folder is the account's, whoever brought it.
         What somebody brings there at the very moment of the renaming goes along all the same.
         """
         self._need_own_or(Operation.RENAME_FROM, path)
@@ -247,11 +250,19 @@ class Files:
             folder = folders.pop()
             for entry in self._docroot.scandir(folder):
                 one = (*folder, entry.name)
-                if not (self._is_own(one) or self._brings_at(one)):
+                if self._is_foreign(one):
                     return True
                 if entry.is_folder:
                     folders.append(one)
         return False
+
+    def _is_foreign(self, path: DocPath) -> bool:
+        if self._access.token is None:
+            return self._others_bring_at(path)
+        try:
+            return self._docroot.identity(path) not in self._together and not self._brings_at(path)
+        except OSError:
+            return True
 
     def _need_writable(self, handle: int, path: DocPath) -> None:
         """What is there already is changed where replacing is allowed, or while the session brings it.
@@ -301,6 +312,15 @@ class Files:
         finally:
             os.close(handle)
 
+    def _others_bring_at(self, path: DocPath) -> bool:
+        handle = self._opened_unfinished(path)
+        if handle is None:
+            return False
+        try:
+            return self._makers.others_bring(handle, self._access)
+        finally:
+            os.close(handle)
+
     @contextmanager
     def _keeping_maker(self, path: DocPath, *, whole: bool = False) -> Iterator[None]:
         """Keep in mind who makes an unfinished file while its change time changes; `whole`: up to then."""
@@ -330,6 +350,7 @@ class Files:
         raise errno_error(errno.EACCES if self._access.visible(path) else errno.ENOENT)
 
     def _made(self, path: DocPath, what: Identity) -> None:
+        self._together.add(what)
         with self._own_lock:
             self._own[path] = what
             if len(self._own) > OWN_LIMIT:
@@ -344,6 +365,10 @@ class Files:
         with self._own_lock:
             gone = [one for one in self._own if covers(path, one)] if below else [path]
             return {one: self._own.pop(one) for one in gone if one in self._own}
+
+    def _removed(self, path: DocPath) -> None:
+        for what in self._forget(path).values():
+            self._together.remove(what)
 
     def _is_own(self, path: DocPath) -> bool:
         made = self._made_at(path)

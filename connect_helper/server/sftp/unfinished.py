@@ -22,9 +22,11 @@ import stat
 import threading
 from dataclasses import dataclass
 from typing import Final
+from weakref import WeakValueDictionary
 
 from connect_helper.server.access import UNFINISHED, Access
 from connect_helper.server.publishing import partial_path
+from connect_helper.server.sftp.made_together import MadeTogether
 from connect_helper.server.sftp.maker_records import MakerRecords
 from connect_helper.storage.docpath import DocPath
 
@@ -54,6 +56,12 @@ class Makers:
         self._lock = threading.Lock()
         self._open: dict[_File, _Open] = {}
         self._held: dict[int, _File] = {}  # by handle
+        self._together = WeakValueDictionary[bytes, MadeTogether]()  # by mark, as long as a session lasts
+
+    def together(self, access: Access) -> MadeTogether:
+        """What all sessions with the token of `access`, or of its account without one, made between them."""
+        with self._lock:
+            return self._together.setdefault(_mark(access), MadeTogether())
 
     def made(self, handle: int, access: Access) -> None:
         """Write down that the session with `access` made this open file; `close` is to close it."""
@@ -131,11 +139,18 @@ class Makers:
         named = access.token.destinations if access.token is not None else ()
         if any(one and path in (one, partial_path(one)) for one in named):
             return True
+        return self._mark_of(handle) == _mark(access)
+
+    def others_bring(self, handle: int, access: Access) -> bool:
+        """Tell whether somebody else is known to have made the open file, named as unfinished ones are."""
+        return self._mark_of(handle) not in (None, _mark(access))
+
+    def _mark_of(self, handle: int) -> bytes | None:
         mark = _attribute(handle)
         if mark is None:
             with self._lock:
                 mark = self._known(os.fstat(handle))
-        return mark == _mark(access)
+        return mark
 
     def _known(self, facts: os.stat_result) -> bytes | None:
         one = self._open.get((facts.st_dev, facts.st_ino))

@@ -6,6 +6,7 @@ import hashlib
 import secrets
 import struct
 from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import asyncssh
@@ -404,6 +405,47 @@ async def test_a_folder_of_ones_own_is_not_moved_with_what_others_brought_into_i
             with pytest.raises(REFUSED):
                 await act("in/series", "in/again")
         assert snapshot(tree) == before
+
+
+@pytest.mark.parametrize("by_token", [True, False])
+@pytest.mark.parametrize("stays", [True, False])
+async def test_a_folder_of_ones_own_is_moved_with_what_came_by_a_second_connection(
+    end: FarEnd, tree: Path, by_token: bool, stays: bool
+) -> None:
+    """As programs do that bring several files side by side."""
+    end.change(overwrite="deny", may_delete=False)
+    token = end.token("send", "in") if by_token else ""
+    async with end.client(token) as client, AsyncExitStack() as stack:
+        other = await stack.enter_async_context(end.client(token))
+        await client.mkdir("in/show")
+        await other.mkdir("in/show/one")
+        await write(other, "in/show/one/film")
+        await write(other, "in/show/one/next.partial")
+        if not stays:
+            await stack.aclose()
+        await client.rename("in/show", "in/series")
+        await client.posix_rename("in/series", "in/again")
+        with pytest.raises(REFUSED):
+            await client.remove("in/again/one/film")
+    assert (tree / "in/again/one/film").exists()
+
+
+@pytest.mark.parametrize("kind", ["whole", "unfinished"])
+async def test_an_account_moves_its_folder_but_not_with_what_a_token_is_bringing(
+    end: FarEnd, tree: Path, kind: str
+) -> None:
+    end.change(may_delete=False)
+    async with end.client() as client, end.client(end.token("send", "in")) as other:
+        await client.mkdir("in/show")
+        (tree / "in/show/.DS_Store").write_text("put there on the server")
+        (tree / "in/show/old.partial").write_text("put there on the server")
+        await write(other, f"in/show/film{'.partial' * (kind == 'unfinished')}")
+        if kind == "whole":
+            await client.rename("in/show", "in/series")
+        else:
+            with pytest.raises(REFUSED):
+                await client.rename("in/show", "in/series")
+    assert (tree / "in/series").exists() == (kind == "whole")
 
 
 async def test_a_folder_of_ones_own_may_be_moved_as_often_as_one_likes(end: FarEnd, tree: Path) -> None:
