@@ -28,6 +28,7 @@ from connect_helper.server.access import UNFINISHED, Access
 from connect_helper.server.publishing import partial_path
 from connect_helper.server.sftp.made_together import MadeTogether
 from connect_helper.server.sftp.maker_records import MakerRecords
+from connect_helper.storage.attributes import attribute, set_attribute
 from connect_helper.storage.docpath import DocPath
 
 _log = logging.getLogger(__name__)
@@ -66,7 +67,7 @@ class Makers:
     def made(self, handle: int, access: Access) -> None:
         """Write down that the session with `access` made this open file; `close` is to close it."""
         mark = _mark(access)
-        if not _set_attribute(handle, mark):
+        if not set_attribute(handle, _ATTRIBUTE, mark):
             with self._lock:
                 self._hold(handle, mark)
 
@@ -163,24 +164,9 @@ class Makers:
             return None
 
 
-def _set_attribute(handle: int, mark: bytes) -> bool:
-    if not hasattr(os, "setxattr"):
-        return False
-    try:
-        os.setxattr(handle, _ATTRIBUTE, mark)
-    except OSError:
-        return False
-    return True
-
-
 def _attribute(handle: int) -> bytes | None:
     """The mark on the file itself; None where there is none."""
-    if not hasattr(os, "getxattr"):
-        return None
-    try:
-        return os.getxattr(handle, _ATTRIBUTE)
-    except OSError:
-        return None
+    return attribute(handle, _ATTRIBUTE) or None
 
 
 def _mark(access: Access) -> bytes:

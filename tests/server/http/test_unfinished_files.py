@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import shutil
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -10,6 +12,8 @@ import aiohttp
 import pytest
 from pydantic import SecretStr
 
+from connect_helper.server.http import upload_files
+from connect_helper.storage.kernel import identity_of
 from tests.support.far_server import HASH
 from tests.support.http_far_end import TUS, FarEnd, begin, metadata, send
 from tests.support.server_parts import PASSWORD
@@ -136,3 +140,71 @@ async def test_what_took_the_place_of_an_upload_stays_when_that_is_given_up(
     async with sender.delete(upload, headers=TUS) as answer:
         assert answer.status == 204
     assert file.read_bytes() == b"another"
+
+
+def copied(file: Path) -> None:
+    """As on a disk that gives a file another inode now and then, or one that the docroot was moved to."""
+    copy = file.with_name("copy")
+    shutil.copy2(file, copy)  # with its attributes, where the disk keeps any
+    copy.replace(file)
+
+
+def no_attributes(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **_more: object) -> None:
+        raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
+
+    for name in ("setxattr", "getxattr", "listxattr"):
+        monkeypatch.setattr(os, name, refuse, raising=False)
+
+
+def no_births(monkeypatch: pytest.MonkeyPatch) -> None:
+    def identity(handle: int) -> tuple[int, int, int]:
+        return (*identity_of(handle)[:2], 0)
+
+    monkeypatch.setattr(upload_files, "identity_of", identity)
+
+
+@pytest.mark.parametrize("attributes", [True, False])
+async def test_an_upload_goes_on_in_a_file_with_another_inode(
+    server: FarEnd, sender: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch, attributes: bool
+) -> None:
+    if not attributes:
+        no_attributes(monkeypatch)
+        no_births(monkeypatch)
+    upload = await begin(sender, "t", 3)
+    for at, byte in enumerate((b"X", b"Y", b"Z")):
+        assert (await send(sender, upload, at, byte)).status == 204
+        if at < 2:
+            copied(unfinished(server, upload, "in/t"))
+    assert (server.docroot / "in/t").read_bytes() == b"XYZ"
+    parts = [await begin(sender, "p", 1, {"Upload-Concat": "partial"}) for _ in range(3)]
+    for part in parts:
+        assert (await send(sender, part, 0, b"p")).status == 204
+        copied(unfinished(server, part, "in/p"))
+    concat = {"Upload-Concat": "final;" + " ".join(parts[:2]), "Upload-Metadata": metadata(path="whole")}
+    async with sender.post(UPLOADS, headers={**TUS, **concat}) as answer:
+        assert answer.status == 201
+    assert (server.docroot / "in/whole").read_bytes() == b"pp"
+    async with sender.delete(parts[2], headers=TUS) as answer:
+        assert answer.status == 204
+    assert server.names() == ["in/", "in/t", "in/whole"]
+
+
+@pytest.mark.parametrize("lacks", [no_births, no_attributes])
+async def test_a_file_renamed_to_the_place_of_an_upload_is_not_written_to(
+    server: FarEnd,
+    keeper: aiohttp.ClientSession,
+    monkeypatch: pytest.MonkeyPatch,
+    lacks: Callable[[pytest.MonkeyPatch], None],
+) -> None:
+    """Where either is missing by which the upload's own file is known."""
+    lacks(monkeypatch)
+    upload = await begin(keeper, "t", 3)
+    assert (await send(keeper, upload, 0, b"XY")).status == 204
+    with (server.docroot / "victim").open("rb") as victim:
+        (server.docroot / "victim").replace(unfinished(server, upload))
+        answer = await send(keeper, upload, 2, b"Z")
+        assert (answer.status, answer.headers["Upload-Offset"]) == (409, "0")
+        assert (await send(keeper, upload, 0, b"XYZ")).status == 204
+        assert victim.read() == PRECIOUS
+    assert (server.docroot / "t").read_bytes() == b"XYZ"
