@@ -3,38 +3,61 @@
 from __future__ import annotations
 
 import json
+import logging
+from contextlib import AbstractAsyncContextManager
 from typing import Any, Final
+
+import aiohttp
 
 from connect_helper.errors import TargetError, UnsafeName
 from connect_helper.spec.names import display
 from connect_helper.transports.http_connection import HttpConnection, reason_of, refusal, short_body
 
+_log = logging.getLogger(__name__)
+
 FOLDERS: Final = "/fallback/v1/folders"
 
 
-async def ask_for_folder(
-    http: HttpConnection, path: bytes, told: bytes, *, in_full: bool, mtime_ns: int | None = None
-) -> bool:
-    """Have a folder made that is missing; tell whether it has the time `mtime_ns` now.
+async def make_folder(http: HttpConnection, path: bytes, told: bytes, *, in_full: bool) -> None:
+    """Have a folder made that is missing.
 
     `told` is what the server hears of `path`: the whole (`in_full`) or what is below the token's destination.
-    Raises TargetError.
+    Raises TargetError, and what else a refusal means.
     """
-    try:
-        body: dict[str, Any] = {"path": told.decode()}
-    except UnicodeDecodeError:
-        raise UnsafeName(f"{display(path)} is no UTF-8, which HTTP needs.") from None
-    if in_full:
-        body["from_docroot"] = True
-    if mtime_ns is not None:
-        body["mtime_ns"] = mtime_ns
-    headers = {"Content-Type": "application/json"}
-    async with http.request("POST", FOLDERS, headers=headers, data=json.dumps(body).encode()) as answer:
+    async with _asked(http, path, told, in_full=in_full) as answer:
         if answer.status in (404, 405, 412) and not await reason_of(answer):
             raise TargetError(f"{display(path)}: this server takes files over HTTP, but no folders.")
         if answer.status not in (200, 201):
             raise await refusal(answer, "target", path)
-        return mtime_ns is not None and _told_time(await short_body(answer)) == mtime_ns
+
+
+async def set_folder_time(
+    http: HttpConnection, path: bytes, told: bytes, mtime_ns: int, *, in_full: bool
+) -> bool:
+    """Give a folder its time, the last thing done to it; tell whether it has it now. See `make_folder`.
+
+    No refusal is an error, not even one that would be gone later: what was to be sent is there.
+    Raises UnsafeName, ConnectError.
+    """
+    async with _asked(http, path, told, in_full=in_full, mtime_ns=mtime_ns) as answer:
+        if answer.status in (200, 201):
+            return _told_time(await short_body(answer)) == mtime_ns
+        error = await refusal(answer, "target", path)
+        _log.info("%s keeps its own time: %s", display(path), error.internal_message)
+        return False
+
+
+def _asked(
+    http: HttpConnection, path: bytes, told: bytes, *, in_full: bool, **more: int
+) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
+    try:
+        body: dict[str, Any] = {"path": told.decode(), **more}
+    except UnicodeDecodeError:
+        raise UnsafeName(f"{display(path)} is no UTF-8, which HTTP needs.") from None
+    if in_full:
+        body["from_docroot"] = True
+    headers = {"Content-Type": "application/json"}
+    return http.request("POST", FOLDERS, headers=headers, data=json.dumps(body).encode())
 
 
 def _told_time(answer: bytes) -> object:

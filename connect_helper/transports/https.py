@@ -39,7 +39,7 @@ from connect_helper.transports.base import (
     everywhere,
 )
 from connect_helper.transports.http_connection import HttpConnection, HttpEndpoint, refusal
-from connect_helper.transports.http_folders import ask_for_folder
+from connect_helper.transports.http_folders import make_folder, set_folder_time
 from connect_helper.transports.http_lines import HttpLine
 from connect_helper.transports.http_manifest import lines, scan
 from connect_helper.transports.http_notes import Noted, UploadNotes
@@ -313,8 +313,9 @@ class HttpTransport:
             upload.mtime_ns = mtime_ns
             return True
         try:
-            return await self._ask_for_folder(path, mtime_ns)
-        except TargetError as error:
+            told, in_full = self._told_folder(path)
+            return await set_folder_time(self._http, path, told, mtime_ns, in_full=in_full)
+        except TargetError as error:  # of a name that cannot be asked about
             _log.info("%s keeps its own time: %s", display(path), error.internal_message)
             return False
 
@@ -344,13 +345,14 @@ class HttpTransport:
         names = _names(path)
         if names == self._root or names in self._folders:  # the root is made with what comes into it
             return
-        await self._ask_for_folder(path)
+        told, in_full = self._told_folder(path)
+        await make_folder(self._http, path, told, in_full=in_full)
         self._folders.add(names)
 
-    async def _ask_for_folder(self, path: bytes, mtime_ns: int | None = None) -> bool:
+    def _told_folder(self, path: bytes) -> tuple[bytes, bool]:
+        """What the server hears of a folder, and whether that is the whole path. Raises TargetDenied."""
         in_full = self._tus.offer.takes_targets
-        told = b"/".join(_names(path)) if in_full else self._relative(path)
-        return await ask_for_folder(self._http, path, told, in_full=in_full, mtime_ns=mtime_ns)
+        return (b"/".join(_names(path)) if in_full else self._relative(path)), in_full
 
     def _place(self, path: bytes) -> dict[str, bytes]:
         """The metadata that tells the server where a file goes. Raises TargetDenied."""

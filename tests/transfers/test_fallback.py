@@ -22,6 +22,7 @@ from connect_helper.server.http.blocks import Blocks
 from connect_helper.server.http.digests import Digests
 from connect_helper.server.http.problems import Problem
 from connect_helper.settings import Folders, PreferencesStore
+from connect_helper.storage.docroot import Docroot
 from connect_helper.transfers.clock import Clock
 from connect_helper.transfers.manager import TransferManager
 from connect_helper.transfers.messages import Connected
@@ -564,3 +565,25 @@ async def test_where_folders_do_not_keep_their_times_it_is_said(
         await reaches(transfer, Status.COMPLETED)
     told = "The times of 2 folders could not be kept on the server; all files are there."
     assert transfer.note == f"Said before. {told}"
+
+
+@pytest.mark.parametrize("status", [401, 403, 409, 429, 500, 503])
+async def test_a_time_of_a_folder_that_is_refused_fails_nothing(
+    far: FarEnd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: int
+) -> None:
+    """Whatever the reason, the token's end included: all files are there."""
+    times = old_set(tmp_path)
+
+    def utime(*_of: object) -> None:
+        raise Problem(status, "no", "No.")
+
+    items = [upload(tmp_path / "set", "in/set")]
+    work = plan(far, tmp_path, items, far.token("send", "in"), policies={"preserve_times": True})
+    monkeypatch.setattr(Docroot, "utime", utime)
+    ended = await run(work)
+    assert ended.outcome == "completed", ended.internal_message
+    assert (
+        ended.message
+        == f"The times of {len(times)} folders could not be kept on the server; all files are there."
+    )
+    assert {"in/set/file", "in/set/sub/file"} <= set(far.names())
