@@ -144,10 +144,14 @@ class Reporter:
             await self._channel.tell(tracker.report("running"))
         return tracker
 
+    def wait(self, tracker: Tracker) -> None:
+        """A file's bytes are there, but its end waits for other files: it is not shown until then."""
+        self._trackers.pop(tracker.index, None)
+
     async def end(self, tracker: Tracker, outcome: Outcome) -> None:
         """A file is done or skipped; either way all of its bytes count."""
         tracker.begin_at(tracker.expected)
-        del self._trackers[tracker.index]
+        self._trackers.pop(tracker.index, None)
         await self._channel.tell(tracker.report(outcome.state, outcome))
 
     async def skip(self, tracker: Tracker, error: TransferError) -> None:

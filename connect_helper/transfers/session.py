@@ -46,6 +46,7 @@ from connect_helper.transfers.plan import SessionPlan
 from connect_helper.transfers.remote_leftovers import remove_unfinished
 from connect_helper.transfers.report import Channel, Outcome, Reporter, Tracker
 from connect_helper.transfers.scan import Scan
+from connect_helper.transfers.side_by_side import side_by_side
 from connect_helper.transfers.spool import Spool, show_all
 from connect_helper.transfers.upload import Upload
 from connect_helper.transports.base import Transport
@@ -72,6 +73,7 @@ LOOKED_AT: Final = 100  # items, for a guess at how much there is to send
 BRIEFLY_S: Final = 2.0  # what counting ahead may take when nobody asked for it
 SOME_FAILED: Final = 27  # error code of a transfer of which only files failed
 
+_Waiting = tuple[FileJob | LinkJob, Tracker, Outcome]
 Look = Callable[[AsyncGenerator[Job, None], Callable[[Job], None]], Awaitable[bool]]
 """Shows all jobs to somebody; tells whether they are kept."""
 
@@ -94,7 +96,7 @@ class Session:
         self._untimed = 0  # those of them that did not get theirs from the server
         self._again: list[FileJob | LinkJob] = []  # those whose target may be another one's, in order
         self._aftermath = Aftermath(plan)
-        self._last: list[tuple[FileJob | LinkJob, Tracker, Outcome]] = []  # done but for their aftermath
+        self._last: list[_Waiting] = []  # done but for their aftermath
         self._spool = Spool(Path(plan.resume_folder))
         self._listed = False  # all jobs are in the spool
         self._task: asyncio.Task[Ended] | None = None
@@ -249,10 +251,21 @@ class Session:
                 group.create_task(self._files(work), name=f"files {number}")
         for job in self._again:  # the earlier file of that target is done by now
             await self._file(work, job)
-        self._aftermath.all_waiting((waited, outcome) for waited, _, outcome in self._last)
-        for waited, tracker, outcome in self._last:
-            message = await self._aftermath.file(work, waited, outcome)
-            await self._reporter.end(tracker, replace(outcome, message=message))
+        await self._end_waiting(work)
+
+    async def _end_waiting(self, work: Work) -> None:
+        """Do with the sources that waited what is to be done, with what is read of one in its order."""
+        self._aftermath.all_waiting((job, outcome) for job, _, outcome in self._last)
+        by_source: dict[bytes, list[_Waiting]] = {}
+        for waiting in self._last:
+            by_source.setdefault(waiting[0].real_path, []).append(waiting)
+
+        async def end(group: list[_Waiting]) -> None:
+            for job, tracker, outcome in group:
+                message = await self._aftermath.file(work, job, outcome)
+                await self._reporter.end(tracker, replace(outcome, message=message))
+
+        await side_by_side(by_source.values(), end, self._in_flight)
 
     async def _scan(self, work: Work) -> None:
         async with aclosing(self._jobs(work)) as jobs:
@@ -295,6 +308,7 @@ class Session:
             outcome = await _one(work, job, tracker)
             if self._aftermath.waits(job):
                 self._last.append((job, tracker, outcome))
+                self._reporter.wait(tracker)
                 return
             message = await self._aftermath.file(work, job, outcome)
         except TransferError as error:

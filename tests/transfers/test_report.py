@@ -45,3 +45,17 @@ async def test_of_very_many_files_only_those_shown_are_told_of_as_they_begin(tol
         await reporter.end(tracker, Outcome("done"))
     ended = [one.index for one in told.events if isinstance(one, FileReport) and one.state == "done"]
     assert ended == list(range(3 * SHOWN))
+
+
+async def test_one_that_waits_for_others_is_not_among_those_under_way(told: Told) -> None:
+    reporter = Reporter(told)
+    waits, moves = [await reporter.start(f"/{number}", f"/{number}", 10) for number in range(2)]
+    reporter.wait(waits)
+    await reporter.beat()
+    progress = told.events[-1]
+    assert isinstance(progress, Progress)
+    assert [one.index for one in progress.current] == [moves.index]
+    await reporter.end(waits, Outcome("done"))
+    ended = told.events[-1]
+    assert isinstance(ended, FileReport)
+    assert (ended.index, ended.state, ended.bytes_written) == (waits.index, "done", 10)

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections import Counter
 from typing import Any
 
 import pytest
 
+from connect_helper.transfers.aftermath import Aftermath
+from connect_helper.transfers.job import FileJob, LinkJob
+from connect_helper.transfers.messages import Progress
 from connect_helper.transfers.plan import Afterwards, Upload
 from connect_helper.transfers.shared_sources import SharedSources
 from tests.support.policies import Trip, plant, tree
@@ -55,6 +60,34 @@ async def test_one_that_many_others_lie_between_arrives_twice(trip: Trip) -> Non
     assert (trip.target / "all" / "f").exists()
     assert (trip.target / "f").exists()
     assert tree(trip.source) == {}
+
+
+async def test_many_go_side_by_side_but_each_in_its_order(
+    trip: Trip, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def file(self: Aftermath, work: Any, job: FileJob | LinkJob, outcome: Any) -> str:
+        nonlocal most_files, most_of_one
+        under_way[job.real_path] += 1
+        most_files = max(most_files, under_way.total())
+        most_of_one = max(most_of_one, under_way[job.real_path])
+        await asyncio.sleep(0.02)
+        told = await real(self, work, job, outcome)
+        under_way[job.real_path] -= 1
+        return told
+
+    under_way: Counter[bytes] = Counter()
+    most_files = most_of_one = 0
+    real = Aftermath.file
+    monkeypatch.setattr(Aftermath, "file", file)
+    plant(trip.source, *(f"proj/sub/{number}" for number in range(150)))
+    items = [trip.item("proj", as_name="all"), trip.item("proj/sub", as_name="sub")]
+    ended = await trip.go(items=items, afterwards=REMOVED)
+    assert (ended.outcome, ended.message) == ("completed", "")
+    assert set(tree(trip.source)) == {"proj", "proj/sub"}
+    assert most_files >= 16
+    assert most_of_one == 1
+    last = [event for event in trip.listener.events if isinstance(event, Progress)][-2:]
+    assert not any(event.current for event in last)
 
 
 async def test_a_source_for_two_targets_is_moved_once(trip: Trip) -> None:
