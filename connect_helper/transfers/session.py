@@ -15,6 +15,8 @@ import stat
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing, closing
 from dataclasses import replace
+from functools import partial
+from itertools import groupby
 from pathlib import Path
 from typing import Final, TypeGuard
 
@@ -67,6 +69,7 @@ SMALL: Final = 128 * 1024  # bytes; of files larger than this
 OTHERS_IN_FLIGHT: Final = 16  # so many at a time
 LARGE: Final = 16 * 1024 * 1024  # bytes; of files this large
 LARGE_IN_FLIGHT: Final = 2  # so many at a time, for each fills the line alone
+TIMES_IN_FLIGHT: Final = 16  # folders that are given their times at a time
 QUEUE: Final = 512  # jobs the scan may be ahead
 IDLE_LIMIT_S: Final = 60.0  # without an answer the server owes
 LOOKED_AT: Final = 100  # items, for a guess at how much there is to send
@@ -361,17 +364,22 @@ class Session:
         A time that cannot be set (the folder is somebody else's, a server over HTTP sets none) fails nothing,
         for all files are there; of those on a server the end of the session tells.
         """
-        for job in reversed(self._folder_times):
-            times = stamps(work.policies, atime_ns=job.atime_ns, mtime_ns=job.mtime_ns)
-            if times is None:
-                continue
-            if isinstance(job, RemoteFolderJob):
-                self._untimed += not await work.transport.set_times(job.target, *times)
-            else:
-                try:
-                    await to_the_end(_set_local_times, job, *times)
-                except TransferError as error:
-                    _log.info("a folder keeps its own time: %s", error.internal_message)
+        found = sorted(self._folder_times, key=_depth, reverse=True)
+        for _, level in groupby(found, key=_depth):
+            await side_by_side(level, partial(self._set_folder_time, work), TIMES_IN_FLIGHT)
+
+    async def _set_folder_time(self, work: Work, job: RemoteFolderJob | LocalFolderJob) -> None:
+        times = stamps(work.policies, atime_ns=job.atime_ns, mtime_ns=job.mtime_ns)
+        if times is None:
+            return
+        if isinstance(job, RemoteFolderJob):
+            kept = await work.transport.set_times(job.target, *times)
+            self._untimed += not kept
+            return
+        try:
+            await to_the_end(_set_local_times, job, *times)
+        except TransferError as error:
+            _log.info("a folder keeps its own time: %s", error.internal_message)
 
     def _result(self) -> Ended:
         failed, files = self._reporter.failed, self._reporter.files
@@ -387,6 +395,10 @@ class Session:
             message=f"{failed} of {files} files failed. {first.user_message}",
             internal_message=f"{failed} of {files} files failed; first: {first.internal_message}",
         )
+
+
+def _depth(job: RemoteFolderJob | LocalFolderJob) -> int:
+    return job.target.count(b"/") if isinstance(job, RemoteFolderJob) else len(job.names)
 
 
 def _make_local_folder(job: LocalFolderJob) -> None:

@@ -16,6 +16,7 @@ from connect_helper.transports.http_connection import HttpConnection, reason_of,
 _log = logging.getLogger(__name__)
 
 FOLDERS: Final = "/fallback/v1/folders"
+_NOTHING: Final = object()  # said of the time: by servers that do not set it again, or take no folders
 
 
 async def make_folder(http: HttpConnection, path: bytes, told: bytes, *, in_full: bool) -> None:
@@ -33,18 +34,21 @@ async def make_folder(http: HttpConnection, path: bytes, told: bytes, *, in_full
 
 async def set_folder_time(
     http: HttpConnection, path: bytes, told: bytes, mtime_ns: int, *, in_full: bool
-) -> bool:
+) -> bool | None:
     """Give a folder its time, the last thing done to it; tell whether it has it now. See `make_folder`.
+
+    None: nor will any other folder, for the server knows nothing of their times, or no longer the token.
 
     No refusal is an error, not even one that would be gone later: what was to be sent is there.
     Raises UnsafeName, ConnectError.
     """
     async with _asked(http, path, told, in_full=in_full, mtime_ns=mtime_ns) as answer:
         if answer.status in (200, 201):
-            return _told_time(await short_body(answer)) == mtime_ns
+            told_time = _told_time(await short_body(answer))
+            return None if told_time is _NOTHING else told_time == mtime_ns
         error = await refusal(answer, "target", path)
         _log.info("%s keeps its own time: %s", display(path), error.internal_message)
-        return False
+        return None if answer.status in (401, 405) else False
 
 
 def _asked(
@@ -61,7 +65,8 @@ def _asked(
 
 
 def _told_time(answer: bytes) -> object:
+    """The time that was set, None where that folder kept its own, or `_NOTHING`."""
     try:
         return json.loads(answer)["mtime_ns"]
     except (ValueError, KeyError, TypeError, RecursionError):
-        return None
+        return _NOTHING

@@ -82,6 +82,7 @@ class HttpTransport:
         self._parts = PartSender(self._http, self._tus, limiter)
         self._uploads: dict[bytes, Upload] = {}
         self._folders: set[tuple[bytes, ...]] = set()
+        self._times_folders = True  # until the server turns out not to
 
     async def __aenter__(self) -> HttpTransport:
         try:
@@ -312,12 +313,17 @@ class HttpTransport:
         if upload is not None:
             upload.mtime_ns = mtime_ns
             return True
+        if not self._times_folders:
+            return False
         try:
             told, in_full = self._told_folder(path)
-            return await set_folder_time(self._http, path, told, mtime_ns, in_full=in_full)
+            kept = await set_folder_time(self._http, path, told, mtime_ns, in_full=in_full)
         except TargetError as error:  # of a name that cannot be asked about
             _log.info("%s keeps its own time: %s", display(path), error.internal_message)
             return False
+        if kept is None:
+            self._times_folders = False
+        return bool(kept)
 
     async def publish(self, partial: bytes, target: bytes, how: Publish) -> None:
         upload = self._uploads.get(partial)

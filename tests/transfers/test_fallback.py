@@ -19,7 +19,9 @@ from aiohttp.test_utils import TestServer
 
 from connect_helper.server.http import downloads
 from connect_helper.server.http.blocks import Blocks
+from connect_helper.server.http.bodies import read_json
 from connect_helper.server.http.digests import Digests
+from connect_helper.server.http.folders import FolderMaking
 from connect_helper.server.http.problems import Problem
 from connect_helper.settings import Folders, PreferencesStore
 from connect_helper.storage.docroot import Docroot
@@ -40,6 +42,7 @@ from connect_helper.transfers.plan import (
 from connect_helper.transfers.session import Session
 from connect_helper.transfers.state import Status
 from connect_helper.transports import http_proof
+from connect_helper.transports.https import HttpTransport
 from connect_helper.transports.rate import TokenBucket
 from tests.support.http_far_end import FarEnd, far_end
 from tests.support.managing import Askers, reaches, request
@@ -587,3 +590,80 @@ async def test_a_time_of_a_folder_that_is_refused_fails_nothing(
         == f"The times of {len(times)} folders could not be kept on the server; all files are there."
     )
     assert {"in/set/file", "in/set/sub/file"} <= set(far.names())
+
+
+def many_folders(parent: Path, count: int) -> None:
+    """A set `set` of as many folders, each inside one of ten."""
+    for number in range(count):
+        (parent / "set" / str(number % 10) / str(number)).mkdir(parents=True)
+
+
+async def test_times_of_many_folders_are_set_side_by_side_the_deepest_first(
+    far: FarEnd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def set_times(self: HttpTransport, path: bytes, *times: int) -> bool:
+        nonlocal under_way, most
+        under_way, most = under_way + 1, max(most, under_way + 1)
+        depths.append(path.count(b"/"))
+        await asyncio.sleep(0.01)
+        kept = await real(self, path, *times)
+        under_way -= 1
+        return kept
+
+    under_way = most = 0
+    depths: list[int] = []
+    real = HttpTransport.set_times
+    monkeypatch.setattr(HttpTransport, "set_times", set_times)
+    many_folders(tmp_path, 60)
+    items = [upload(tmp_path / "set", "in/set")]
+    work = plan(far, tmp_path, items, far.token("send", "in"), policies={"preserve_times": True})
+    ended = await run(work)
+    assert (ended.outcome, ended.message) == ("completed", "")
+    assert most == 16
+    assert depths == sorted(depths, reverse=True)
+    assert len(depths) == 71
+    for source in (tmp_path / "set").rglob("*"):
+        there = far.docroot / "in" / source.relative_to(tmp_path)
+        assert there.stat().st_mtime_ns == source.stat().st_mtime_ns
+
+
+async def test_a_server_that_knows_no_times_of_folders_is_not_asked_about_each(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One of old ignored the time of a folder that was there."""
+
+    async def make(self: FolderMaking, request: web.Request) -> web.Response:
+        nonlocal asked
+        asked += "mtime_ns" in await read_json(request)
+        await real(self, request)
+        return web.json_response({"path": "a", "created": False})
+
+    asked = 0
+    real = FolderMaking.make
+    monkeypatch.setattr(FolderMaking, "make", make)
+    many_folders(tmp_path, 60)
+    items = [upload(tmp_path / "set", "in/set")]
+    (tmp_path / "tls").mkdir()
+    async with _server(tmp_path, tls_pair(tmp_path / "tls")[0]) as old:
+        token = old.token("send", "in")
+        ended = await run(plan(old, tmp_path, items, token, policies={"preserve_times": True}))
+    assert ended.outcome == "completed", ended.internal_message
+    assert ended.message.startswith("The times of 71 folders could not be kept on the server")
+    assert 0 < asked <= 16
+
+
+async def test_a_folder_that_may_not_be_changed_takes_no_times_from_the_others(
+    far: FarEnd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def utime(self: Docroot, path: tuple[bytes, ...], *times: int) -> None:
+        if path[-1] == b"0":
+            raise PermissionError
+        real(self, path, *times)
+
+    real = Docroot.utime
+    monkeypatch.setattr(Docroot, "utime", utime)
+    many_folders(tmp_path, 60)
+    items = [upload(tmp_path / "set", "in/set")]
+    ended = await run(plan(far, tmp_path, items, far.token("send", "in"), policies={"preserve_times": True}))
+    assert ended.outcome == "completed", ended.internal_message
+    assert ended.message.startswith("The times of 2 folders could not be kept on the server")

@@ -230,7 +230,7 @@ _MADE: Final[Json] = {
             "properties": {
                 "path": {"type": ["string", "null"]},
                 "created": {"type": "boolean"},
-                "mtime_ns": {"type": "integer"},
+                "mtime_ns": {"type": ["integer", "null"]},
             },
         }
     }

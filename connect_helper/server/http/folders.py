@@ -4,7 +4,7 @@ The path is relative to the token's destination, text or, for names that are not
 `from_docroot` it is a full one.
 `mtime_ns` may be given, also for a folder that is there: what comes into it changes its time, so who wants to
 keep that says it last. Answers 201 when it was made, 200 when it was there already, with the `mtime_ns` that
-was set; without where it was not, for what is there may not be changed, or the disk keeps no such time.
+was set; null where it was not, for what is there may not be changed, or the disk keeps no such time.
 """
 
 from __future__ import annotations
@@ -79,7 +79,9 @@ class FolderMaking:
         made, mtime_ns = await in_thread(
             self._disk, partial(_make, caller.docroot, path, wish.mtime_ns, may_change=may_change)
         )
-        told = {"path": wish.path, "created": made} | ({} if mtime_ns is None else {"mtime_ns": mtime_ns})
+        told = {"path": wish.path, "created": made} | (
+            {} if wish.mtime_ns is None else {"mtime_ns": mtime_ns}
+        )
         return web.json_response(told, status=201 if made else 200)
 
 
