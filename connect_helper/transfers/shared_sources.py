@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Final
 
 from connect_helper.errors import TransferError
 from connect_helper.transfers.job import ends_session
 from connect_helper.transfers.plan import SessionPlan
 from connect_helper.transports.base import Transport
-from connect_helper.transports.sftp_scan import real_entry
+from connect_helper.transports.sftp_scan import entry_parts, entry_path
 
 ASKED: Final = 100  # questions to the server at a time
 
@@ -26,7 +26,7 @@ class SharedSources:
     def __init__(self, items: Collection[tuple[str, bytes]] = ()) -> None:
         """`items` are the sources, as they were given and with links resolved."""
         self._real = {os.fsencode(text): real for text, real in items}
-        self._given: dict[bytes, tuple[str, ...]] = {}
+        self._given: dict[bytes, dict[str, None]] = {}  # of each every text once: there may be very many
         around: tuple[tuple[bytes, ...], str] | None = None
         for names, text in sorted(
             (_names(real), text) for text, real in items
@@ -34,9 +34,10 @@ class SharedSources:
             if around is None or names[: len(around[0])] != around[0]:
                 around = names, text
                 continue
-            path = b"/".join(names)
-            first = (around[1],) if names == around[0] else ()
-            self._given[path] = (*self._given.get(path, first), text)
+            texts = self._given.setdefault(b"/".join(names), {})
+            if names == around[0]:
+                texts[around[1]] = None
+            texts[text] = None
 
     def __bool__(self) -> bool:
         return bool(self._given)
@@ -53,7 +54,7 @@ class SharedSources:
 
     def given(self, path: bytes) -> tuple[str, ...]:
         """The sources of items that are this shared one, as they were given."""
-        return self._given.get(b"/".join(_names(path)), ())
+        return tuple(self._given.get(b"/".join(_names(path)), ()))
 
 
 def above(path: bytes) -> Iterator[bytes]:
@@ -73,14 +74,14 @@ async def shared_sources(plan: SessionPlan, transport: Transport) -> SharedSourc
         return SharedSources()
     follows = plan.policies.links == "follow"
     if plan.direction == "send":
-        real = await asyncio.to_thread(lambda: [_real_here(text, follows=follows) for text in texts])
-        return SharedSources(list(zip(texts, real, strict=True)))
-    found: list[tuple[str, bytes]] = []
-    for at in range(0, len(texts), ASKED):
-        some = texts[at : at + ASKED]
-        real = await asyncio.gather(*(_real_there(transport, text, follows=follows) for text in some))
-        found.extend(zip(some, real, strict=True))
-    return SharedSources(found)
+        return await asyncio.to_thread(_shared_here, texts, follows=follows)
+    real = await _real_there(transport, texts, follows=follows)
+    return await asyncio.to_thread(SharedSources, list(zip(texts, real, strict=True)))
+
+
+def _shared_here(texts: Sequence[str], *, follows: bool) -> SharedSources:
+    """Blocks."""
+    return SharedSources([(text, _real_here(text, follows=follows)) for text in texts])
 
 
 def _real_here(text: str, *, follows: bool) -> bytes:
@@ -89,10 +90,21 @@ def _real_here(text: str, *, follows: bool) -> bytes:
     return os.fsencode(os.path.realpath(text) if follows else os.path.join(os.path.realpath(folder), name))  # noqa: PTH118 - the text of a path
 
 
-async def _real_there(transport: Transport, text: str, *, follows: bool) -> bytes:
-    path = os.fsencode(text)
+async def _real_there(transport: Transport, texts: Iterable[str], *, follows: bool) -> list[bytes]:
+    """As `_real_here` each; where no link is followed, one question for all that lie in one folder."""
+    parts = [(path, b"") if follows else entry_parts(path) for path in map(os.fsencode, texts)]
+    asked = list(dict.fromkeys(path for path, _ in parts))
+    real: dict[bytes, bytes] = {}
+    for at in range(0, len(asked), ASKED):
+        some = asked[at : at + ASKED]
+        answers = await asyncio.gather(*(_answer(transport, path) for path in some))
+        real.update(zip(some, answers, strict=True))
+    return [entry_path(real[path], name) for path, name in parts]
+
+
+async def _answer(transport: Transport, path: bytes) -> bytes:
     try:
-        return await (transport.real_path(path) if follows else real_entry(transport, path))
+        return await transport.real_path(path)
     except TransferError as error:
         if ends_session(error):
             raise

@@ -207,10 +207,19 @@ async def _entry(
 
 async def real_entry(paths: RealPaths, path: bytes) -> bytes:
     """The real path of a name that may be a link, and is not followed itself."""
+    asked, name = entry_parts(path)
+    return entry_path(await paths.real_path(asked), name)
+
+
+def entry_parts(path: bytes) -> tuple[bytes, bytes]:
+    """The folder that `real_entry` asks about, and the name in it; b"" where it asks about all of `path`."""
     folder, slash, name = path.rpartition(b"/")
-    if name in (b"", b".", b".."):
-        return await paths.real_path(path)
-    return (await paths.real_path(folder + slash or b".")).rstrip(b"/") + b"/" + name
+    return (path, b"") if name in (b"", b".", b"..") else (folder + slash or b".", name)
+
+
+def entry_path(real: bytes, name: bytes) -> bytes:
+    """What `real_entry` returns, given the real path of what was asked."""
+    return real.rstrip(b"/") + b"/" + name if name else real
 
 
 async def _unfollowed(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
@@ -12,9 +14,9 @@ from connect_helper.transfers.aftermath import Aftermath
 from connect_helper.transfers.job import FileJob, LinkJob
 from connect_helper.transfers.messages import Progress
 from connect_helper.transfers.plan import Afterwards, Upload
-from connect_helper.transfers.shared_sources import SharedSources
+from connect_helper.transfers.shared_sources import SharedSources, shared_sources
 from tests.support.policies import Trip, plant, tree
-from tests.support.sessions import download, ref
+from tests.support.sessions import download, plan_for, ref
 
 REMOVED = Afterwards(remove_files=True)
 
@@ -177,3 +179,33 @@ def test_it_knows_by_which_names_a_shared_source_was_given() -> None:
     found = SharedSources([("proj/f", b"/home/x/proj/f"), ("/home/x/proj", b"/home/x/proj"), ("z", b"/z")])
     assert found.given(b"/home/x/proj/f") == ("proj/f",)
     assert found.given(b"/home/x/proj/g") == ()
+
+
+def test_one_source_given_very_often_takes_no_time() -> None:
+    began = time.monotonic()
+    found = SharedSources([("/a/film", b"/a/film")] * 50_000)
+    assert time.monotonic() - began < 2
+    assert found.given(b"/a/film") == ("/a/film",)
+
+
+@pytest.mark.parametrize(("links", "questions"), [("skip", 2), ("follow", 301)])
+async def test_the_server_is_asked_once_for_what_lies_in_one_folder(
+    trip: Trip, links: str, questions: int
+) -> None:
+    class Asked:
+        """Counts; the folder `/link` is `/home`."""
+
+        async def real_path(self, path: bytes) -> bytes:
+            nonlocal asked
+            asked += 1
+            return path.replace(b"/link", b"/home").rstrip(b"/")
+
+    asked = 0
+    names = [f"/link/{number}" for number in range(300)]
+    items = [download(Path(name), trip.target) for name in (*names, *names, "/home/7")]
+    found = await shared_sources(
+        plan_for(trip.sshd, items, trip.resume, policies={"links": links}), cast("Any", Asked())
+    )
+    assert asked == questions
+    assert b"/home/7" in found
+    assert set(found.given(b"/home/7")) == {"/link/7", "/home/7"}
