@@ -33,7 +33,7 @@ from connect_helper.transfers.job import (
 from connect_helper.transfers.ledger import gone
 from connect_helper.transfers.plan import SessionPlan, Upload
 from connect_helper.transfers.report import Outcome
-from connect_helper.transfers.shared_sources import SharedSources, above, shared_sources
+from connect_helper.transfers.shared_sources import SharedSources, shared_sources
 from connect_helper.transports.base import Facts, Transport
 from connect_helper.transports.local_changes import (
     NUMBERS,
@@ -65,7 +65,7 @@ class Aftermath:
         )
         self._items = {item.source_path for item in plan.items}
         self._walked: set[Names] = set()
-        self._linked: set[bytes] = set()  # real paths of the files that links lead to
+        self._linked: set[bytes] = set()  # the files that links lead to, by their keys as all below
         self._shared = SharedSources()
         self._missed: set[bytes] = set()  # of linked or shared ones those that did not arrive everywhere
         self._went: set[bytes] = set()  # shared ones that were removed or moved
@@ -90,12 +90,17 @@ class Aftermath:
     def listed(self, job: Job) -> None:
         """Note what is read through a link."""
         if self.needs_links and isinstance(job, UploadJob | DownloadJob) and job.linked:
-            self._linked.add(job.real_path)
+            self._linked.add(self.key(job))
+
+    def key(self, job: FileJob | LinkJob) -> bytes:
+        """What is equal for jobs that read the same source."""
+        return self._shared.key(job.real_path)
 
     def waits(self, job: FileJob | LinkJob) -> bool:
         """Tell whether `file` is to be called for a source only when all others were transferred."""
         if isinstance(job, UploadJob | DownloadJob):
-            return not job.linked and (job.real_path in self._linked or job.real_path in self._shared)
+            is_linked = bool(self._linked) and self.key(job) in self._linked
+            return not job.linked and (is_linked or job.real_path in self._shared)
         return job.real_path in self._shared
 
     def failed(self, job: FileJob | LinkJob | MishapJob) -> None:
@@ -106,17 +111,16 @@ class Aftermath:
         path = job.real_path
         if isinstance(job, MishapJob):
             path = self._shared.real(path)
-            if self._shared or path in self._linked:
+            if self._shared or self._shared.key(path) in self._linked:
                 self._miss(path)
         elif path in self._shared or (isinstance(job, UploadJob | DownloadJob) and job.linked):
             self._miss(path)
 
     def _miss(self, path: bytes) -> None:
-        *_, one = above(path)
-        self._missed.add(one)
+        self._missed.add(self._shared.key(path))
 
     def _is_missed(self, path: bytes) -> bool:
-        return bool(self._missed) and any(map(self._missed.__contains__, above(path)))
+        return bool(self._missed) and any(map(self._missed.__contains__, self._shared.above(path)))
 
     def all_waiting(self, waiting: Iterable[tuple[FileJob | LinkJob, Outcome]]) -> None:
         """See all that waited, before `file` is called for each: a shared source goes only when that is right
@@ -127,7 +131,7 @@ class Aftermath:
                 continue
             content = _content(outcome)
             keeps = isinstance(rules.after_file(self._wishes, outcome.state, job.place), Keep)
-            if keeps or outcome.unsure or contents.setdefault(path, content) != content:
+            if keeps or outcome.unsure or contents.setdefault(self.key(job), content) != content:
                 self._miss(path)
 
     def walked(self, job: RemoteFolderJob | LocalFolderJob) -> None:
@@ -155,7 +159,7 @@ class Aftermath:
         shared = job.real_path in self._shared
         if shared and self._is_missed(job.real_path):
             return "The source stays: it goes to another place too, and did not arrive there."
-        if shared and job.real_path in self._went:
+        if shared and self.key(job) in self._went:
             return ""
         source = job.path if isinstance(job, UploadJob | RemoteLinkJob) else os.fsdecode(job.source)
         given = {source} & self._items | set(self._shared.given(job.real_path))
@@ -174,7 +178,7 @@ class Aftermath:
             _log.info("%s stays: %s", display(source), error.internal_message)
             return f"The source stays where it is. {error.user_message}"
         if shared:
-            self._went.add(job.real_path)
+            self._went.add(self.key(job))
         return ""
 
     def _local(self, job: UploadJob | RemoteLinkJob, outcome: Outcome, to: Names | None) -> None:

@@ -261,7 +261,7 @@ class Session:
         self._aftermath.all_waiting((job, outcome) for job, _, outcome in self._last)
         by_source: dict[bytes, list[_Waiting]] = {}
         for waiting in self._last:
-            by_source.setdefault(waiting[0].real_path, []).append(waiting)
+            by_source.setdefault(self._aftermath.key(waiting[0]), []).append(waiting)
 
         async def end(group: list[_Waiting]) -> None:
             for job, tracker, outcome in group:

@@ -10,8 +10,10 @@ import asyncio
 import os
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Final
+from unicodedata import normalize
 
 from connect_helper.errors import TransferError
+from connect_helper.spec.names import collision_key
 from connect_helper.transfers.job import ends_session
 from connect_helper.transfers.plan import SessionPlan
 from connect_helper.transports.base import Transport
@@ -23,13 +25,18 @@ ASKED: Final = 100  # questions to the server at a time
 class SharedSources:
     """A set of real paths: those at or below an item that lies at or below another one."""
 
-    def __init__(self, items: Collection[tuple[str, bytes]] = ()) -> None:
-        """`items` are the sources, as they were given and with links resolved."""
+    def __init__(self, items: Collection[tuple[str, bytes]] = (), *, blind: bool = False) -> None:
+        """`items` are the sources, as they were given and with links resolved.
+
+        `blind`: names that differ in cases alone may lead to one file. Where they do not, both are taken for
+        one even so, and a source may stay that could have gone.
+        """
+        self._blind = blind
         self._real = {os.fsencode(text): real for text, real in items}
         self._given: dict[bytes, dict[str, None]] = {}  # of each every text once: there may be very many
         around: tuple[tuple[bytes, ...], str] | None = None
         for names, text in sorted(
-            (_names(real), text) for text, real in items
+            (self._names(real), text) for text, real in items
         ):  # a folder before its content
             if around is None or names[: len(around[0])] != around[0]:
                 around = names, text
@@ -46,7 +53,7 @@ class SharedSources:
         """Tell whether a source, by its real path, is read for several items."""
         if not self._given or not isinstance(path, bytes):
             return False
-        return any(map(self._given.__contains__, above(path)))
+        return any(map(self._given.__contains__, self.above(path)))
 
     def real(self, path: bytes) -> bytes:
         """The real path of an item's source; any other path as it is."""
@@ -54,34 +61,59 @@ class SharedSources:
 
     def given(self, path: bytes) -> tuple[str, ...]:
         """The sources of items that are this shared one, as they were given."""
-        return tuple(self._given.get(b"/".join(_names(path)), ()))
+        return tuple(self._given.get(self.key(path), ()))
 
+    def key(self, path: bytes) -> bytes:
+        """A path in the one form in which it can be compared."""
+        return b"/".join(self._names(path))
 
-def above(path: bytes) -> Iterator[bytes]:
-    """A path and the folders above it, in the one form in which they can be compared; shortest first."""
-    names = _names(path)
-    return (b"/".join(names[:depth]) for depth in range(len(names) + 1))
+    def above(self, path: bytes) -> Iterator[bytes]:
+        """The keys of a path and of the folders above it; shortest first."""
+        names = self._names(path)
+        return (b"/".join(names[:depth]) for depth in range(len(names) + 1))
 
-
-def _names(path: bytes) -> tuple[bytes, ...]:
-    return tuple(name for name in path.split(b"/") if name not in (b"", b"."))
+    def _names(self, path: bytes) -> tuple[bytes, ...]:
+        if self._blind:
+            path = os.fsencode(collision_key(os.fsdecode(path)))
+        return tuple(name for name in path.split(b"/") if name not in (b"", b"."))
 
 
 async def shared_sources(plan: SessionPlan, transport: Transport) -> SharedSources:
     """Look at the items of a plan. Raises ConnectError."""
     texts = [item.source_path for item in plan.items]
-    if len(texts) < 2:
-        return SharedSources()
     follows = plan.policies.links == "follow"
     if plan.direction == "send":
         return await asyncio.to_thread(_shared_here, texts, follows=follows)
+    if len(texts) < 2:
+        return SharedSources()
     real = await _real_there(transport, texts, follows=follows)
     return await asyncio.to_thread(SharedSources, list(zip(texts, real, strict=True)))
 
 
 def _shared_here(texts: Sequence[str], *, follows: bool) -> SharedSources:
     """Blocks."""
-    return SharedSources([(text, _real_here(text, follows=follows)) for text in texts])
+    items = [(text, _real_here(text, follows=follows)) for text in texts]
+    one_each = {path.rpartition(b"/")[0]: path for _, path in items}
+    return SharedSources(items, blind=any(map(_is_blind, one_each.values())))
+
+
+def _is_blind(path: bytes) -> bool:
+    """Tell whether the disk finds what is at `path` by another spelling of its name, too. Blocks.
+
+    Where a name can be spelled in one way only, or is gone, the folder around it is looked at.
+    """
+    folder, _, name = os.fsdecode(path).rpartition("/")
+    others = {name.swapcase(), normalize("NFC", name), normalize("NFD", name)} - {name}
+    if folder and not (others and os.path.lexists(path)):
+        return _is_blind(os.fsencode(folder))
+    return any(_same(path, os.fsencode(f"{folder}/{other}")) for other in others)
+
+
+def _same(one: bytes, other: bytes) -> bool:
+    try:
+        return os.path.samestat(os.lstat(one), os.lstat(other))
+    except (OSError, ValueError):
+        return False
 
 
 def _real_here(text: str, *, follows: bool) -> bytes:

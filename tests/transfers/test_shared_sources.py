@@ -209,3 +209,42 @@ async def test_the_server_is_asked_once_for_what_lies_in_one_folder(
     assert asked == questions
     assert b"/home/7" in found
     assert set(found.given(b"/home/7")) == {"/link/7", "/home/7"}
+
+
+@pytest.mark.parametrize("blind", [True, False])
+@pytest.mark.parametrize("links", ["follow", "skip"])
+@pytest.mark.parametrize("trip", ["send"], indirect=True)
+async def test_two_spellings_are_one_source_where_the_disk_takes_them_for_one(
+    trip: Trip, links: str, blind: bool
+) -> None:
+    """Two names of one file stand for a disk that knows no cases."""
+    plant(trip.source, "proj/film", "proj/FILM")
+    if blind:
+        (trip.source / "proj" / "FILM").unlink()
+        (trip.source / "proj" / "FILM").hardlink_to(trip.source / "proj" / "film")
+    plant(trip.target, "two/")
+    items = [trip.item("proj/film", as_name="one"), trip.item("proj/FILM", as_name="two")]
+    wanted: dict[str, Any] = {"items": items, "afterwards": REMOVED, "policies": {"links": links}}
+    assert (await trip.go(**wanted)).outcome == "failed"
+    stay = {"proj", "proj/film", "proj/FILM"} if blind else {"proj", "proj/FILM"}
+    assert set(tree(trip.source)) == stay
+    (trip.target / "two").rmdir()
+    ended = await trip.go(**wanted)
+    assert ended.outcome == "completed", ended.message
+    assert set(tree(trip.target)) == {"one", "two"}
+    assert not any(report.message for report in trip.reports().values())
+
+
+@pytest.mark.parametrize(
+    ("paths", "shared", "alone"),
+    [
+        (["/a", "/A"], ["/a", "/A", "/a/x"], ["/b"]),
+        (["/Proj", "/proj/F"], ["/Proj/f", "/PROJ/F/g"], ["/proj", "/Proj/g"]),
+        (["/caf\u00e9", "/cafe\u0301/x"], ["/caf\u00e9/x"], ["/cafe"]),
+    ],
+)
+def test_which_sources_are_shared_on_a_disk_that_knows_no_cases(
+    paths: list[str], shared: list[str], alone: list[str]
+) -> None:
+    found = SharedSources([(path, path.encode()) for path in paths], blind=True)
+    assert [path for path in shared + alone if path.encode() in found] == shared
