@@ -11,7 +11,6 @@ ports the caller is an account with `admin = true` (HTTP Basic).
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -21,6 +20,7 @@ from aiohttp import hdrs, web
 
 from connect_helper.errors import InvalidRequest, NotFound
 from connect_helper.server.admission import Admission, LoginRefused
+from connect_helper.server.basic_credentials import basic_credentials
 from connect_helper.server.configuration import MAX_RATE_KBPS
 from connect_helper.server.http.problems import needs_encryption
 from connect_helper.server.metrics import CONTENT_TYPE, Metrics
@@ -121,11 +121,7 @@ def admins_only(admission: Admission) -> Guard:
 
 def _basic(header: str) -> tuple[str, str]:
     scheme, _, rest = header.partition(" ")
-    try:
-        text = base64.b64decode(rest.strip(), validate=True).decode()
-    except ValueError:  # no base64, no ASCII, no UTF-8
-        text = ""
-    user, colon, password = text.partition(":")
+    user, colon, password = (basic_credentials(rest) or "").partition(":")
     if scheme.lower() != "basic" or not colon:
         raise LoginRefused("no user and password")
     return user, password

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
+from connect_helper.server.access import Access
 from connect_helper.server.login_limiter import network_of
 
 Holder = tuple[str, ...]  # a kind, and its names
@@ -22,6 +23,15 @@ def by_address(peer: str) -> Holder:
 def by_token(account: str, token_id: str) -> Holder:
     """All that come with that token."""
     return ("token", account, token_id)
+
+
+def by_hand(access: Access, peer: str) -> Holder:
+    """Those with the same token; without one all of the account that come from one network.
+
+    Many sessions may come from one hand, and many hands may hold tokens of one account.
+    """
+    who = network_of(peer) if access.token is None else access.token.id
+    return access.account.name, who
 
 
 class Shares:

@@ -8,7 +8,6 @@ such session: its requests go on for a day while it stays open (configuration re
 from __future__ import annotations
 
 import asyncio
-import base64
 from collections.abc import Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager
@@ -21,11 +20,12 @@ from aiohttp import hdrs, web
 from connect_helper.errors import TooManyRequests
 from connect_helper.server.access import Access
 from connect_helper.server.admission import Admission, LoginRefused, Via
+from connect_helper.server.basic_credentials import basic_credentials
 from connect_helper.server.http.gate import FALLBACK, Handler
 from connect_helper.server.http.problems import Problem, needs_encryption
 from connect_helper.server.http.threads import in_thread
-from connect_helper.server.login_limiter import network_of
 from connect_helper.server.sessions import Protocol, Session, Sessions, TooManySessions, Way
+from connect_helper.server.shares import Holder, by_hand
 from connect_helper.server.tokens import TokenClaims, TokenRefused
 from connect_helper.storage.docpath import DocPath
 from connect_helper.storage.docroot import Docroot
@@ -64,13 +64,9 @@ class Caller:
         return None if self.access.token is None else self.access.token.id
 
     @property
-    def who(self) -> tuple[str, str]:
-        """Whose turn it is where requests take turns: of the account, the token, or without one the network
-        they come from.
-
-        Many sessions may come from one hand, and many hands may hold tokens of one account.
-        """
-        return self.account, self.token_id or network_of(self.session.peer)
+    def who(self) -> Holder:
+        """Whose turn it is where requests take turns."""
+        return by_hand(self.access, self.session.peer)
 
     async def pace_in(self, amount: int) -> None:
         """Wait until `amount` bytes may come in."""
@@ -184,10 +180,10 @@ def _credentials(request: web.Request) -> tuple[str | None, str]:
     if scheme.lower() == "bearer" and rest:
         return None, rest
     if scheme.lower() == "basic" and rest:
-        try:
-            user, colon, password = base64.b64decode(rest, validate=True).decode("utf-8").partition(":")
-        except ValueError:  # no base64, no ASCII, no UTF-8
-            raise _unauthorised("login_refused", "The Authorization header cannot be read.") from None
+        text = basic_credentials(rest)
+        if text is None:
+            raise _unauthorised("login_refused", "The Authorization header cannot be read.")
+        user, colon, password = text.partition(":")
         if colon:
             return user, password
     raise _unauthorised("login_needed", "Send a transfer token in the Authorization header.")

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol, TypeVar
 
 from connect_helper.server.fair_turns import FairTurns
-from connect_helper.server.login_limiter import network_of
 from connect_helper.server.sessions import Session
 from connect_helper.server.sftp import packets
 from connect_helper.server.sftp.digests import Slices
@@ -25,6 +24,7 @@ from connect_helper.server.sftp.lane import Answer
 from connect_helper.server.sftp.order import Order
 from connect_helper.server.sftp.packets import Data, Request, Status
 from connect_helper.server.sftp.room import Room
+from connect_helper.server.shares import by_hand
 from connect_helper.storage.docpath import DocPath
 
 _T = TypeVar("_T")
@@ -90,10 +90,7 @@ class Desk:
         self._workers = workers
         self._tasks = tasks
         self._long = asyncio.Semaphore(MOST_LONG)
-        access = session.access
-        # Many sessions may come from one hand, and many hands may hold tokens of one account.
-        who = network_of(session.peer) if access.token is None else access.token.id
-        self._who = access.account.name, who
+        self._who = by_hand(session.access, session.peer)
         self._bytes = 0  # of data not written, and of paths that wait for their turn
         self._paused = False
         self._flooded = False  # answers wait, far more than they may

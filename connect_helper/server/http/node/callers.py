@@ -5,7 +5,6 @@ Tokens are refused here: one that opens two files must not get its holder anothe
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from connect_helper.errors import ConnectHelperError, TooManyRequests
 from connect_helper.server.access import Access
 from connect_helper.server.accounts import Account
 from connect_helper.server.admission import Admission, LoginRefused
+from connect_helper.server.basic_credentials import basic_credentials
 from connect_helper.server.http.node.faults import OVERLOADED, fault, fault_of
 from connect_helper.server.http.problems import Problem, needs_encryption
 from connect_helper.server.http.threads import in_thread
@@ -94,9 +94,5 @@ def _basic(header: str) -> tuple[str, str] | None:
     scheme, _, coded = header.partition(" ")
     if scheme.lower() != "basic" or len(header) > _MAX_HEADER:
         return None
-    try:
-        text = base64.b64decode(coded.strip(), validate=True).decode("utf-8")
-    except ValueError:  # no base64, no ASCII, no UTF-8
-        return None
-    user, colon, password = text.partition(":")
+    user, colon, password = (basic_credentials(coded) or "").partition(":")
     return (user, password) if colon and user else None
