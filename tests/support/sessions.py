@@ -110,6 +110,17 @@ async def run(plan: SessionPlan, listener: Listener | None = None) -> Ended:
     return await Session(plan, listener or Listener()).run()
 
 
+async def stopped(plan: SessionPlan, when: Callable[[Listener], bool]) -> int:
+    """Run a session until `when`, and stop it; returns how many bytes were told last, over all sessions."""
+    listener = Listener()
+    session = Session(plan, listener)
+    running = asyncio.create_task(session.run(), name="session")
+    await listener.until(lambda: when(listener))
+    session.stop()
+    assert (await running).outcome == "stopped"
+    return listener.written()
+
+
 def noise(size: int, seed: int = 1) -> bytes:
     """Bytes that do not repeat, the same for the same seed."""
     piece = hashlib.shake_256(seed.to_bytes(4, "big")).digest(min(size, 1024 * 1024))

@@ -5,18 +5,16 @@ Nobody can tell from a token whose it is, and one transfer may get another token
 
 from __future__ import annotations
 
-import asyncio
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import asyncssh
 import pytest
 
 from connect_helper.transfers.plan import SessionPlan
-from connect_helper.transfers.session import Session
 from tests.support.http_far_end import FarEnd, far_end
-from tests.support.sessions import Listener, noise, plan_for, run, upload
+from tests.support.sessions import noise, plan_for, run, stopped, upload
 from tests.support.sshd import PasswordServer
 
 SIZE = 20_000_000
@@ -46,17 +44,6 @@ def plan(http: FarEnd, film: Path, user: str, transfer_id: str) -> SessionPlan:
     raw["fallback"] = {"port": port, "tls": False, "forced": True, "plain_allowed": True}
     raw["login"] = {"user": "xfer", "token": http.token("send", "in", user=user)}
     return SessionPlan.model_validate(raw)
-
-
-async def stopped(work: SessionPlan, when: Callable[[Listener], bool]) -> int:
-    """How many bytes were told last; the first that are told are what was there before."""
-    listener = Listener()
-    session = Session(work, listener)
-    running = asyncio.create_task(session.run(), name="session")
-    await listener.until(lambda: when(listener))
-    session.stop()
-    assert (await running).outcome == "stopped"
-    return listener.written()
 
 
 async def goes_on_at(work: SessionPlan) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from connect_helper.transfers.session import Session
 from connect_helper.transports.base import Proof
 from connect_helper.transports.resume import OVER_HTTP, RecordStore
 from tests.support.http_far_end import FarEnd, far_end
-from tests.support.sessions import Listener, noise, plan_for, run, upload
+from tests.support.sessions import Listener, noise, plan_for, run, stopped, upload
 from tests.support.sshd import PasswordServer
 
 SIZE = 20_000_000
@@ -57,15 +57,6 @@ def over_http(work: SessionPlan, http: FarEnd, **changes: Any) -> SessionPlan:
     raw["fallback"] = {"port": port, "tls": False, "forced": True, "plain_allowed": True}
     raw["login"] = {"user": work.login.user, "token": http.token("send", "in")}
     return SessionPlan.model_validate(raw)
-
-
-async def stopped(work: SessionPlan, when: Callable[[Listener], bool]) -> None:
-    listener = Listener()
-    session = Session(work, listener)
-    running = asyncio.create_task(session.run(), name="session")
-    await listener.until(lambda: when(listener))
-    session.stop()
-    assert (await running).outcome == "stopped"
 
 
 async def completed(work: SessionPlan) -> None:

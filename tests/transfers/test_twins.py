@@ -6,6 +6,7 @@ import asyncio
 import os
 import unicodedata
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -37,21 +38,24 @@ class AsciiBlind(asyncssh.SFTPServer):
         return super().map_path(path.lower())
 
 
-@pytest.fixture
-async def ascii_blind(tmp_path: Path) -> AsyncIterator[PasswordServer]:
-    root = tmp_path / "root"
+@asynccontextmanager
+async def served_by(kind: type[asyncssh.SFTPServer], folder: Path) -> AsyncIterator[PasswordServer]:
+    root = folder / "root"
     root.mkdir()
-    async with PasswordServer(sftp=lambda channel: AsciiBlind(channel, chroot=os.fsencode(root))) as server:
+    async with PasswordServer(sftp=lambda channel: kind(channel, chroot=os.fsencode(root))) as server:
         server.root = root
         yield server
 
 
 @pytest.fixture
+async def ascii_blind(tmp_path: Path) -> AsyncIterator[PasswordServer]:
+    async with served_by(AsciiBlind, tmp_path) as server:
+        yield server
+
+
+@pytest.fixture
 async def blind(tmp_path: Path) -> AsyncIterator[PasswordServer]:
-    root = tmp_path / "root"
-    root.mkdir()
-    async with PasswordServer(sftp=lambda channel: Blind(channel, chroot=os.fsencode(root))) as server:
-        server.root = root
+    async with served_by(Blind, tmp_path) as server:
         yield server
 
 

@@ -21,11 +21,18 @@ from tests.support.sftp_server import USER, FarEnd
 
 
 @asynccontextmanager
+async def connected(end: FarEnd) -> AsyncIterator[asyncssh.SSHClientConnection]:
+    known = asyncssh.import_known_hosts(f"[127.0.0.1]:{end.port} {end.host_key.export_public_key().decode()}")
+    async with asyncssh.connect(
+        "127.0.0.1", end.port, username=USER, known_hosts=known, config=None, client_keys=[end.key]
+    ) as connection:
+        yield connection
+
+
+@asynccontextmanager
 async def client_with(end: FarEnd, packet: int) -> AsyncIterator[RawClient]:
     """A session whose client takes packets with at most so many bytes of data."""
-    async with asyncssh.connect(
-        "127.0.0.1", end.port, username=USER, known_hosts=None, config=None, client_keys=[end.key]
-    ) as connection:
+    async with connected(end) as connection:
         writer, reader, _errors = await connection.open_session(
             subsystem="sftp", encoding=None, max_pktsize=packet, window=8 * MIB
         )
@@ -44,9 +51,7 @@ async def test_packets_of_a_few_bytes_are_refused(end: FarEnd, packet: int) -> N
 
 
 async def test_a_refused_channel_takes_no_place_of_another(end: FarEnd) -> None:
-    async with asyncssh.connect(
-        "127.0.0.1", end.port, username=USER, known_hosts=None, config=None, client_keys=[end.key]
-    ) as connection:
+    async with connected(end) as connection:
         for _ in range(20):
             with pytest.raises(asyncssh.ChannelOpenError, match="at least"):
                 await connection.open_session(subsystem="sftp", max_pktsize=1)
