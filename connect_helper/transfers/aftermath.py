@@ -158,7 +158,7 @@ class Aftermath:
                 return "The source stays: a link leads to it, which could not be transferred."
         shared = job.real_path in self._shared
         if shared and self._is_missed(job.real_path):
-            return "The source stays: it goes to another place too, and did not arrive there."
+            return "The source stays: it goes to another place too, where it did not arrive as it is here."
         if shared and self.key(job) in self._went:
             return ""
         source = job.path if isinstance(job, UploadJob | RemoteLinkJob) else os.fsdecode(job.source)
