@@ -35,9 +35,8 @@ class SharedSources:
         self._real = {os.fsencode(text): real for text, real in items}
         self._given: dict[bytes, dict[str, None]] = {}  # of each every text once: there may be very many
         around: tuple[tuple[bytes, ...], str] | None = None
-        for names, text in sorted(
-            (self._names(real), text) for text, real in items
-        ):  # a folder before its content
+        folders_first = sorted((self._names(real), text) for text, real in items)
+        for names, text in folders_first:
             if around is None or names[: len(around[0])] != around[0]:
                 around = names, text
                 continue

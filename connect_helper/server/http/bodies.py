@@ -11,7 +11,7 @@ from connect_helper.errors import InvalidRequest
 from connect_helper.server.http.problems import Problem, bad_request
 from connect_helper.spec.strict_json import JsonObject, parse_json
 
-BODY_LIMIT: Final = 64 * 1024  # bytes: the longest path with each byte as \uXXXX, and room beside it
+BODY_LIMIT: Final = 64 * 1024  # bytes: the longest path with six characters for each byte, and room beside it
 READ_LIMIT_S: Final = 30.0
 
 
