@@ -23,7 +23,7 @@ class FileReport:
     started_at: float
     ended_at: float | None = None  # None: under way
     size: int | None = None
-    digest: str | None = None  # "sha256:HEX" where the server computed one
+    digest: str | None = None  # "sha256:HEX" or "xxh128:HEX" where the server computed one
     error: str | None = None  # a sentence; None: whole, or under way
 
     def as_json(self) -> dict[str, Any]:

@@ -8,12 +8,13 @@ for the digest of a file, it is one of those that everybody knows.
 from __future__ import annotations
 
 import hashlib
-from typing import Final, Protocol
+from typing import Final, Protocol, Self
 
 import xxhash
 
 BLOCK_HASH: Final = "xxh128"
 SHA256: Final = "sha256"
+IN_HEADERS: Final = {SHA256: "sha-256", BLOCK_HASH: "xxh128"}  # the second is none of RFC 9530's
 
 
 class Hash(Protocol):
@@ -24,6 +25,8 @@ class Hash(Protocol):
     def digest(self) -> bytes: ...
 
     def hexdigest(self) -> str: ...
+
+    def copy(self) -> Self: ...
 
 
 def new_hash(name: str) -> Hash:

@@ -21,7 +21,7 @@ _log = logging.getLogger(__name__)
 
 def made_this_way(record: Record, transport: Transport) -> bool:
     """Tell whether a file was being sent as `transport` sends; the other way it is not there at all."""
-    return record.proof.chained == transport.compares_whole
+    return record.proof.chained == bool(transport.whole_hash)
 
 
 async def is_ours(transport: Transport, record: Record) -> bool | None:

@@ -17,6 +17,7 @@ from connect_helper.errors import (
     TargetError,
     TargetIsFolder,
 )
+from connect_helper.spec.block_hash import SHA256
 from connect_helper.spec.names import display, numbered_name, partial_name
 from connect_helper.spec.overwrite import (
     Decision,
@@ -270,7 +271,8 @@ class Beginning:
 
 def new_hashes(work: Work) -> BlockHashes:
     """The hashes of a file of which nothing was sent yet."""
-    return BlockHashes(digest_algorithm(work.policies), chained=work.transport.compares_whole)
+    asked, whole = digest_algorithm(work.policies), work.transport.whole_hash
+    return BlockHashes(asked, chained=SHA256 if whole and asked == SHA256 else whole)  # so one hashing does
 
 
 def too_many(job: UploadJob) -> AlreadyExists:

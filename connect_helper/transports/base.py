@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Literal, Protocol
 
 from connect_helper.errors import TransferError
-from connect_helper.spec.block_hash import BLOCK_HASH, SHA256, new_hash
+from connect_helper.spec.block_hash import BLOCK_HASH, new_hash
 from connect_helper.spec.words import Links
 
 RECORD_BLOCK = 8 * 1024 * 1024  # bytes hashed together for resume records (REL-5)
@@ -87,21 +87,21 @@ class Proof:
 class BlockHashes:
     """The hash of each whole `RECORD_BLOCK` of a byte stream, and a digest of all of it when asked for.
 
-    Fed strictly in order, by one thread at a time. `chained`: it is SHA-256, and at the end of a block that
-    of all before it, so that who needs the SHA-256 of the whole file too has both for one hashing.
+    Fed strictly in order, by one thread at a time. With `chained`, an algorithm, the hash at the end of a
+    block is that of all before it: who needs a digest of the whole file too has both for one hashing.
     """
 
     __slots__ = ("_block", "_filled", "_offset", "_whole", "algorithm", "blocks", "chained")
 
-    def __init__(self, algorithm: str = "", *, chained: bool = False) -> None:
+    def __init__(self, algorithm: str = "", *, chained: str = "") -> None:
         self.blocks: list[str] = []
-        self.chained = chained
-        self.algorithm = SHA256 if chained else BLOCK_HASH
+        self.chained = bool(chained)
+        self.algorithm = chained or BLOCK_HASH
         self._offset = 0
         self._block = new_hash(self.algorithm)
         self._filled = 0
         self._whole = new_hash(algorithm) if algorithm else None
-        if chained and algorithm == "sha256":
+        if chained and algorithm == chained:
             self._whole = self._block
 
     def feed(self, data: bytes | memoryview) -> None:
@@ -129,8 +129,8 @@ class BlockHashes:
         return Proof(mark.offset, tuple(self.blocks[: mark.blocks]), mark.tail, self.chained, self.algorithm)
 
     @property
-    def sha256(self) -> str:
-        """Hex SHA-256 of everything fed; only where hashes are chained."""
+    def whole(self) -> str:
+        """Hex digest of everything fed, by `algorithm`; only where hashes are chained."""
         return self._block.hexdigest() if self.chained else ""
 
     @property
@@ -258,8 +258,11 @@ class Transport(Protocol):
         ...
 
     @property
-    def compares_whole(self) -> bool:
-        """Whether sending a file takes its SHA-256 in any case, so that its hashes should be chained."""
+    def whole_hash(self) -> str:
+        """By which algorithm sending takes the digest of a whole file in any case; "": it takes none.
+
+        The hashes of what is sent should be chained by it.
+        """
         ...
 
     @property

@@ -42,6 +42,7 @@ from connect_helper.errors import (
     TargetIsFolder,
     TransferError,
 )
+from connect_helper.spec.block_hash import IN_HEADERS, SHA256
 from connect_helper.spec.names import display
 from connect_helper.transports.certificates import certificate_refused, trust
 from connect_helper.transports.error_map import Side
@@ -54,7 +55,7 @@ RETRY_AFTER_MOST_S: Final = 3600.0  # whatever the server says
 SHORT_LIMIT: Final = 64 * 1024  # bytes of an error's text, and of other answers that are as short
 FAR_S: Final = 0.01  # from question to answer: from here on several connections carry more than one
 _ADDRESS: Final = re.compile(r"[!-~]+")  # it is put between spaces in a header
-_DIGEST: Final = re.compile(r"(?:^|,)\s*sha-256=:([A-Za-z0-9+/=]{44}):")
+_DIGEST: Final = re.compile(r"(?:^|,)\s*([a-z0-9-]{1,30})=:([A-Za-z0-9+/=]{1,100}):")
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,11 +284,11 @@ async def reason_of(answer: aiohttp.ClientResponse) -> str:
     return reason if isinstance(reason, str) and len(reason) < 100 else ""
 
 
-def told_sha256(answer: aiohttp.ClientResponse) -> str:
-    """The SHA-256 in `Repr-Digest` (RFC 9530), in hex; "" when there is none."""
-    found = _DIGEST.search(answer.headers.get("Repr-Digest", ""))
+def told_digest(answer: aiohttp.ClientResponse, algorithm: str = SHA256) -> str:
+    """The digest by `algorithm` in `Repr-Digest` (RFC 9530), in hex; "" when there is none."""
+    told = dict(_DIGEST.findall(answer.headers.get("Repr-Digest", "")))
     try:
-        return base64.b64decode(found.group(1), validate=True).hex() if found else ""
+        return base64.b64decode(told.get(IN_HEADERS[algorithm], ""), validate=True).hex()
     except binascii.Error:
         return ""
 

@@ -18,7 +18,7 @@ from connect_helper.errors import SourceChanged
 from connect_helper.spec.block_hash import BLOCK_HASH, SHA256, new_hash
 from connect_helper.spec.names import display
 from connect_helper.transports.base import RECORD_BLOCK, ReceiveItem
-from connect_helper.transports.http_connection import HttpConnection, reason_of, short_body, told_sha256
+from connect_helper.transports.http_connection import HttpConnection, reason_of, short_body, told_digest
 from connect_helper.transports.proof import PATIENCE, Proof, damaged, patience_s
 
 _log = logging.getLogger(__name__)
@@ -95,7 +95,7 @@ class WholeDigest:
 
     def hear(self, answer: aiohttp.ClientResponse) -> None:
         """Note what an answer with the file says in its headers."""
-        self._theirs = told_sha256(answer)
+        self._theirs = told_digest(answer)
 
     def feed(self, data: bytes | memoryview) -> None:
         """Hash what arrived; in the file's order."""

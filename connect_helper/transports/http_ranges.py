@@ -20,7 +20,7 @@ from connect_helper.errors import LengthMismatch, SourceChanged, SourceError
 from connect_helper.spec.names import display
 from connect_helper.transports.base import RateLimiter, ReceiveItem
 from connect_helper.transports.groups import first_error
-from connect_helper.transports.http_connection import HttpConnection, refusal, told_sha256
+from connect_helper.transports.http_connection import HttpConnection, refusal, told_digest
 from connect_helper.transports.http_lines import READ_BUFFER
 from connect_helper.transports.http_order import InOrder, Part
 from connect_helper.transports.http_proof import WHOLE, BlockQuestions, WholeDigest
@@ -262,7 +262,7 @@ class RangeClient:
         async with self._http.request("HEAD", _address(path), headers=headers, long=True) as answer:
             if answer.status != 200:
                 raise await refusal(answer, "source", path)
-            return told_sha256(answer)
+            return told_digest(answer)
 
 
 def _address(path: bytes) -> str:

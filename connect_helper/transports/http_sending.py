@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from connect_helper.errors import ConnectError, ConnectionLost
+from connect_helper.spec.block_hash import SHA256, new_hash
 from connect_helper.transports.base import Mark, RateLimiter, SendItem
 from connect_helper.transports.groups import first_error
 from connect_helper.transports.http_connection import HttpConnection
@@ -56,6 +57,11 @@ class _Lane:
     looking: asyncio.Task[None] | None = None  # for that
 
 
+def whole_algorithm(item: SendItem) -> str:
+    """By which the digest of a whole file is made, that the server has to find."""
+    return item.hashes.algorithm if item.hashes.chained else SHA256
+
+
 class PartSender:
     """Brings uploads to their end."""
 
@@ -80,7 +86,7 @@ class PartSender:
         except BaseExceptionGroup as group:
             failure = first_error(group)
         else:
-            upload.sha256 = sending.sha256
+            upload.digest, upload.algorithm = sending.digest, sending.algorithm
             return
         raise failure
 
@@ -243,15 +249,20 @@ class _Sending:
         self._begun = deque(part for part in upload.parts if part.sent < part.length)
         self._news = asyncio.Event()
         self._is_over = False
-        self._own = None if item.hashes.chained else hashlib.sha256()  # of the whole file
+        self._own = None if item.hashes.chained else new_hash(SHA256)  # of the whole file
         self._hashed = 0 if self._own is not None else item.offset  # up to there in the file
         self._marks: deque[Mark] = deque()  # of what is hashed and not confirmed
         self._told = item.offset
 
     @property
-    def sha256(self) -> str:
+    def digest(self) -> str:
         """Of all of the file, once it is sent; in hex."""
-        return self.item.hashes.sha256 if self._own is None else self._own.hexdigest()
+        return self.item.hashes.whole if self._own is None else self._own.hexdigest()
+
+    @property
+    def algorithm(self) -> str:
+        """By which that is made."""
+        return whole_algorithm(self.item)
 
     async def next(self, lane: object, line: HttpLine, on_way: int = 0) -> UploadPart | None:
         """The next part to send: those begun by an earlier session come first. None: no more for `lane`.

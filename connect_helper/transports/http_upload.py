@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
+from connect_helper.spec.block_hash import SHA256
+
 PART: Final = 16 * 1024 * 1024  # bytes, where a file is cut for several connections
 LARGE_CUTS: Final = 64  # parts of the largest size that a huge file has
 SMALL_CUTS: Final = 128  # parts of the smallest, but for those near its end
@@ -37,7 +39,8 @@ class Upload:
 
     size: int
     parts: list[UploadPart] = field(default_factory=list)
-    sha256: str = ""  # of all that was read here, in hex; "": not known yet
+    digest: str = ""  # of all that was read here, in hex; "": not known yet
+    algorithm: str = SHA256  # of that: a name of `spec.block_hash`
     mtime_ns: int | None = None
 
     @property

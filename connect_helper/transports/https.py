@@ -25,6 +25,7 @@ from connect_helper.errors import (
     TargetDenied,
     TargetError,
 )
+from connect_helper.spec.block_hash import SHA256
 from connect_helper.spec.names import display
 from connect_helper.spec.words import Links
 from connect_helper.transports.base import (
@@ -44,7 +45,7 @@ from connect_helper.transports.http_lines import HttpLine
 from connect_helper.transports.http_manifest import lines, scan
 from connect_helper.transports.http_notes import Noted, UploadNotes
 from connect_helper.transports.http_ranges import FILES, RangeClient
-from connect_helper.transports.http_sending import PartSender
+from connect_helper.transports.http_sending import PartSender, whole_algorithm
 from connect_helper.transports.http_upload import Span, Upload, UploadPart
 from connect_helper.transports.tus_client import UPLOADS, TusClient, UploadGone
 
@@ -142,8 +143,8 @@ class HttpTransport:
         return self._http.silent_s
 
     @property
-    def compares_whole(self) -> bool:
-        return True
+    def whole_hash(self) -> str:
+        return self._tus.offer.whole_hash or SHA256
 
     @property
     def names_unfinished(self) -> bool:
@@ -265,7 +266,7 @@ class HttpTransport:
                 item.partial,
                 place=self._place(item.target) if told else {},
                 part=offer.joins,
-                hashed=whole and offer.compares_whole,
+                hashed=whole_algorithm(item) if whole and offer.compares_whole else "",
                 over=line,
             )
             part = UploadPart(address, *span)
@@ -327,7 +328,7 @@ class HttpTransport:
 
     async def publish(self, partial: bytes, target: bytes, how: Publish) -> None:
         upload = self._uploads.get(partial)
-        if upload is None or not upload.sha256:
+        if upload is None or not upload.digest:
             raise _not_over_http(partial)
         if self._tus.offer.joins:
             try:
@@ -335,7 +336,8 @@ class HttpTransport:
                     [part.address for part in upload.parts],
                     target,
                     place=self._place(target),
-                    sha256=upload.sha256,
+                    digest=upload.digest,
+                    algorithm=upload.algorithm,
                     mtime_ns=upload.mtime_ns,
                     fresh=how != "replace",
                 )

@@ -95,8 +95,8 @@ class SftpTransport:
         return self._connections.address
 
     @property
-    def compares_whole(self) -> bool:
-        return False
+    def whole_hash(self) -> str:
+        return ""
 
     @property
     def names_unfinished(self) -> bool:

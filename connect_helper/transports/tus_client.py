@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from connect_helper.errors import ChecksumMismatch, ConnectionLost, TargetError
+from connect_helper.spec.block_hash import BLOCK_HASH, IN_HEADERS, SHA256
 from connect_helper.spec.names import display
 from connect_helper.transports.base import RateLimiter
-from connect_helper.transports.http_connection import HttpConnection, reason_of, refusal, told_sha256
+from connect_helper.transports.http_connection import HttpConnection, reason_of, refusal, told_digest
 from connect_helper.transports.http_lines import HttpLine
 
 UPLOADS: Final = "/fallback/v1/uploads"
@@ -51,7 +52,14 @@ class Offer:
     @property
     def compares_whole(self) -> bool:
         """The server compares all of a joined file before it gets its name, as ours does."""
-        return self.joins and "whole-sha256" in self.extensions
+        return bool(self.whole_hash)
+
+    @property
+    def whole_hash(self) -> str:
+        """The cheapest algorithm by which it does so; "": by none. SHA-256 is always one of them."""
+        if not self.joins or "whole-sha256" not in self.extensions:
+            return ""
+        return BLOCK_HASH if "whole-xxh128" in self.extensions else SHA256
 
     @property
     def takes_targets(self) -> bool:
@@ -88,17 +96,17 @@ class TusClient:
         *,
         place: Mapping[str, bytes],
         part: bool,
-        hashed: bool = False,
+        hashed: str = "",
         over: HttpLine | None = None,
     ) -> str:
         """Begin an upload of `size` bytes; returns its path on the server.
 
         Of a part, or of a whole file; `place` is the metadata that says where it goes, which of a part need
-        not be told. `hashed`: the server may hash what comes, for it will be all of the file.
+        not be told. `hashed` is how the server may hash what comes, for it will be all of the file.
         """
         headers = {**_VERSION, "Upload-Length": str(size)}
         if hashed:
-            headers["Want-Repr-Digest"] = "sha-256=1"
+            headers["Want-Repr-Digest"] = f"{IN_HEADERS[hashed]}=1"
         if part:
             headers["Upload-Concat"] = "partial"
         if place:
@@ -161,16 +169,17 @@ class TusClient:
         name: bytes,
         *,
         place: Mapping[str, bytes],
-        sha256: str,
+        digest: str,
+        algorithm: str,
         mtime_ns: int | None,
         fresh: bool,
     ) -> None:
-        """Give finished parts their name; `place` is the metadata that says it.
+        """Give finished parts their name; `place` is the metadata that says it, `digest` that of the whole.
 
         Raises AlreadyExists (only with `fresh`, or where the account replaces nothing), ChecksumMismatch,
         UploadGone when the server does not know the parts, TargetDenied for a path the token does not open.
         """
-        metadata = {**place, "sha256": sha256.encode()}
+        metadata = {**place, algorithm: digest.encode()}
         if mtime_ns is not None:
             seconds, rest = divmod(abs(mtime_ns), 10**9)
             metadata["mtime"] = f"{'-' if mtime_ns < 0 else ''}{seconds}.{rest:09}".encode()
@@ -179,7 +188,7 @@ class TusClient:
             headers["If-None-Match"] = "*"
         async with self._http.request("POST", UPLOADS, headers=headers, long=True) as answer:
             if answer.status == 201:
-                if self.offer.compares_whole and told_sha256(answer) != sha256:
+                if self.offer.compares_whole and told_digest(answer, algorithm) != digest:
                     raise ChecksumMismatch(f"{display(name)} arrived damaged; send it again.")
                 return
             if answer.status in (404, 410) and await reason_of(answer) != "not_found":

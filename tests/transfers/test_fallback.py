@@ -240,7 +240,7 @@ async def test_of_a_server_that_tells_no_digests_the_size_has_to_do(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Blocks, "routes", lambda _: [])
-    monkeypatch.setattr(downloads, "wants_repr_digest", lambda _: False)
+    monkeypatch.setattr(downloads, "wanted_digest", lambda _: "")
     tls = tmp_path / "tls"
     tls.mkdir()
     async with _server(tmp_path, tls_pair(tls)[0]) as far:

@@ -60,7 +60,7 @@ async def test_a_large_file_on_a_long_line_finds_its_connections_made(tmp_path: 
         assert proxy.connections == 2 + FURTHER
         source = Memory(noise(SIZE))
         item = SendItem(
-            source, b"in/film.partial", 0, BlockHashes(chained=True), lambda _: None, exclusive=True
+            source, b"in/film.partial", 0, BlockHashes(chained="sha256"), lambda _: None, exclusive=True
         )
         await transport.send(item)
         assert proxy.connections == 2 + FURTHER

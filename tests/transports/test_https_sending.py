@@ -12,6 +12,8 @@ from urllib.parse import urlsplit
 import pytest
 
 from connect_helper.errors import ChecksumMismatch, ConnectError, SourceChanged
+from connect_helper.server.http import tus, tus_headers
+from connect_helper.spec.block_hash import BLOCK_HASH, SHA256, new_hash
 from connect_helper.transports import http_sending, tus_client
 from connect_helper.transports.base import BlockHashes, SendItem
 from connect_helper.transports.https import HttpTransport
@@ -92,7 +94,7 @@ def checksums(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     return seen
 
 
-def item_of(source: Memory, offset: int = 0, *, chained: bool = True) -> SendItem:
+def item_of(source: Memory, offset: int = 0, *, chained: str = BLOCK_HASH) -> SendItem:
     hashes = BlockHashes(chained=chained)
     hashes.feed(bytes(source.content[:offset]))
     return SendItem(source, PARTIAL, offset, hashes, lambda _count: None, exclusive=False)
@@ -102,9 +104,9 @@ async def publish(transport: HttpTransport) -> None:
     await transport.publish(PARTIAL, b"in/film", "replace")
 
 
-@pytest.mark.parametrize("chained", [True, False])
+@pytest.mark.parametrize("chained", [BLOCK_HASH, SHA256, ""])
 async def test_a_file_is_read_once_and_hashed_once_at_each_end(
-    line: Line, checksums: list[bytes], chained: bool, monkeypatch: pytest.MonkeyPatch
+    line: Line, checksums: list[bytes], chained: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def read_again(*_: object) -> None:
         raise AssertionError("the server reads what it has hashed already")
@@ -155,9 +157,9 @@ async def test_a_source_that_changes_between_two_readings_gets_no_name(line: Lin
     assert not line.film.exists()
 
 
-@pytest.mark.parametrize("chained", [True, False])
+@pytest.mark.parametrize("chained", [BLOCK_HASH, SHA256, ""])
 async def test_a_broken_piece_is_gone_on_with_where_it_broke(
-    line: Line, chained: bool, monkeypatch: pytest.MonkeyPatch
+    line: Line, chained: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(http_sending, "PIECE", SIZE)
     source = Counting(noise(SIZE))
@@ -183,17 +185,35 @@ async def test_a_broken_piece_is_gone_on_with_where_it_broke(
 async def test_a_server_that_does_not_say_what_it_compared_is_not_believed(
     line: Line, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tus_client, "told_sha256", lambda _: hashlib.sha256(b"").hexdigest())
+    monkeypatch.setattr(tus_client, "told_digest", lambda *_: new_hash(BLOCK_HASH).hexdigest())
     async with line.open() as transport:
         await transport.send(item_of(Memory(noise(1000))))
         with pytest.raises(ChecksumMismatch):
             await publish(transport)
 
 
+@pytest.mark.parametrize("older", [False, True])
+async def test_the_quickest_digest_the_server_knows_is_compared(
+    line: Line, older: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if older:
+        known = tuple(one for one in tus_headers.EXTENSIONS if one != "whole-xxh128")
+        monkeypatch.setattr(tus, "EXTENSIONS", known)
+    content = noise(SIZE)
+    async with line.open() as transport:
+        assert transport.whole_hash == (SHA256 if older else BLOCK_HASH)
+        await transport.send(item_of(Memory(content), chained=transport.whole_hash))
+        told: list[str] = []
+        monkeypatch.setattr(tus, "repr_digest", lambda _digest, algorithm: told.append(algorithm) or "")
+        with pytest.raises(ChecksumMismatch):  # for the answer does not tell it any more
+            await publish(transport)
+    assert told == [SHA256 if older else BLOCK_HASH]
+
+
 async def test_a_server_that_compares_no_whole_files_gets_checksums(
     line: Line, checksums: list[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tus_client.Offer, "compares_whole", property(lambda _: False))
+    monkeypatch.setattr(tus_client.Offer, "whole_hash", property(lambda _: ""))
     content = noise(SIZE)
     async with line.open() as transport:
         await transport.send(item_of(Memory(content)))

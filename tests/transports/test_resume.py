@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from connect_helper.spec.block_hash import BLOCK_HASH, SHA256, new_hash
 from connect_helper.transports.base import RECORD_BLOCK, BlockHashes, Proof
 from connect_helper.transports.resume import KEPT_S, Record, RecordStore, SourceId, proven
 from tests.support.sessions import noise
@@ -94,18 +95,25 @@ def test_a_record_of_an_earlier_version_proves_by_sha256(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("algorithm", ["", "md5", "sha256"])
-def test_chained_hashes_tell_the_whole_files_too(algorithm: str) -> None:
+@pytest.mark.parametrize("chained", [SHA256, BLOCK_HASH])
+def test_chained_hashes_tell_the_whole_files_too(chained: str, algorithm: str) -> None:
     content = noise(RECORD_BLOCK + 1000)
-    hashes = BlockHashes(algorithm, chained=True)
+    hashes = BlockHashes(algorithm, chained=chained)
     hashes.feed(content[:70_000])
     hashes.feed(content[70_000:])
-    assert hashes.sha256 == hashlib.sha256(content).hexdigest()
+    assert hashes.whole == digest_of(content, chained)
     assert hashes.digest() == (hashlib.new(algorithm, content).hexdigest() if algorithm else "")
-    assert hashes.blocks == [hashlib.sha256(content[:RECORD_BLOCK]).hexdigest()]
+    assert hashes.blocks == [digest_of(content[:RECORD_BLOCK], chained)]
 
 
-@pytest.mark.parametrize("chained", [False, True])
-def test_marks_prove_every_length(chained: bool) -> None:
+def digest_of(content: bytes, algorithm: str) -> str:
+    digest = new_hash(algorithm)
+    digest.update(content)
+    return digest.hexdigest()
+
+
+@pytest.mark.parametrize("chained", ["", SHA256, BLOCK_HASH])
+def test_marks_prove_every_length(chained: str) -> None:
     content = noise(2 * RECORD_BLOCK + 1000)
     hashes = BlockHashes("sha256", chained=chained)
     marks = []
@@ -123,8 +131,8 @@ def test_marks_prove_every_length(chained: bool) -> None:
     ("damaged", "proven_bytes"),
     [(0, 0), (RECORD_BLOCK - 1, 0), (RECORD_BLOCK, RECORD_BLOCK), (2 * RECORD_BLOCK + 5, 2 * RECORD_BLOCK)],
 )
-@pytest.mark.parametrize("chained", [False, True])
-def test_only_what_is_before_the_damage_is_proven(damaged: int, proven_bytes: int, chained: bool) -> None:
+@pytest.mark.parametrize("chained", ["", SHA256, BLOCK_HASH])
+def test_only_what_is_before_the_damage_is_proven(damaged: int, proven_bytes: int, chained: str) -> None:
     content = bytearray(noise(2 * RECORD_BLOCK + 1000))
     hashes = BlockHashes(chained=chained)
     hashes.feed(bytes(content))

@@ -39,10 +39,10 @@ class FileNote:
         self.digest: str | None = None
         self.done = False
 
-    def finished(self, size: int, digest: bytes | None = None) -> None:
-        """The file is whole; `size` in bytes, `digest` its SHA-256."""
+    def finished(self, size: int, digest: str | None = None) -> None:
+        """The file is whole; `size` in bytes, `digest` as "sha256:HEX"."""
         self.size, self.done = size, True
-        self.digest = None if digest is None else digest.hex()
+        self.digest = digest
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,6 @@ until the whole has its name: killed in between, the same request simply joins a
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import os
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -16,7 +15,6 @@ from functools import partial
 from typing import Final
 
 from connect_helper.server.http.callers import Caller
-from connect_helper.server.http.digests import Hash
 from connect_helper.server.http.problems import Problem, bad_request, no_such_upload
 from connect_helper.server.http.upload_disk import feed_piece, upload_target
 from connect_helper.server.http.upload_files import as_left, open_partial, open_unfinished, split
@@ -24,6 +22,7 @@ from connect_helper.server.http.upload_records import UploadRecord
 from connect_helper.server.http.upload_refusals import part_changed
 from connect_helper.server.http.upload_store import UploadStore
 from connect_helper.server.http.uploads import Creation, Uploads
+from connect_helper.spec.block_hash import Hash, new_hash
 from connect_helper.storage.docpath import DocPath
 from connect_helper.storage.docroot import Docroot
 from connect_helper.storage.file_data import copy_range
@@ -159,7 +158,8 @@ async def _lengthen_first(
     first, store = parts[0], uploads.store
     path = split(first.partial)
     joined = _Joined(first.offset)
-    async with joined.hashed(store, caller.docroot, path, wanted=whole.wants_digest and len(parts) > 1):
+    algorithm = whole.algorithm if whole.wants_digest and len(parts) > 1 else ""
+    async with joined.hashed(store, caller.docroot, path, algorithm):
         for part in parts[1:]:
             for start in range(0, part.offset, STEP):
                 step = min(STEP, part.offset - start)
@@ -190,13 +190,15 @@ class _Joined:
 
     @asynccontextmanager
     async def hashed(
-        self, store: UploadStore, docroot: Docroot, path: DocPath, *, wanted: bool
+        self, store: UploadStore, docroot: Docroot, path: DocPath, algorithm: str
     ) -> AsyncIterator[None]:
-        """Hash the file while it grows within the context; it is complete at the end of that."""
-        if not wanted:
+        """Hash the file while it grows within the context; it is complete at the end of that. "": not."""
+        if not algorithm:
             yield
             return
-        hashing = asyncio.create_task(self._hash(store, docroot, path), name="digest of a joined file")
+        hashing = asyncio.create_task(
+            self._hash(store, docroot, path, new_hash(algorithm)), name="digest of a joined file"
+        )
         try:
             yield
             self._is_complete = True
@@ -206,8 +208,8 @@ class _Joined:
             hashing.cancel()
             await asyncio.gather(hashing, return_exceptions=True)
 
-    async def _hash(self, store: UploadStore, docroot: Docroot, path: DocPath) -> Hash:
-        digest, at = hashlib.sha256(usedforsecurity=False), 0
+    async def _hash(self, store: UploadStore, docroot: Docroot, path: DocPath, digest: Hash) -> Hash:
+        at = 0
         while at < self.length or not self._is_complete:
             if at == self.length:
                 self._news.clear()

@@ -6,15 +6,14 @@ And the digests of single blocks, which nobody keeps: who fetches a file asks fo
 from __future__ import annotations
 
 import base64
-import hashlib
 import os
 import re
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Collection, Hashable, Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager
 from functools import partial
-from typing import Final, Protocol, Self
+from typing import Final
 
 from aiohttp import web
 
@@ -23,24 +22,32 @@ from connect_helper.server.http.problems import Problem
 from connect_helper.server.http.threads import in_thread
 from connect_helper.server.turns import Turns
 from connect_helper.spec import block_hash
+from connect_helper.spec.block_hash import SHA256, Hash
 
 KEPT: Final = 10_000  # digests of file versions
 AT_ONCE: Final = 2  # files hashed at the same time: others need the disk and the cores too
 MOST_ASKED: Final = 128  # questions that one token or network may have open at a time
 _STEP: Final = 32 * 1024 * 1024  # bytes between two looks at whether the request is still wanted
 _READ: Final = 2 * 1024 * 1024
-_WANTED: Final = re.compile(r"(?:^|,)\s*sha-256\s*=\s*([0-9]{1,2})\s*(?:$|[,;])", re.ASCII)
+_WANTED: Final = re.compile(r"(?:^|,)\s*(sha-256|xxh128)\s*=\s*([0-9]{1,2})\s*(?=$|[,;])", re.ASCII)
+_ALGORITHMS: Final = {name: algorithm for algorithm, name in block_hash.IN_HEADERS.items()}
 
 
-def wants_repr_digest(request: web.Request) -> bool:
-    """Whether the caller asks for a SHA-256; a preference, 0 to 10, of 0 means that it does not want one."""
-    match = _WANTED.search(request.headers.get("Want-Repr-Digest", ""))
-    return match is not None and int(match[1]) > 0
+def wanted_digest(request: web.Request, offered: Collection[str] = (SHA256,)) -> str:
+    """Which of the `offered` algorithms the caller asks for a digest by, the first of those it likes best.
+
+    "": none; a preference, 0 to 10, of 0 means that it does not want one (RFC 9530, section 4).
+    """
+    best, wanted = 0, ""
+    for name, preference in _WANTED.findall(request.headers.get("Want-Repr-Digest", "")):
+        if int(preference) > best and _ALGORITHMS[name] in offered:
+            best, wanted = int(preference), _ALGORITHMS[name]
+    return wanted
 
 
-def repr_digest(digest: bytes) -> str:
-    """The value of Repr-Digest for a SHA-256."""
-    return f"sha-256=:{base64.b64encode(digest).decode()}:"
+def repr_digest(digest: bytes, algorithm: str = SHA256) -> str:
+    """The value of Repr-Digest."""
+    return f"{block_hash.IN_HEADERS[algorithm]}=:{base64.b64encode(digest).decode()}:"
 
 
 class TooManyDigests(Problem):
@@ -53,14 +60,6 @@ class TooManyDigests(Problem):
             "Many digests are being made for this token or address; ask again in a while.",
             headers={"Retry-After": "5"},
         )
-
-
-class Hash(Protocol):
-    """A digest in the making, as hashlib gives it."""
-
-    def update(self, data: bytes | memoryview, /) -> None: ...
-    def digest(self) -> bytes: ...
-    def copy(self) -> Self: ...
 
 
 class Digests:
@@ -88,7 +87,7 @@ class Digests:
         with self._counted(who):
             async with self._files.of(f"{etag} {who}"):
                 if etag not in self._known:
-                    digest = hashlib.sha256(usedforsecurity=False)
+                    digest = block_hash.new_hash(SHA256)
                     self._known[etag] = await self._made(who, digest, handle, 0, size, wanted)
                     if len(self._known) > KEPT:
                         self._known.popitem(last=False)
@@ -123,7 +122,7 @@ class Digests:
     async def _made(
         self,
         who: Hashable,
-        digest: block_hash.Hash,
+        digest: Hash,
         handle: int,
         start: int,
         length: int,
@@ -142,7 +141,7 @@ class Digests:
         return digest.digest()
 
 
-def _feed(digest: block_hash.Hash, handle: int, start: int, length: int) -> None:
+def _feed(digest: Hash, handle: int, start: int, length: int) -> None:
     """Hash a piece of an open file."""
     end = start + length
     while start < end:

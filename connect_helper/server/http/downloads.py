@@ -23,7 +23,7 @@ from aiohttp import hdrs, web
 
 from connect_helper.server.access import Operation
 from connect_helper.server.http.callers import Caller, caller_of
-from connect_helper.server.http.digests import Digests, TooManyDigests, repr_digest, wants_repr_digest
+from connect_helper.server.http.digests import Digests, TooManyDigests, repr_digest, wanted_digest
 from connect_helper.server.http.etags import etag_of, same_content, settles_in_ns
 from connect_helper.server.http.gate import FALLBACK, preflight
 from connect_helper.server.http.problems import Problem, not_found
@@ -122,7 +122,7 @@ class Downloads:
             "Content-Disposition": "attachment",
             "Cache-Control": "private, no-cache",
         }
-        if wants_repr_digest(request):
+        if wanted_digest(request):
             wanted = partial(still_there, request)
             try:
                 digest = await self._digests.of(caller.who, file.handle, etag, file.size, wanted)

@@ -103,10 +103,15 @@ _CREATE: Final = _operation(
         _TUS,
         _header("Upload-Length", "Bytes of the file.", _COUNT),
         _header("Upload-Defer-Length", "1 when the length is said later.", {"type": "string", "enum": ["1"]}),
-        _header("Upload-Metadata", "Pairs of key and base64: target, or path (or filename); mtime, sha256."),
+        _header(
+            "Upload-Metadata",
+            "Pairs of key and base64: target, or path (or filename); mtime; sha256 or xxh128.",
+        ),
         _header("Upload-Concat", 'A part ("partial"), or "final;" and the addresses of the parts.'),
         _header("Upload-Checksum", "Algorithm and base64 of the body's digest: sha1 or sha256."),
-        _header("Want-Repr-Digest", "sha-256=1 asks for the SHA-256 of what arrived, once it is whole."),
+        _header(
+            "Want-Repr-Digest", "sha-256=1 or xxh128=1 asks for the digest of what arrived, once it is whole."
+        ),
     ],
     requestBody={"required": False, "content": _BYTES},
 )

@@ -18,8 +18,8 @@ from typing import Final, Protocol
 
 from aiohttp import ClientError
 
-from connect_helper.server.http.digests import Hash
 from connect_helper.server.http.threads import until_done
+from connect_helper.spec.block_hash import Hash
 from connect_helper.storage.file_data import sync_data
 from connect_helper.wire.batches import Stream
 

@@ -1,7 +1,7 @@
 """tus 1.0.0 over `/fallback/v1/uploads`: the dialect; what it means is done by `uploads`.
 
-Beyond the protocol: with `Want-Repr-Digest: sha-256=1` at creation the server hashes what arrives and says so
-in `Repr-Digest` (RFC 9530) when the upload is complete, also in the answer to HEAD.
+Beyond the protocol: with `Want-Repr-Digest: sha-256=1` (or `xxh128=1`) at creation the server hashes what
+arrives and says so in `Repr-Digest` (RFC 9530) when the upload is complete, also in the answer to HEAD.
 """
 
 from __future__ import annotations
@@ -13,13 +13,14 @@ from aiohttp import hdrs, web
 
 from connect_helper.server.http.callers import Caller, caller_of
 from connect_helper.server.http.concatenation import concatenate
-from connect_helper.server.http.digests import repr_digest, wants_repr_digest
+from connect_helper.server.http.digests import repr_digest, wanted_digest
 from connect_helper.server.http.gate import UPLOADS, preflight
 from connect_helper.server.http.problems import Problem, bad_request, no_such_upload
 from connect_helper.server.http.tus_headers import (
     CHECKSUM_ALGORITHMS,
     EXTENSIONS,
     TUS_VERSION,
+    WHOLE_ALGORITHMS,
     BadHeader,
     checksum,
     concatenation,
@@ -93,7 +94,7 @@ def _wish(request: web.Request) -> Creation:
             metadata=metadata(request.headers.get("Upload-Metadata")),
             length=length,
             kind=concat.kind if concat is not None else "whole",
-            wants_digest=wants_repr_digest(request),
+            wants_digest=wanted_digest(request, WHOLE_ALGORITHMS),
             parts=concat.parts if concat is not None else (),
             fresh=request.headers.get(hdrs.IF_NONE_MATCH, "").strip() == "*",
         )
@@ -193,5 +194,5 @@ def _wrong_type() -> Problem:
 def _lasting(record: UploadRecord) -> dict[str, str]:
     """Until when an unfinished upload is kept; of a finished one, the digest if it was made."""
     if record.done:
-        return {} if record.digest is None else {"Repr-Digest": repr_digest(record.digest)}
+        return {} if record.digest is None else {"Repr-Digest": repr_digest(record.digest, record.algorithm)}
     return {"Upload-Expires": formatdate(record.expires_at, usegmt=True)}

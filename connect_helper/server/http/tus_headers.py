@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from connect_helper.spec.block_hash import BLOCK_HASH, SHA256
+
 TUS_VERSION: Final = "1.0.0"
 EXTENSIONS: Final = (
     "creation",
@@ -18,6 +20,7 @@ EXTENSIONS: Final = (
     "concatenation",
     "expiration",
     "whole-sha256",  # ours: `sha256` in the metadata is compared, and told in the answer
+    "whole-xxh128",  # ours: `xxh128` as well
     "target",  # ours: `target` in the metadata, `from_docroot` where folders are made
 )
 CHECKSUM_ALGORITHMS: Final = {"sha1": 20, "sha256": 32}  # name -> bytes of a digest
@@ -27,7 +30,8 @@ _NUMBER: Final = re.compile(r"0|[1-9][0-9]{0,18}", re.ASCII)
 _KEY: Final = re.compile(r"[!-+\--~]{1,100}")  # printable ASCII, no space, no comma
 _ID: Final = re.compile(r"[0-9a-f]{32}")
 _MTIME: Final = re.compile(r"-?[0-9]{1,10}(?:\.[0-9]{1,9})?|-?[0-9]{11,19}", re.ASCII)
-_SHA256: Final = re.compile(r"[0-9a-fA-F]{64}")
+WHOLE_ALGORITHMS: Final = {SHA256: 32, BLOCK_HASH: 16}  # of a whole file; name -> bytes of a digest
+_HEX: Final = re.compile(r"[0-9a-fA-F]*")
 
 Part = Literal["partial", "final"]
 
@@ -37,22 +41,22 @@ class BadHeader(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class Checksum:
+    """The digest that one PATCH body, or a whole file, must have."""
+
+    algorithm: str
+    digest: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Metadata:
     """What a client says about a file it is going to send."""
 
     path: bytes | None  # relative to the token's destination or to the docroot, not checked yet
     from_docroot: bool
     mtime_ns: int | None
-    sha256: bytes | None
+    expected: Checksum | None  # of the whole file
     values: Mapping[str, bytes]  # everything, for the answer to HEAD
-
-
-@dataclass(frozen=True, slots=True)
-class Checksum:
-    """The digest that one PATCH body must have."""
-
-    algorithm: str
-    digest: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,17 +84,16 @@ def metadata(header: str | None) -> Metadata:
 
     `target` names the file from the docroot, `path` from the token's destination; clients that know nothing
     of either send `filename` or `name`. `mtime` is decimal, in seconds or (more than ten digits) nanoseconds.
-    `sha256` is hexadecimal.
+    `sha256` or `xxh128` is hexadecimal.
     """
     values = _pairs(header or "")
     naming = next((key for key in ("target", "path", "filename", "name") if values.get(key)), None)
     mtime = values.get("mtime")
-    sha256 = values.get("sha256")
     return Metadata(
         path=None if naming is None else values[naming],
         from_docroot=naming == "target",
         mtime_ns=None if mtime is None else _mtime_ns(mtime),
-        sha256=None if sha256 is None else _sha256(sha256),
+        expected=_expected(values),
         values=values,
     )
 
@@ -131,11 +134,17 @@ def _mtime_ns(value: bytes) -> int:
     return min(max(mtime_ns, -(2**63)), 2**63 - 1)
 
 
-def _sha256(value: bytes) -> bytes:
-    text = value.decode("ascii", "replace")
-    if _SHA256.fullmatch(text) is None:
-        raise BadHeader("The sha256 of Upload-Metadata must be 64 hexadecimal digits.")
-    return bytes.fromhex(text)
+def _expected(values: Mapping[str, bytes]) -> Checksum | None:
+    given = [name for name in WHOLE_ALGORITHMS if name in values]
+    if not given:
+        return None
+    if len(given) > 1:
+        raise BadHeader(f"Upload-Metadata must hold only one of {' and '.join(given)}.")
+    (name,) = given
+    text, digits = values[name].decode("ascii", "replace"), 2 * WHOLE_ALGORITHMS[name]
+    if len(text) != digits or _HEX.fullmatch(text) is None:
+        raise BadHeader(f"The {name} of Upload-Metadata must be {digits} hexadecimal digits.")
+    return Checksum(name, bytes.fromhex(text))
 
 
 def checksum(header: str | None) -> Checksum | None:

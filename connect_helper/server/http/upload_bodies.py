@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from connect_helper.server.http.callers import Caller
-from connect_helper.server.http.digests import Hash
 from connect_helper.server.http.receiving import Destination, End, Receiver, Share
 from connect_helper.server.http.tus_headers import Checksum
 from connect_helper.server.http.upload_digests import RunningDigests
@@ -23,6 +22,7 @@ from connect_helper.server.http.upload_locks import Hold
 from connect_helper.server.http.upload_records import UploadRecord
 from connect_helper.server.http.upload_refusals import broken_off, too_long, wrong_offset
 from connect_helper.server.http.upload_store import UploadStore
+from connect_helper.spec.block_hash import Hash
 from connect_helper.wire.batches import Stream
 
 NOTE_EVERY_S: Final = 1.0  # how often a running upload's offset is noted

@@ -6,14 +6,13 @@ was touched by somebody else, and is hashed anew: the bytes that count are those
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Final
 
-from connect_helper.server.http.digests import Hash
 from connect_helper.server.http.upload_records import UploadRecord
+from connect_helper.spec.block_hash import Hash, new_hash
 
 DIGESTS_KEPT: Final = 4096  # running digests of uploads between two requests
 Look = tuple[int, int, int, int]
@@ -28,6 +27,7 @@ def look_of(facts: os.stat_result) -> Look:
 class _Kept:
     offset: int
     look: Look
+    algorithm: str
     digest: Hash
 
 
@@ -42,14 +42,15 @@ class RunningDigests:
         if not record.wants_digest:
             return None
         if record.offset == 0:
-            return hashlib.sha256(usedforsecurity=False)
+            return new_hash(record.algorithm)
         kept = self._digests.get(record.id)
-        holds = kept is not None and (kept.offset, kept.look) == (record.offset, look_of(facts))
+        stands = (record.offset, look_of(facts), record.algorithm)
+        holds = kept is not None and (kept.offset, kept.look, kept.algorithm) == stands
         return kept.digest.copy() if kept is not None and holds else None
 
     def keep(self, record: UploadRecord, digest: Hash, facts: os.stat_result) -> None:
         """Keep the digest of what an upload has."""
-        self._digests[record.id] = _Kept(record.offset, look_of(facts), digest)
+        self._digests[record.id] = _Kept(record.offset, look_of(facts), record.algorithm, digest)
         if len(self._digests) > DIGESTS_KEPT:
             self._digests.popitem(last=False)
 

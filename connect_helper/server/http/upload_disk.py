@@ -12,12 +12,12 @@ from typing import Final
 
 from connect_helper.server.access import Operation
 from connect_helper.server.http.callers import Caller
-from connect_helper.server.http.digests import Hash
 from connect_helper.server.http.problems import Problem, already_exists, bad_request, denied, not_found
 from connect_helper.server.http.upload_files import open_partial, open_unfinished, remove_partial, split
 from connect_helper.server.http.upload_records import Kind, UploadRecord
 from connect_helper.server.http.upload_refusals import content_wrong
 from connect_helper.server.publishing import publish
+from connect_helper.spec.block_hash import Hash
 from connect_helper.spec.names import partial_name
 from connect_helper.storage.docpath import ROOT, DocPath, parse
 from connect_helper.storage.docroot import Docroot

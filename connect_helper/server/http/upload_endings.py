@@ -5,7 +5,6 @@ A file gets its final name only when it is whole, verified if the client said ho
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 from collections.abc import Callable
@@ -13,7 +12,6 @@ from dataclasses import replace
 from typing import Final
 
 from connect_helper.server.http.callers import Caller
-from connect_helper.server.http.digests import Hash
 from connect_helper.server.http.problems import (
     Problem,
     already_exists,
@@ -34,6 +32,7 @@ from connect_helper.server.http.upload_locks import UploadLocks
 from connect_helper.server.http.upload_records import UploadRecord
 from connect_helper.server.http.upload_refusals import content_wrong
 from connect_helper.server.http.upload_store import UploadStore
+from connect_helper.spec.block_hash import Hash, new_hash
 from connect_helper.storage.docpath import DocPath
 from connect_helper.storage.docroot import Docroot
 
@@ -79,7 +78,8 @@ class UploadEndings:
             except IsADirectoryError as error:
                 await self.forget(caller, record)
                 raise problem_of(error) or denied() from None
-            file.finished(record.length or 0, digest)
+            told = None if digest is None else f"{record.algorithm}:{digest.hex()}"
+            file.finished(record.length or 0, told)
         kept_until = min(record.expires_at, self._clock() + DONE_KEPT_S)
         record = replace(record, done=True, digest=digest, synced=record.offset, expires_at=kept_until)
         await self._store.note(record)
@@ -95,8 +95,8 @@ class UploadEndings:
             digest = self._digests.take_whole(record, facts)
         if digest is None and record.wants_digest:
             whole = split(record.path if published else record.partial)
-            digest = await self._digest_of(docroot, whole, record.length or 0)
-        if record.sha256 is not None and digest != record.sha256:
+            digest = await self._digest_of(docroot, whole, record)
+        if record.expected is not None and digest != record.expected:
             raise content_wrong()
         if not published:
             record = await on_disk(ready_to_publish, docroot, record)
@@ -104,9 +104,9 @@ class UploadEndings:
             await on_disk(publish_upload, caller, record)
         return record, digest
 
-    async def _digest_of(self, docroot: Docroot, path: DocPath, size: int) -> bytes:
+    async def _digest_of(self, docroot: Docroot, path: DocPath, record: UploadRecord) -> bytes:
         """Hash a file piece by piece, so that we can be stopped in between."""
-        digest = hashlib.sha256(usedforsecurity=False)
+        digest, size = new_hash(record.algorithm), record.length or 0
         for start in range(0, size, _STEP):
             await self._store.on_disk(feed_piece, digest, docroot, path, start, min(_STEP, size - start))
         return digest.digest()

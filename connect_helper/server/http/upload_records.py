@@ -14,6 +14,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Final, Literal
 
+from connect_helper.spec.block_hash import SHA256
 from connect_helper.storage.database import Schema, open_database
 
 Kind = Literal["whole", "partial", "final"]
@@ -30,7 +31,7 @@ CREATE TABLE uploads (
     synced INTEGER NOT NULL,
     metadata TEXT NOT NULL,
     mtime_ns INTEGER,
-    sha256 BLOB,
+    expected BLOB,
     wants_digest INTEGER NOT NULL,
     digest BLOB,
     parts TEXT NOT NULL,
@@ -40,6 +41,7 @@ CREATE TABLE uploads (
     identity TEXT,
     fresh INTEGER NOT NULL DEFAULT 0,
     token TEXT,
+    algorithm TEXT NOT NULL DEFAULT 'sha256',
     boot TEXT NOT NULL
 ) STRICT;
 CREATE INDEX uploads_by_account ON uploads (account, done);
@@ -49,7 +51,11 @@ _FROM_1: Final = "ALTER TABLE uploads ADD COLUMN inode INTEGER;"
 _FROM_2: Final = "ALTER TABLE uploads ADD COLUMN identity TEXT;"
 _FROM_3: Final = "ALTER TABLE uploads ADD COLUMN fresh INTEGER NOT NULL DEFAULT 0;"
 _FROM_4: Final = "ALTER TABLE uploads ADD COLUMN token TEXT;"
-_SCHEMA: Final = Schema(5, _TABLES, {1: _FROM_1, 2: _FROM_2, 3: _FROM_3, 4: _FROM_4})
+_FROM_5: Final = """
+ALTER TABLE uploads RENAME COLUMN sha256 TO expected;
+ALTER TABLE uploads ADD COLUMN algorithm TEXT NOT NULL DEFAULT 'sha256';
+"""
+_SCHEMA: Final = Schema(6, _TABLES, {1: _FROM_1, 2: _FROM_2, 3: _FROM_3, 4: _FROM_4, 5: _FROM_5})
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +72,9 @@ class UploadRecord:
     synced: int  # bytes that a crash of the machine leaves
     metadata: str  # the Upload-Metadata header
     mtime_ns: int | None
-    sha256: bytes | None  # what the client says the content's digest is
+    expected: bytes | None  # what the client says the content's digest is
     wants_digest: bool
-    digest: bytes | None  # SHA-256 of what was received, once done
+    digest: bytes | None  # of what was received, once done
     parts: tuple[str, ...]  # ids, of a final upload; of its first part, the final one's
     done: bool
     expires_at: float  # seconds since 1970
@@ -76,6 +82,7 @@ class UploadRecord:
     identity: str | None = None  # which file `partial` is; None before it is made, or by an older version
     fresh: bool = False  # no file that is there is replaced, whatever the account allows
     token: str | None = None  # the id of the one that began it; None: the account itself
+    algorithm: str = SHA256  # of its digests: a name of `spec.block_hash`
 
     @property
     def complete(self) -> bool:

@@ -30,6 +30,7 @@ from connect_helper.server.http.upload_locks import Busy, Hold, UploadLocks
 from connect_helper.server.http.upload_records import Kind, UploadRecord, UploadRecords
 from connect_helper.server.http.upload_refusals import too_long, wrong_offset
 from connect_helper.server.http.upload_store import UploadStore
+from connect_helper.spec.block_hash import SHA256
 from connect_helper.wire.batches import Stream
 
 DEFERRED_LIMIT: Final = 1 << 40  # bytes of an upload whose length was never said
@@ -42,7 +43,7 @@ class Creation:
     metadata: Metadata
     length: int | None
     kind: Kind = "whole"
-    wants_digest: bool = False
+    wants_digest: str = ""  # by which algorithm it is made, whether it is compared or not; "": not at all
     parts: tuple[str, ...] = ()
     fresh: bool = False  # no file that is there is replaced
 
@@ -76,7 +77,8 @@ class Uploads:
 
     async def create(self, caller: Caller, wish: Creation) -> UploadRecord:
         """Begin an upload; one of no bytes is finished at once. Raises Problem."""
-        named = wish.metadata
+        named, expected = wish.metadata, wish.metadata.expected
+        algorithm = expected.algorithm if expected is not None else wish.wants_digest
         target = upload_target(caller, named.path, wish.kind, from_docroot=named.from_docroot)
         if wish.kind != "final":  # made of bytes and uploads that are there already
             await self.room.check_count(caller)
@@ -94,14 +96,15 @@ class Uploads:
             synced=0,
             metadata=metadata_header(wish.metadata.values),
             mtime_ns=wish.metadata.mtime_ns,
-            sha256=wish.metadata.sha256,
-            wants_digest=wish.wants_digest or wish.metadata.sha256 is not None,
+            expected=expected.digest if expected is not None else None,
+            wants_digest=bool(algorithm),
             digest=None,
             parts=wish.parts,
             done=False,
             expires_at=self._clock() + self._limits.unfinished_s,
             fresh=wish.fresh,
             token=caller.token_id,
+            algorithm=algorithm or SHA256,
         )
         await self.store.note(record)
         return await self._finish_if_whole(caller, record)

@@ -9,12 +9,13 @@ import os
 
 import aiohttp
 import pytest
+import xxhash
 
 from connect_helper.server.http import concatenation, upload_endings
-from connect_helper.server.http.digests import Hash
 from connect_helper.server.http.upload_disk import feed_piece
 from connect_helper.server.http.upload_records import UploadRecord
 from connect_helper.server.http.upload_store import UploadStore
+from connect_helper.spec.block_hash import Hash
 from connect_helper.storage.docpath import DocPath
 from connect_helper.storage.docroot import Docroot
 from tests.support.http_far_end import TUS, FarEnd, begin, metadata, offset_of, send
@@ -243,6 +244,35 @@ async def test_a_part_that_is_all_of_the_file_is_hashed_as_it_comes(
     digest = base64.b64encode(hashlib.sha256(content).digest()).decode()
     assert answer.headers["Repr-Digest"] == f"sha-256=:{digest}:"
     assert sum(amounts) == read
+
+
+@pytest.mark.parametrize(("asked", "read"), [("xxh128=1", 0), ("sha-256=1", 300_000)])
+async def test_the_quicker_digest_is_compared_as_well(
+    server: FarEnd, sender: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch, asked: str, read: int
+) -> None:
+    amounts = counted(monkeypatch)
+    content = os.urandom(300_000)
+    part = await begin(sender, "film", len(content), {**PARTIAL, "Want-Repr-Digest": asked})
+    assert (await send(sender, part, 0, content)).status == 204
+    answer = await join(sender, [part], xxh128=xxhash.xxh3_128_hexdigest(content))
+    assert answer.status == 201
+    digest = base64.b64encode(xxhash.xxh3_128_digest(content)).decode()
+    assert answer.headers["Repr-Digest"] == f"xxh128=:{digest}:"
+    assert sum(amounts) == read  # made by the other algorithm it is of no use
+    assert (server.docroot / "in/film").read_bytes() == content
+
+
+async def test_several_parts_are_compared_by_the_quicker_digest(
+    server: FarEnd, sender: aiohttp.ClientSession
+) -> None:
+    content = os.urandom(200_000)
+    for wrong in (True, False):
+        parts = [await begin(sender, "film", 100_000, PARTIAL) for _ in range(2)]
+        for part, cut in zip(parts, (content[:100_000], content[100_000:]), strict=True):
+            assert (await send(sender, part, 0, cut)).status == 204
+        digest = "0" * 32 if wrong else xxhash.xxh3_128_hexdigest(content)
+        assert (await join(sender, parts, xxh128=digest)).status == (460 if wrong else 201)
+        assert server.names() == (["in/"] if wrong else ["in/", "in/film"])
 
 
 async def test_a_joined_file_is_hashed_while_it_is_joined(

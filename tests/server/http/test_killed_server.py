@@ -139,9 +139,11 @@ async def test_another_file_under_the_name_is_not_taken_for_the_upload(tmp_path:
             assert (await answer.json())["error"]["reason"] == "no_such_upload"
 
 
-@pytest.mark.parametrize("version", [1, 2, 3, 4])
+@pytest.mark.parametrize("version", [1, 2, 3, 4, 5])
 async def test_the_list_of_an_earlier_version_is_gone_on_with(tmp_path: Path, version: int) -> None:
-    newer = ("inode", "identity", "fresh", "token")[version - 1 :]  # columns, each of the version after
+    newer = ("inode", "identity", "fresh", "token", "algorithm")[
+        version - 1 :
+    ]  # columns, each of the version after
     async with far_end(tmp_path) as server, server.client(server.token("send")) as sender:
         upload = await begin(sender, "x", 4)
         assert (await send(sender, upload, 0, b"ab")).status == 204
@@ -149,6 +151,7 @@ async def test_the_list_of_an_earlier_version_is_gone_on_with(tmp_path: Path, ve
     with closing(sqlite3.connect(file)) as database:
         for column in newer:
             database.execute(f"ALTER TABLE uploads DROP COLUMN {column}")
+        database.execute("ALTER TABLE uploads RENAME COLUMN expected TO sha256")
         database.execute(f"PRAGMA user_version = {version}")
         database.commit()
     async with far_end(tmp_path) as server, server.client(server.token("send")) as sender:

@@ -70,6 +70,8 @@ def test_metadata_is_given_back_as_it_came() -> None:
         "path YQ==,path YQ==",
         ",",
         f"sha256 {encoded('abc')}",
+        f"xxh128 {encoded('0' * 64)}",
+        f"sha256 {encoded('0' * 64)},xxh128 {encoded('0' * 32)}",
         f"mtime {encoded('soon')}",
         f"mtime {encoded('1_0')}",
         "path " + "A" * 9000,

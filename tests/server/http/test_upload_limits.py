@@ -325,7 +325,7 @@ def _abandoned(number: int, expires_at: float, account: str = "ann") -> UploadRe
     return UploadRecord(
         id=f"{number:032d}", account=account, kind="whole", path=b"x",
         partial=f"{number}.partial".encode(), length=9, offset=3, synced=0,
-        metadata="", mtime_ns=None, sha256=None, wants_digest=False, digest=None,
+        metadata="", mtime_ns=None, expected=None, wants_digest=False, digest=None,
         parts=(), done=False, expires_at=expires_at,
     )  # fmt: skip
 
