@@ -31,11 +31,14 @@ async def controlled(path: Path, sessions: Sessions, metrics: Metrics) -> AsyncI
     runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=0.5)
     await runner.setup()
     try:
-        await web.SockSite(runner, _bound(path)).start()
-        yield
+        sock = _bound(path)
+        try:
+            await web.SockSite(runner, sock).start()
+            yield
+        finally:  # only of our own socket: a start that was refused leaves the running server's alone
+            await asyncio.to_thread(path.unlink, missing_ok=True)
     finally:
         await runner.cleanup()
-        await asyncio.to_thread(path.unlink, missing_ok=True)
 
 
 def _bound(path: Path) -> socket.socket:

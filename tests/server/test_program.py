@@ -392,6 +392,20 @@ async def test_two_servers_do_not_share_a_state_folder(tmp_path: Path) -> None:
             await serve(Source(server.toml), stop, asyncio.Event(), lambda running: stop.set())
 
 
+async def test_a_second_start_by_mistake_leaves_the_running_server_its_control_socket(tmp_path: Path) -> None:
+    async with far_server(tmp_path / "server", user("ann", tmp_path / "a")) as server:
+        stop = asyncio.Event()
+        for _ in range(2):
+            with pytest.raises(RunsAlready):
+                await serve(Source(server.toml), stop, asyncio.Event(), lambda running: stop.set())
+        connector = aiohttp.UnixConnector(str(server.state / "control.sock"))
+        async with (
+            aiohttp.ClientSession(connector=connector) as client,
+            client.get("http://server/operator/sessions") as response,
+        ):
+            assert response.status == 200
+
+
 @pytest.mark.parametrize("service", ["https", "ssh"])
 async def test_a_port_in_use_is_named(tmp_path: Path, service: str) -> None:
     async with far_server(tmp_path / "one", user("ann", tmp_path / "a")) as server:
