@@ -22,6 +22,7 @@ from connect_helper.errors import InvalidRequest, NotFound
 from connect_helper.server.admission import Admission, LoginRefused
 from connect_helper.server.basic_credentials import basic_credentials
 from connect_helper.server.configuration import MAX_RATE_KBPS
+from connect_helper.server.http.addresses import client_address
 from connect_helper.server.http.problems import needs_encryption
 from connect_helper.server.metrics import CONTENT_TYPE, Metrics
 from connect_helper.server.private_files import FolderUnusable
@@ -110,7 +111,7 @@ def admins_only(admission: Admission) -> Guard:
         user, password = _basic(request.headers.get(hdrs.AUTHORIZATION, ""))
         if looks_like_token(password):
             raise LoginRefused("a token is no operator's password")
-        access = await admission.admit(user, password, request.remote or "", "basic")
+        access = await admission.admit(user, password, client_address(request), "basic")
         if not request.secure and access.account.lowest_cipher != "none":
             raise needs_encryption()
         if not access.account.admin:

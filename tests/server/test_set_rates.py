@@ -122,6 +122,28 @@ async def test_a_rate_holds_where_the_client_goes_on_over_http(operator: Operato
     assert await operator.rates() == [RATE]
 
 
+async def test_a_client_has_one_address_over_ssh_and_http(tmp_path: Path) -> None:
+    """Where HTTP listens at all addresses, as it does by default, and the client comes by IPv4."""
+    users = (user("ann", tmp_path / "a", admin=True), user("ben", tmp_path / "b"))
+    (tmp_path / "b/film").write_bytes(FILE)
+    ben = {"Authorization": aiohttp.encode_basic_auth("ben", PASSWORD)}
+    ann = {"Authorization": aiohttp.encode_basic_auth("ann", PASSWORD)}
+    async with (
+        far_server(tmp_path / "server", *users, http={"address": ""}) as server,
+        aiohttp.ClientSession(headers=ann) as client,
+    ):
+        operator = Operator(server, client)
+        async with operator.ssh():
+            await operator.slow_down(RATE)
+        await operator.alone()
+        url = f"http://127.0.0.1:{server.running.http_port}/fallback/v1/files/film"
+        async with client.get(url, headers=ben) as answer:
+            assert answer.status == 200
+            (over_http,) = await operator.running()
+        told = over_http["sessions"][0]
+        assert (told["client_ip_address"], told["target_rate_kbps"]) == ("127.0.0.1", RATE)
+
+
 async def test_other_transfers_are_as_fast_as_before(operator: Operator) -> None:
     async with operator.ssh(a_token()), operator.ssh(a_token(2)), operator.ssh():
         await operator.slow_down(RATE)

@@ -21,6 +21,7 @@ from connect_helper.errors import TooManyRequests
 from connect_helper.server.access import Access
 from connect_helper.server.admission import Admission, LoginRefused, Via
 from connect_helper.server.basic_credentials import basic_credentials
+from connect_helper.server.http.addresses import client_address
 from connect_helper.server.http.gate import FALLBACK, Handler
 from connect_helper.server.http.problems import Problem, needs_encryption
 from connect_helper.server.http.threads import in_thread
@@ -117,7 +118,7 @@ class Doorman:
         if protocol == "http" and access.account.lowest_cipher != "none":
             raise needs_encryption()
         try:
-            with self._sessions.join(access, protocol, request.remote or "") as session:
+            with self._sessions.join(access, protocol, client_address(request)) as session:
                 return await self._serve(request, handler, access, session)
         except TooManySessions as error:
             raise Problem(503, error.code, error.user_message, headers={"Retry-After": "5"}) from None
@@ -147,7 +148,7 @@ class Doorman:
     async def _admit(self, request: web.Request, protocol: Protocol) -> Access:
         user, secret = _credentials(request)
         via: Via = "bearer" if user is None else "basic"
-        peer = request.remote or ""
+        peer = client_address(request)
 
         def under_way(token: TokenClaims) -> bool:
             return self._sessions.under_way(token, protocol, peer)

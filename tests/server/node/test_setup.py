@@ -13,8 +13,8 @@ from pydantic import SecretStr
 
 from connect_helper.server.access import Access
 from connect_helper.server.accounts import Account
+from connect_helper.server.http.addresses import plain_address
 from connect_helper.server.http.node.bodies import TransferRequest
-from connect_helper.server.http.node.hosts import plain_address
 from connect_helper.server.http.node.setup import Desk
 from connect_helper.storage.docroot import Docroot
 from tests.support.node import SETTINGS, Node

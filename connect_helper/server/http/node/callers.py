@@ -17,6 +17,7 @@ from connect_helper.server.access import Access
 from connect_helper.server.accounts import Account
 from connect_helper.server.admission import Admission, LoginRefused
 from connect_helper.server.basic_credentials import basic_credentials
+from connect_helper.server.http.addresses import client_address
 from connect_helper.server.http.node.faults import OVERLOADED, fault, fault_of
 from connect_helper.server.http.problems import Problem, needs_encryption
 from connect_helper.server.http.threads import in_thread
@@ -69,7 +70,7 @@ async def identify(request: web.Request, admission: Admission, disk: Executor) -
     if login is None or looks_like_token(login[1]):
         raise unauthorized(request)
     try:
-        access = await admission.admit(login[0], login[1], request.remote or "", "basic")
+        access = await admission.admit(login[0], login[1], client_address(request), "basic")
     except (LoginRefused, TokenRefused) as error:
         raise unauthorized(request) from error
     except TooManyRequests as error:

@@ -7,6 +7,7 @@ import ipaddress
 from aiohttp import web
 
 from connect_helper.errors import InvalidRequest
+from connect_helper.server.http.addresses import plain_address
 from connect_helper.spec.hosts import clean_host
 
 
@@ -29,16 +30,6 @@ def address_of(request: web.Request) -> str:
     """The address of this server that the request arrived at."""
     name = request.transport.get_extra_info("sockname") if request.transport is not None else None
     return plain_address(str(name[0])) if isinstance(name, tuple) else ""
-
-
-def plain_address(text: str) -> str:
-    """An address without its interface; one of IPv4 as such, also where a socket of IPv6 took the call."""
-    try:
-        address = ipaddress.ip_address(text.partition("%")[0])
-    except ValueError:
-        return text
-    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
-    return str(mapped or address)
 
 
 def _without_port(text: str) -> str:
