@@ -11,6 +11,7 @@ import asyncssh
 
 from connect_helper.server.accounts import Account, UnusableAccount, accounts_of
 from connect_helper.server.configuration import HttpsSection, ServerConfig, readable_by_others
+from connect_helper.server.places import place_problems, place_warnings
 from connect_helper.server.tokens import TokenAuthority, WeakKey
 
 
@@ -24,7 +25,7 @@ class Findings:
 
 def examine(config: ServerConfig, path: Path) -> Findings:
     """Look at everything that a server with this configuration would open."""
-    problems = [*_host_key_problems(config), *_certificate_problems(config)]
+    problems = [*_host_key_problems(config), *_certificate_problems(config), *place_problems(config)]
     accounts: tuple[Account, ...] = ()
     try:
         accounts = tuple(accounts_of(config))
@@ -36,7 +37,7 @@ def examine(config: ServerConfig, path: Path) -> Findings:
         problems.append(f"token.key_file: {config.token.key_file} is not text in UTF-8.")
     for account in accounts:
         problems.extend(_account_problems(account))
-    warnings = [*_file_warnings(config, path), *_service_warnings(config)]
+    warnings = [*_file_warnings(config, path), *_service_warnings(config), *place_warnings(config)]
     own = _own_files(config, path)
     for account in accounts:
         warnings.extend(_account_warnings(account, own))

@@ -28,15 +28,36 @@ def make_private_folder(folder: Path) -> None:
     except OSError as error:
         raise FolderUnusable(f"The folder {folder} cannot be made: {error.strerror}.") from error
     if not stat.S_ISDIR(facts.st_mode) or facts.st_uid != os.getuid():
-        raise FolderUnusable(f"{folder} must be a folder of the account that runs the server.")
-    if not stat.S_IMODE(facts.st_mode) & 0o077:
+        raise _not_ours(folder)
+    if stat.S_IMODE(facts.st_mode) & 0o077:
+        _check_empty(folder)
+        folder.chmod(0o700)
+
+
+def check_private_folder(folder: Path) -> None:
+    """Raise FolderUnusable where no account could make or use the folder; nothing is made. Raises OSError."""
+    there = next(one for one in (folder, *folder.parents) if os.path.lexists(one))
+    if there != folder:
+        if not there.is_dir():
+            raise FolderUnusable(f"The folder {folder} cannot be made: {there} is no folder.")
         return
+    facts = folder.lstat()
+    if not stat.S_ISDIR(facts.st_mode):
+        raise _not_ours(folder)
+    if stat.S_IMODE(facts.st_mode) & 0o077:
+        _check_empty(folder)
+
+
+def _not_ours(folder: Path) -> FolderUnusable:
+    return FolderUnusable(f"{folder} must be a folder of the account that runs the server.")
+
+
+def _check_empty(folder: Path) -> None:
     if any(folder.iterdir()):
         raise FolderUnusable(
             f"{folder} is open to other accounts and not empty. If it is the server's own folder, chmod 700 "
             "it; else name another."
         )
-    folder.chmod(0o700)
 
 
 def write_new(path: Path, data: bytes) -> None:

@@ -128,6 +128,13 @@ def test_init_does_not_close_a_folder_that_others_use(tmp_path: Path) -> None:
         ('[user]\nname = "a"\ndocroot = "/tmp"\n', "user: each user begins with [[user]]"),
         ('[[token]]\nkey_file = "none"\n', "token: is a section: [token], and below it key = value."),
         ('[ssh]\nhost_keys = "none"\n', 'ssh.host_keys: give a list, as ["one", "two"].'),
+        ('[log]\nfile = "none/server.log"\n', "log.file: there is no folder "),
+        ('[log]\nfile = "."\n', "is a folder. Name a file."),
+        ('[server]\nstate = "server.toml"\n', "server.state: "),
+        ('[server]\nstate = "server.toml/state"\n', "server.toml is no folder."),
+        (f'[server]\nstate = "{"x" * 100}"\n', "is too long a path for a socket in it"),
+        ('[http]\nenabled = true\nport = 9000\n[ssh]\nport = 9000\nhost_keys = ["none"]\n',
+         "ssh.port, http.port: both are 9000. Set another port for one of them."),
     ],
 )  # fmt: skip
 def test_check_names_what_is_wrong(tmp_path: Path, change: str, sentence: str) -> None:
@@ -139,6 +146,20 @@ def test_check_names_what_is_wrong(tmp_path: Path, change: str, sentence: str) -
     assert checked.exit_code == 1
     assert sentence in checked.output
     assert "Traceback" not in checked.output
+
+
+def test_check_tells_of_a_list_of_revoked_tokens_that_cannot_be_read(tmp_path: Path) -> None:
+    assert command("init", str(tmp_path / "s")).exit_code == 0
+    (tmp_path / "s" / "revoked-tokens").write_text("a note of the operator's\n")
+    told = command("check", "--config", str(tmp_path / "s" / "server.toml"))
+    assert (told.exit_code, "token.revocations: " in told.output) == (0, True)
+
+
+def test_check_makes_nothing(tmp_path: Path) -> None:
+    assert command("init", str(tmp_path / "s")).exit_code == 0
+    before = sorted(path.name for path in (tmp_path / "s").iterdir())
+    assert command("check", "--config", str(tmp_path / "s" / "server.toml")).exit_code == 0
+    assert sorted(path.name for path in (tmp_path / "s").iterdir()) == before
 
 
 def test_check_warns_of_a_docroot_that_holds_the_servers_own_files(tmp_path: Path) -> None:
