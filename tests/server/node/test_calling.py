@@ -133,6 +133,21 @@ async def test_info(node: Node) -> None:
     assert (await node.good("info", user="bob"))["node_id"] == body["node_id"]
 
 
+async def test_info_tells_the_name_of_the_server_where_it_has_one_and_each_setting(node: Node) -> None:
+    """Sections 3.7 of the configuration and 4.2."""
+    body = await node.good("info")
+    assert "name" not in body
+    assert {one["name"]: one["value"] for one in body["settings"]} == {
+        "content_protection_required": False,
+        "content_protection_strong_pass_required": False,
+        "ssh_fingerprint": "ab12",
+        "wss_enabled": False,
+        "wss_port": 9093,
+    }
+    node.settings(server_name="t1.example.com")
+    assert (await node.good("info"))["name"] == "t1.example.com"
+
+
 async def test_the_base_lists_the_interface(node: Node) -> None:
     assert (await node.good(""))["apis"][0]["name"] == "node"
 

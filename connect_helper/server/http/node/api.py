@@ -26,7 +26,7 @@ from connect_helper.server.http.node.faults import fault_of
 from connect_helper.server.http.node.hosts import host_of
 from connect_helper.server.http.node.listings import Listings
 from connect_helper.server.http.node.operations import TransferDesk
-from connect_helper.server.http.node.settings import NodeSettings
+from connect_helper.server.http.node.settings import WSS_PORT, NodeSettings
 from connect_helper.server.http.node.setup import Desk, refused_sync
 from connect_helper.server.http.threads import disk_threads
 from connect_helper.server.sessions import Sessions
@@ -181,9 +181,11 @@ def node_info(settings: NodeSettings, user: str) -> dict[str, Any]:
         "content_protection_strong_pass_required": False,
         "ssh_fingerprint": settings.sshfp,
         "wss_enabled": False,
+        "wss_port": WSS_PORT,
     }
     return {
         "application": "node",
+        **({"name": settings.server_name} if settings.server_name else {}),
         "version": __version__,
         "current_time": now.isoformat() + "Z",
         "transfer_user": user,

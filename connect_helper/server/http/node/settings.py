@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 UDP_PORT: Final = 33001  # clients ask for the number; nothing of ours listens there
+WSS_PORT: Final = 9093  # told beside `wss_enabled`, which says that nothing listens there either
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
