@@ -22,6 +22,7 @@ from connect_helper.server.access import Operation
 from connect_helper.server.http.callers import caller_of
 from connect_helper.server.http.digests import Digests
 from connect_helper.server.http.downloads import (
+    ANY_PATH,
     another_version,
     check_version,
     opened,
@@ -51,7 +52,7 @@ class Blocks:
 
     def routes(self) -> list[web.RouteDef]:
         """GET, and a browser's question before it."""
-        one = BLOCKS + "/{path:.*}"
+        one = BLOCKS + ANY_PATH
         return [
             web.options(one, _preflight),
             web.get(one, self.get, name="blocks", allow_head=False),

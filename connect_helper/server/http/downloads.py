@@ -39,6 +39,7 @@ from connect_helper.server.http.threads import acquired, in_thread
 from connect_helper.storage.docpath import DocPath, parse
 
 FILES: Final = f"{FALLBACK}/files"
+ANY_PATH: Final = "/{path:(?s:.*)}"  # of a route: names may hold line breaks, too
 SETTLING_LOOKS: Final = 3  # a file that is written to all the time never settles, and is cut off at its end
 
 
@@ -86,7 +87,7 @@ class Downloads:
 
     def routes(self) -> list[web.RouteDef]:
         """GET and HEAD of one file."""
-        one = FILES + "/{path:.*}"
+        one = FILES + ANY_PATH
         return [
             web.options(one, _preflight),
             web.get(one, self.get, name="download", allow_head=False),

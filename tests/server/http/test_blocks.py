@@ -9,6 +9,7 @@ from typing import Any
 import aiohttp
 import pytest
 import xxhash
+from yarl import URL
 
 from connect_helper.server.http import digests
 from tests.support.http_far_end import FarEnd
@@ -41,6 +42,13 @@ async def test_each_block_of_the_part_is_told(
         told = await answer.json()
     expected = of_blocks(film.read_bytes()[start : start + length])
     assert told == {"algorithm": "xxh128", "block": BLOCK, "digests": expected}
+
+
+async def test_the_name_may_be_of_two_lines(server: FarEnd, receiver: aiohttp.ClientSession) -> None:
+    (server.docroot / "out/a\nb").write_bytes(b"hello")
+    async with receiver.get(URL(f"{BLOCKS}/out/a%0Ab?start=0&length=5", encoded=True)) as answer:
+        assert answer.status == 200
+        assert (await answer.json())["digests"] == of_blocks(b"hello")
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from urllib.parse import quote
 
 import aiohttp
 import pytest
+from yarl import URL
 
 from connect_helper.server.http import digests
 from connect_helper.server.http.upload_limits import UploadLimits
@@ -50,6 +51,16 @@ async def test_a_file_and_its_parts(server: FarEnd, receiver: aiohttp.ClientSess
     async with receiver.get(f"{FILES}/out/a%20b.bin", headers={"Range": "bytes=1500000-"}) as answer:
         assert answer.status == 416
         assert answer.headers["Content-Range"] == "bytes */1500000"
+
+
+@pytest.mark.parametrize("name", ["of two\nlines", "\n", "a\rb\tc", " %41?#"])
+async def test_a_file_of_any_name(name: str, server: FarEnd, receiver: aiohttp.ClientSession) -> None:
+    (server.docroot / "out" / name).write_bytes(b"hello")
+    address = URL(f"{FILES}/out/{quote(name)}", encoded=True)
+    async with receiver.get(address) as answer:
+        assert (answer.status, await answer.read()) == (200, b"hello")
+    async with receiver.head(address) as answer:
+        assert answer.status == 200
 
 
 async def test_facts_without_content(server: FarEnd, receiver: aiohttp.ClientSession) -> None:
