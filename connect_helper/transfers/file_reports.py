@@ -103,6 +103,17 @@ class FileReports:
         await self.flush()
         self._sessions.pop(transfer, None)
 
+    async def completed(self, transfer: int) -> None:
+        """Forget what an earlier session could not bring and the last one, without failures, did not name.
+
+        So it is with a folder that could be made in the end, and with a source that is gone from its folder.
+        """
+        try:
+            if await self._disk.read(lambda connection: file_rows.has_bad_ends(connection, transfer)):
+                await self._disk.write(lambda connection: file_rows.delete_bad_ends(connection, transfer))
+        except Unavailable as error:
+            logger.error("reports of earlier failures stay: %s", error.internal_message)
+
     def _send(self) -> None:
         if self._timer is not None:
             self._timer.cancel()

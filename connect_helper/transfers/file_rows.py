@@ -70,6 +70,7 @@ WHERE NOT (files.state = 'done' AND (excluded.state IN ('skipped', 'running') AN
 Reports = dict[int, FileReport]  # by index
 
 STATES: Final = ("running", "done", "skipped", "failed")
+_BAD_ENDS: Final = ("running", "failed")
 
 
 def next_place(connection: sqlite3.Connection, transfer: int) -> int:
@@ -229,6 +230,19 @@ def delete_some(connection: sqlite3.Connection, transfer: int) -> int:
         " (SELECT place FROM files WHERE transfer = :transfer LIMIT :number)",
         {"transfer": transfer, "number": SWEEP},
     ).rowcount
+
+
+def has_bad_ends(connection: sqlite3.Connection, transfer: int) -> bool:
+    """Tell whether files of a transfer are kept as failed or under way."""
+    return any(select(connection, transfer, _BAD_ENDS, None, 1))
+
+
+def delete_bad_ends(connection: sqlite3.Connection, transfer: int) -> None:
+    """Delete what is kept of files of a transfer that failed or were under way."""
+    connection.execute(
+        "DELETE FROM files WHERE transfer = ? AND state IN (SELECT value FROM json_each(?))",
+        (transfer, json.dumps(_BAD_ENDS)),
+    )
 
 
 def give_back(connection: sqlite3.Connection) -> None:

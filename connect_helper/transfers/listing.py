@@ -315,6 +315,8 @@ class TransferList:
             return
         if transfer.status is Status.RUNNING:
             await self._reports.end(entry.position)  # who hears of an end may ask for every file
+        if move is Move.FINISHED:
+            await self._reports.completed(entry.position)
         await self._keep(entry, fields)
         for name, value in fields.items():
             setattr(transfer, name, value)
