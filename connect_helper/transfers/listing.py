@@ -74,6 +74,8 @@ class TransferList:
         self._shelved: Counter[Status] = Counter()
         self._told = 0  # the highest token of a shelved transfer
         self._removed: OrderedDict[str, Transfer] = OrderedDict()  # oldest first
+        self._unkept: dict[str, Entry] = {}  # the disk did not take what became of them
+        self._removals_unkept: dict[int, Transfer] = {}  # nor that these were removed; by position
         self._claimed: set[str] = set()  # ids of transfers on their way to the journal
         self._token = 0
         self._ceiling = 0
@@ -390,6 +392,7 @@ class TransferList:
             one = entry.transfer
             if self._ended.get(one.id) == since and not _busy(entry):
                 del self._ended[one.id], self._entries[one.id]
+                self._unkept.pop(one.id, None)
                 self._by_owner.drop(one)
                 self._shelved[one.status] += 1
                 self._told = max(self._told, one.iteration_token)
@@ -417,6 +420,7 @@ class TransferList:
         record = entry.record(replace(entry.transfer, **fields))
         large = (record.transfer.spec, record.plan)  # what was asked and the plan
         entry.moving = True
+        self._unkept.pop(entry.transfer.id, None)
         try:
             if entry.kept is not None and all(a is b for a, b in zip(entry.kept, large, strict=True)):
                 await self._journal.save_step(record)
@@ -424,18 +428,46 @@ class TransferList:
                 await self._journal.save(record)
                 entry.kept = large
         except Unavailable as error:
-            logger.error("transfer %s: not kept: %s", entry.transfer.id, error.internal_message)
+            self._unkept[entry.transfer.id] = entry
+            logger.error("transfer %s: not kept yet: %s", entry.transfer.id, error.internal_message)
         finally:
             entry.moving = False
+
+    async def keep_missed(self) -> None:
+        """Write what the disk did not take before. Else a start of the helper would not know how it ended."""
+        try:
+            while self._removals_unkept:
+                position, removed = next(iter(self._removals_unkept.items()))
+                await self._journal.remove(position, removed)
+                del self._removals_unkept[position]
+            for name, entry in list(self._unkept.items()):
+                if self._unkept.get(name) is entry and not entry.moving:
+                    await self._keep_again(entry)
+        except Unavailable as error:
+            logger.error("transfers are still not kept: %s", error.internal_message)
+
+    async def _keep_again(self, entry: Entry) -> None:
+        """Write a transfer as it is; a move meanwhile is written after it. Raises Unavailable."""
+        name, record = entry.transfer.id, entry.record()
+        del self._unkept[name]
+        try:
+            await self._journal.save(record)
+        except Unavailable:
+            if self._entries.get(name) is entry:
+                self._unkept[name] = entry
+            raise
+        entry.kept = (record.transfer.spec, record.plan)
 
     async def _remove(self, entry: Entry, fields: dict[str, Any]) -> None:
         transfer = entry.transfer
         removed = replace(transfer, files={}, current_file="", **fields)
         entry.moving = True  # for ever: nothing of it is written again
+        self._unkept.pop(transfer.id, None)
         try:
             await self._journal.remove(entry.position, removed)
         except Unavailable as error:
-            logger.error("transfer %s: removal not kept: %s", transfer.id, error.internal_message)
+            self._removals_unkept[entry.position] = removed
+            logger.error("transfer %s: removal not kept yet: %s", transfer.id, error.internal_message)
         self._entries.pop(transfer.id, None)
         self._by_owner.drop(transfer)
         self._ended.pop(transfer.id, None)

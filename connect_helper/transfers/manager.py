@@ -134,6 +134,7 @@ class TransferManager:
         finally:
             await self._pool.__aexit__(None, None, None)
             await self._reports.close()
+            await self._list.keep_missed()
             await self._journal.close()
 
     async def _goes_on(self, entry: Entry) -> bool:

@@ -19,6 +19,7 @@ logger = logging.getLogger(__name__)
 
 SLEEP_CHECK_S: Final = 2.0
 SLEEP_JUMP_S: Final = 5.0  # the wall clock went so much further than the monotonic one: the machine slept
+KEEP_MISSED_S: Final = 15.0  # how often what a full disk did not take is tried again
 SHELVE_S: Final = 2.0  # how often it is looked whether memory holds too many finished transfers
 
 
@@ -45,6 +46,7 @@ class Upkeep:
         """Look after everything until the program ends."""
         tasks.chore(self._watch_for_sleep(), "sleep-watch")
         tasks.chore(self._shelve_old(), "shelve")
+        tasks.chore(self._keep_missed(), "keep-missed")
         tasks.chore(self._forget_reports(), "forget-reports")
 
     def forget(self, position: int) -> None:
@@ -67,6 +69,11 @@ class Upkeep:
         while True:
             await asyncio.sleep(SHELVE_S)
             await self._list.shelve()
+
+    async def _keep_missed(self) -> None:
+        while True:
+            await asyncio.sleep(KEEP_MISSED_S)
+            await self._list.keep_missed()
 
     async def _forget_reports(self) -> None:
         """Delete the files of removed transfers, beginning with what an earlier run did not get to."""

@@ -11,6 +11,8 @@ from pydantic import SecretStr
 
 from connect_helper.errors import Unavailable, WrongState
 from connect_helper.settings import HOME_VARIABLE, Folders
+from connect_helper.transfers import upkeep
+from connect_helper.transfers.manager import TransferManager
 from connect_helper.transfers.plan import Login
 from connect_helper.transfers.state import Status
 from connect_helper.transfers.transfer import Transfer
@@ -193,6 +195,39 @@ async def test_a_list_that_cannot_be_written_refuses_a_start_and_hides_no_end(fo
         assert await transfers.find_request(OWNER, "r1") is None
         await transfers.stop(running.id)
         assert running.status is Status.CANCELLED
+
+
+@pytest.mark.parametrize("wait_s", [0.05, 3600.0])
+async def test_what_became_of_transfers_while_the_disk_was_full_is_kept_once_there_is_room(
+    wait_s: float, folders: Folders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some time later, or when the helper ends: before, a start showed them as they had been."""
+    monkeypatch.setattr(upkeep, "KEEP_MISSED_S", wait_s, raising=False)
+
+    statuses = "SELECT status FROM transfers ORDER BY position"
+
+    async def asked(transfers: TransferManager, query: str) -> list[str]:
+        answer = await transfers._journal._disk.read(lambda connection: connection.execute(query).fetchall())
+        return [text for (text,) in answer]
+
+    async with manager(folders, concurrent_transfers=2) as transfers:
+        running, gone = [await transfers.submit(request(HOLDS)) for _ in range(2)]
+        completing = await transfers.submit(request(COMPLETES))
+        await reaches(running, Status.RUNNING)
+        await reaches(gone, Status.RUNNING)
+        await asked(transfers, "PRAGMA query_only = ON")
+        await transfers.stop(running.id)
+        await transfers.remove(gone.id)
+        await reaches(completing, Status.COMPLETED)
+        assert await asked(transfers, statuses) == ["running", "running", "queued"]
+        await asked(transfers, "PRAGMA query_only = OFF")
+        if wait_s < 1:
+            async with asyncio.timeout(20):
+                while await asked(transfers, statuses) != ["cancelled", "completed"]:  # noqa: ASYNC110
+                    await asyncio.sleep(wait_s)
+    async with manager(folders) as transfers:
+        assert [one.status for one in transfers.all()] == [Status.CANCELLED, Status.COMPLETED]
+        assert transfers.removed_owner(gone.id) == OWNER
 
 
 KILLED = """
