@@ -2,7 +2,8 @@
 
 A file is kept once it has ended (done, skipped or failed), under the place it was first heard of. A later
 session of the same transfer that meets the same file changes its row. Rows are written in batches, by a
-thread of their own; only so many wait in memory. Raised everywhere: Unavailable, when the disk refuses.
+thread of their own; only so many wait in memory. What a full disk does not take is tried again, as far as
+memory may hold it. Raised everywhere: Unavailable, when the disk refuses.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from connect_helper.errors import Unavailable
 from connect_helper.transfers import file_rows
 from connect_helper.transfers.database import open_database
 from connect_helper.transfers.disk_thread import DiskThread
-from connect_helper.transfers.file_rows import STATES, Reports, piece, place_of
+from connect_helper.transfers.file_rows import GOOD_ENDS, STATES, Reports, piece, place_of
 from connect_helper.transfers.messages import FileReport
 
 logger = logging.getLogger(__name__)
@@ -29,7 +30,12 @@ FILE_NAME: Final = "files.db"
 BATCH: Final = 1_000  # reports written at a time
 BATCH_S: Final = 0.5  # a report waits no longer than this
 WAITING: Final = 10_000  # reports in memory; then who has more waits
+LATE_S: Final = 5.0  # until what the disk did not take is tried again
+LATE: Final = 10_000  # reports that may wait for that
 BASES_KEPT: Final = 10_000
+
+
+_New = tuple[int, int, FileReport]  # transfer, session, report
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +53,8 @@ class FileReports:
     def __init__(self, folder: Path) -> None:
         self._path = folder / FILE_NAME
         self._disk = DiskThread("file-reports")
-        self._new: list[tuple[int, int, FileReport]] = []  # transfer, session, report
+        self._new: list[_New] = []
+        self._late: list[_New] = []  # the disk did not take them
         self._timer: asyncio.TimerHandle | None = None
         self._unwritten = 0
         self._room = asyncio.Event()
@@ -108,6 +115,7 @@ class FileReports:
 
         So it is with a folder that could be made in the end, and with a source that is gone from its folder.
         """
+        self._late = [one for one in self._late if one[0] != transfer or one[2].state in GOOD_ENDS]
         try:
             if await self._disk.read(lambda connection: file_rows.has_bad_ends(connection, transfer)):
                 await self._disk.write(lambda connection: file_rows.delete_bad_ends(connection, transfer))
@@ -118,19 +126,29 @@ class FileReports:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        batch, self._new = self._new, []
-        if batch:
-            done = self._disk.post(lambda connection: self._insert(connection, batch))
-            done.add_done_callback(lambda done: self._written(len(batch), done))
+        late, new, self._late, self._new = self._late, self._new, [], []
+        if batch := [*late, *new]:
+            done = self._disk.post(lambda connection: self._insert(connection, batch, anew=bool(late)))
+            done.add_done_callback(lambda done: self._written(batch, len(new), done))
 
-    def _written(self, number: int, done: asyncio.Future[Any]) -> None:
-        self._unwritten -= number
+    def _written(self, batch: list[_New], new: int, done: asyncio.Future[Any]) -> None:
+        """Count the last `new` of a batch as written, or have all of it tried again."""
+        self._unwritten -= new
         if self._unwritten < WAITING:
             self._room.set()
-        if not done.cancelled() and (error := done.exception()) is not None:
-            logger.error("%d file reports were not kept: %s", number, error)
+        if done.cancelled() or (error := done.exception()) is None:
+            return
+        self._late = [*batch, *self._late]
+        if lost := self._late[:-LATE]:
+            logger.error("%d file reports were not kept: %s", len(lost), error)
+            del self._late[:-LATE]
+        if self._disk.is_open and self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(LATE_S, self._send)
 
-    def _insert(self, connection: sqlite3.Connection, batch: list[tuple[int, int, FileReport]]) -> None:
+    def _insert(self, connection: sqlite3.Connection, batch: list[_New], *, anew: bool) -> None:
+        """Write a batch; `anew`: places that were thought of for it may be taken by now."""
+        if anew:
+            self._bases.clear()
         connection.executemany(
             file_rows.INSERT,
             (
@@ -149,6 +167,7 @@ class FileReports:
 
     async def remove(self, transfer: int) -> None:
         """Forget the files of a transfer, in small bites."""
+        self._late = [one for one in self._late if one[0] != transfer]
         self._send()
         self._sessions.pop(transfer, None)
         while await self._disk.write(lambda connection: file_rows.delete_some(connection, transfer)):

@@ -70,6 +70,7 @@ WHERE NOT (files.state = 'done' AND (excluded.state IN ('skipped', 'running') AN
 Reports = dict[int, FileReport]  # by index
 
 STATES: Final = ("running", "done", "skipped", "failed")
+GOOD_ENDS: Final = ("done", "skipped")
 _BAD_ENDS: Final = ("running", "failed")
 
 

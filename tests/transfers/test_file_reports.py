@@ -51,6 +51,60 @@ async def test_a_report_survives_as_it_was(folders: Folders) -> None:
         assert await reports.last_transfer() == 7
 
 
+@pytest.mark.parametrize("wait_s", [0.05, 3600.0])
+async def test_what_a_full_disk_did_not_take_is_kept_once_there_is_room(
+    wait_s: float, folders: Folders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some time later, or at the end: else a transfer that completed would show none of its files."""
+    monkeypatch.setattr(file_reports, "LATE_S", wait_s, raising=False)
+
+    async def refuses(reports: FileReports, word: str) -> None:
+        await reports._disk.read(lambda connection: connection.execute(f"PRAGMA query_only = {word}").close())
+
+    async with opened(folders) as reports:
+        reports.put(7, report(0))
+        await reports.flush()
+        await refuses(reports, "ON")
+        reports.put(7, report(1))
+        reports.put(7, report(2, "failed"))  # by a session that the next one makes up for
+        await reports.end(7)
+        reports.begin(7)
+        reports.put(7, report(0, "skipped"))
+        reports.put(8, report(0))
+        await reports.end(7)
+        await reports.completed(7)
+        await refuses(reports, "OFF")
+        if wait_s < 1:
+            async with asyncio.timeout(20):
+                while await reports.last_transfer() != 8:  # noqa: ASYNC110 - what is on disk is no event
+                    await asyncio.sleep(wait_s)
+    async with opened(folders) as reports:
+        found = [(one.path, one.state) for one in await kept(reports, 7)]
+        assert found == [(report(1).path, "done"), (report(0).path, "done")]
+        assert await kept(reports, 8) == [report(0)]
+
+
+async def test_what_is_kept_late_takes_nobodys_place(folders: Folders) -> None:
+    others = [report(index, path=f"/other/{index}") for index in range(3)]
+    async with opened(folders) as reports:
+        reports.put(7, report(0))
+        await reports.flush()
+        await reports._disk.read(lambda connection: connection.execute("PRAGMA query_only = ON").close())
+        reports.put(7, report(1))
+        reports._send()
+        off = "PRAGMA query_only = OFF"
+        room = reports._disk.post(lambda connection: connection.execute(off).close(), reads=True)
+        reports.begin(7)
+        reports.put(7, others[0])
+        reports._send()  # taken before it is known that the batch before it was not
+        await room
+        for one in others[1:]:
+            reports.put(7, one)
+            await reports.flush()
+        paths = [one.path for one in await kept(reports, 7)]
+        assert sorted(paths) == sorted(one.path for one in [report(0), report(1), *others])
+
+
 async def test_pages_go_from_the_newest_to_the_oldest(folders: Folders) -> None:
     async with opened(folders) as reports:
         for index in range(10):
