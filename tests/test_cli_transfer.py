@@ -415,6 +415,23 @@ async def test_a_source_that_cannot_be_moved_stays_and_is_told_of(
     assert f"note: {tmp_path / 'tree' / 'link'}: The source stays" in sent.err
 
 
+@pytest.mark.parametrize("name", ["film", "tree"])
+async def test_what_a_link_named_as_source_leads_to_stays(
+    tmp_path: Path, home: Path, sshd: SshServer, key: Path, far: Path, name: str
+) -> None:
+    (tmp_path / "tree").mkdir()
+    for file in ("film", "tree/note"):
+        (tmp_path / file).write_text("text")
+    (tmp_path / "link").symlink_to(name)
+    login = ("-i", key, "--host-key", sshd.fingerprint, "--delete-source")
+    sent = await ran(home, "send", tmp_path / "link", url(sshd, far), *login)
+    assert sent.code == 0
+    assert "The source stays: it was reached through a link." in sent.err
+    assert (tmp_path / "film").exists()
+    assert (tmp_path / "tree" / "note").exists()
+    assert (far / "link").exists()
+
+
 async def test_files_are_encrypted_with_a_passphrase_that_comes_after_the_password(
     tmp_path: Path, home: Path, passwords: PasswordServer
 ) -> None:

@@ -65,7 +65,7 @@ def _upload(source: LocalPath, name: str, address: RemoteAddress) -> Upload:
         raise InvalidRequest(f"{display(str(path))} has no name of its own: give one.", field="sources")
     safe_component(os.fsencode(own))
     reference = LocalRef(path=str(real), device=facts.st_dev, inode=facts.st_ino)
-    return Upload(source=reference, target=joined(address, own))
+    return Upload(source=reference, target=joined(address, own), linked=path.is_symlink())
 
 
 def download_items(sources: Sequence[tuple[RemoteAddress, str]], folder: LocalPath) -> tuple[Download, ...]:

@@ -151,12 +151,11 @@ class Aftermath:
             return (
                 "The source stays: it is a second newer than what is there, and only samples were compared."
             )
-        if isinstance(job, UploadJob | DownloadJob):
-            if job.linked:
-                return "The source stays: it was reached through a link."
-            if self._is_missed(job.real_path) and job.real_path not in self._shared:
-                return "The source stays: a link leads to it, which could not be transferred."
+        if job.linked:
+            return "The source stays: it was reached through a link."
         shared = job.real_path in self._shared
+        if isinstance(job, UploadJob | DownloadJob) and not shared and self._is_missed(job.real_path):
+            return "The source stays: a link leads to it, which could not be transferred."
         if shared and self._is_missed(job.real_path):
             return "The source stays: it goes to another place too, where it did not arrive as it is here."
         if shared and self.key(job) in self._went:

@@ -124,6 +124,7 @@ class RemoteLinkJob:
     content: bytes
     place: tuple[str, ...] = ()
     twin: bool = False
+    linked: bool = False  # as in UploadJob: what is around it was reached through a link
 
     @property
     def real_path(self) -> bytes:
@@ -141,6 +142,7 @@ class LocalLinkJob:
     depth: int
     place: tuple[str, ...] = ()
     real: bytes = b""  # as in DownloadJob; of the link itself
+    linked: bool = False  # as in RemoteLinkJob
 
     @property
     def real_path(self) -> bytes:

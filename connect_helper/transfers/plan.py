@@ -40,6 +40,7 @@ class Upload(_Plain):
     target: str  # remote path, already joined to destination_root; may be relative to the login folder
     set_names: tuple[str, ...] = ()  # from the root of the transferred set; (): the source's own name
     base: int = 0  # how many of the last names of `source` lie below src_base; 0: there is no src_base
+    linked: bool = False  # the user named a link; `source` is what it leads to, which is not to be removed
 
     @property
     def source_path(self) -> str:

@@ -8,6 +8,7 @@ import os
 import threading
 from collections.abc import AsyncGenerator, Generator
 from contextlib import aclosing
+from dataclasses import dataclass
 from itertools import islice
 from typing import Final
 
@@ -29,7 +30,7 @@ from connect_helper.transfers.job import (
 )
 from connect_helper.transfers.ledger import Ledger, gone, twin
 from connect_helper.transfers.marks import MARK, Marks
-from connect_helper.transfers.plan import Download, SessionPlan, Upload
+from connect_helper.transfers.plan import Afterwards, Download, SessionPlan, Upload
 from connect_helper.transfers.selection import Selection
 from connect_helper.transports.base import Entry, Transport
 from connect_helper.transports.local_walk import LocalEntry, walk
@@ -109,7 +110,7 @@ class Scan:
         real = b"/".join((grant.path.rstrip(b"/"), *entry.real))
         target = b"/".join((os.fsencode(item.target), *below))
         if entry.facts.kind == "folder" and entry.error is None:
-            source = os.fsencode(path) if entry.real == entry.below else b""
+            source = os.fsencode(path) if entry.real == entry.below and not item.linked else b""
             return RemoteFolderJob(target, entry.facts.mtime_ns, entry.facts.atime_ns, source)
         try:
             target = self._stored(target, index, below)
@@ -124,8 +125,8 @@ class Scan:
             return MishapJob(path, os.fsdecode(target), _collision(path, os.fsdecode(target)), real)
         place = (*top, *map(os.fsdecode, below))
         if entry.facts.kind == "link":
-            return RemoteLinkJob(grant, entry.real, path, target, entry.content, place, twins)
-        linked = entry.real != entry.below
+            return RemoteLinkJob(grant, entry.real, path, target, entry.content, place, twins, item.linked)
+        linked = item.linked or entry.real != entry.below
         return UploadJob(grant, entry.real, path, target, entry.facts.size, place, linked, again, twins)
 
     def _stored(self, target: bytes, index: int, below: tuple[bytes, ...]) -> bytes:
@@ -152,9 +153,9 @@ class Scan:
                 source, links=self._plan.policies.links, enters=self._selection.enters(top)
             )
             async with aclosing(entries):
-                root = b""
+                root = None
                 async for entry in entries:
-                    root = root or entry.real  # the folder comes before what it holds
+                    root = root or await self._root(source, entry)  # it comes before what it holds
                     if self._selection.takes(top, entry.below, entry.facts):
                         yield self._download_job(item, entry, top, root)
         except TransferError as error:
@@ -164,7 +165,17 @@ class Scan:
                 path = os.path.join(item.root.path, *item.target)  # noqa: PTH118 - text to show
                 yield MishapJob(path, item.source, error, source)
 
-    def _download_job(self, item: Download, entry: Entry, top: tuple[str, ...], root: bytes) -> Job:
+    async def _root(self, source: bytes, entry: Entry) -> _Root:
+        """What `entry`, the first one found, says of `source`. Raises TransferError.
+
+        Whether a folder is a link itself is asked only where what it leads to might be removed or moved: of a
+        file that is seen then.
+        """
+        asks = self._plan.afterwards != Afterwards() and entry.real and entry.facts.kind == "folder"
+        found = await self._transport.facts(source.rstrip(b"/") or source) if asks else None
+        return _Root(entry.real, linked=found is not None and found.kind == "link")
+
+    def _download_job(self, item: Download, entry: Entry, top: tuple[str, ...], root: _Root) -> Job:
         grant = granted(item.root)
         names = (*map(os.fsencode, item.target), *entry.below)
         opened, problem = self._opened(names, entry)
@@ -173,7 +184,8 @@ class Scan:
         if problem is not None:
             return MishapJob(path, remote, problem, entry.real or entry.path)
         if entry.facts.kind == "folder":
-            return LocalFolderJob(grant, names, entry.facts.mtime_ns, entry.facts.atime_ns, entry.path)
+            walked = b"" if root.linked else entry.path
+            return LocalFolderJob(grant, names, entry.facts.mtime_ns, entry.facts.atime_ns, walked)
         # A file system here may take names for one that differ in case or composition only.
         again = not self._is_new(collision_key(path))
         if again and not self._plan.policies.last_duplicate_wins:
@@ -181,9 +193,12 @@ class Scan:
         place = (*top, *map(os.fsdecode, entry.below))
         if entry.facts.kind == "link":
             depth = max(0, len(entry.below) - 1)
-            return LocalLinkJob(entry.path, grant, names, entry.content, depth, place, entry.real)
+            return LocalLinkJob(
+                entry.path, grant, names, entry.content, depth, place, entry.real, root.linked
+            )
         sealed = opened is not None
-        linked = bool(entry.real) and entry.real != b"/".join((root.rstrip(b"/"), *entry.below))
+        plain = b"/".join((root.real.rstrip(b"/"), *entry.below))
+        linked = root.linked or (bool(entry.real) and entry.real != plain)
         return DownloadJob(
             entry.path, entry.facts, grant, opened or names, place, sealed, again, entry.real, linked
         )
@@ -203,6 +218,14 @@ class Scan:
             return None, None
         # A target the page or user named ends as they said; one that took the source's name loses the suffix.
         return (*names[:-1], opened_name(names[-1]) or names[-1]), None
+
+
+@dataclass(frozen=True, slots=True)
+class _Root:
+    """The source of a download."""
+
+    real: bytes  # its path with links resolved; b"" where that is not known
+    linked: bool  # it is a link to a folder
 
 
 class _Batches:

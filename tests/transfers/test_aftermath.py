@@ -11,7 +11,7 @@ import pytest
 from connect_helper.transfers.ledger import Ledger, gone
 from connect_helper.transfers.plan import Afterwards, Upload
 from tests.support.policies import Trip, plant, tree
-from tests.support.sessions import download, plan_for, ref, run
+from tests.support.sessions import download, plan_for, ref, run, upload
 from tests.support.sshd import SshServer
 
 FILES = ("proj/a", "proj/sub/b", "proj/empty/")
@@ -118,6 +118,23 @@ async def test_a_link_is_removed_when_it_was_copied_and_stays_when_it_was_follow
     ended = await trip.go("proj", afterwards=wishes, policies={"links": links})
     assert ended.outcome == "completed", ended.message
     assert set(tree(trip.source)) == ({"proj"} if links == "copy" else {"proj", "proj/link"})
+
+
+@pytest.mark.parametrize("wishes", [{"remove_files": True}, {"remove_source_folders": True}])
+async def test_what_a_source_that_is_a_link_to_a_folder_leads_to_stays(
+    trip: Trip, wishes: dict[str, bool]
+) -> None:
+    plant(trip.source, *FILES)
+    (trip.source / "link").symlink_to("proj")
+    item = trip.item("link")
+    if isinstance(item, Upload):  # what is picked or named is resolved before
+        item = upload(trip.source / "proj", trip.target / "link").model_copy(update={"linked": True})
+    ended = await trip.go(items=[item], afterwards=Afterwards(remove_empty_folders=True, **wishes))
+    assert ended.outcome == "completed", ended.message
+    assert set(tree(trip.source)) == {*ALL, "link"}
+    assert {name.replace("link", "proj") for name in tree(trip.target)} == ALL
+    told = {report.message for report in trip.reports().values()}
+    assert told == {"The source stays: it was reached through a link." if "remove_files" in wishes else ""}
 
 
 async def test_what_links_lead_to_is_removed_when_all_of_them_were_transferred(trip: Trip) -> None:
