@@ -141,6 +141,17 @@ async def test_a_folder_goes_over_https_when_ssh_does_not_answer(far: FarEnd, tm
     assert list((tmp_path / "resume" / "http").iterdir()) == []
 
 
+async def test_a_folder_asked_for_with_a_token_for_sending_is_refused(far: FarEnd, tmp_path: Path) -> None:
+    here = tmp_path / "here"
+    folder_with_files(far.docroot)
+    here.mkdir()
+    items = [download("/tree", here, "tree")]
+    ended = await run(plan(far, tmp_path, items, far.token("send", "")))
+    assert (ended.outcome, ended.code) == ("failed", "source_denied")
+    assert "There is no permission to read /tree" in ended.message
+    assert content(here) == {}
+
+
 async def test_a_folder_comes_over_https_when_ssh_does_not_answer(far: FarEnd, tmp_path: Path) -> None:
     tree, here = folder_with_files(far.docroot), tmp_path / "here"
     here.mkdir()

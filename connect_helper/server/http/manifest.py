@@ -64,7 +64,7 @@ class Manifests:
         if not caller.access.visible(root):
             raise not_found()
         facts = await in_thread(self._disk, partial(caller.docroot.stat, root))
-        if stat.S_ISDIR(facts.st_mode) and not caller.access.allows(Operation.LIST, root):
+        if stat.S_ISDIR(facts.st_mode) and not self._may_list(caller.access, root):
             raise denied()
         response = web.StreamResponse()
         response.content_type = "application/x-ndjson"
@@ -80,6 +80,11 @@ class Manifests:
                 request.transport.abort()
             raise ConnectionResetError("the client takes no lines") from None
         return response
+
+    @staticmethod
+    def _may_list(access: Access, root: DocPath) -> bool:
+        """The list is for fetching: to one who may fetch nothing it would say that there is nothing."""
+        return access.may_receive and access.allows(Operation.LIST, root)
 
     async def _write(self, response: web.StreamResponse, batch: bytes) -> None:
         view = memoryview(batch)

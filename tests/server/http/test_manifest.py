@@ -116,6 +116,17 @@ async def test_a_token_sees_its_paths_and_the_way_to_them(server: FarEnd) -> Non
                 assert answer.status == 404, hidden
 
 
+@pytest.mark.parametrize("download", ["deny", "token"])
+async def test_who_may_fetch_nothing_gets_no_list_that_looks_empty(server: FarEnd, download: str) -> None:
+    (server.docroot / "out").mkdir()
+    (server.docroot / "out/x").touch()
+    server.account(download=download)
+    async with server.client(server.token("send", "out")) as sender:
+        async with sender.get(f"{MANIFEST}?path=out") as answer:
+            assert (answer.status, (await answer.json())["error"]["reason"]) == (403, "denied")
+        assert (await lines_of(sender, "out/x"))[0]["type"] == "file"  # what is in its way is told
+
+
 async def test_the_address_must_say_which_folder(receiver: aiohttp.ClientSession) -> None:
     async with receiver.get(MANIFEST) as answer:
         assert answer.status == 400
