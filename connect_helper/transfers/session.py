@@ -50,6 +50,7 @@ from connect_helper.transfers.report import Channel, Outcome, Reporter, Tracker
 from connect_helper.transfers.scan import Scan
 from connect_helper.transfers.side_by_side import side_by_side
 from connect_helper.transfers.spool import Spool, show_all
+from connect_helper.transfers.unmade import UnmadeFolders
 from connect_helper.transfers.upload import Upload
 from connect_helper.transports.base import Transport
 from connect_helper.transports.connections import Connections
@@ -96,6 +97,7 @@ class Session:
         self._others = asyncio.Semaphore(OTHERS_IN_FLIGHT)
         self._in_flight = min(IN_FLIGHT, max(OTHERS_IN_FLIGHT, open_files() // 4))
         self._folder_times: list[RemoteFolderJob | LocalFolderJob] = []
+        self._unmade = UnmadeFolders()
         self._untimed = 0  # those of them that did not get theirs from the server
         self._again: list[FileJob | LinkJob] = []  # those whose target may be another one's, in order
         self._aftermath = Aftermath(plan)
@@ -255,6 +257,9 @@ class Session:
         for job in self._again:  # the earlier file of that target is done by now
             await self._file(work, job)
         await self._end_waiting(work)
+        for path, error in self._unmade.untold():
+            self._reporter.found(0)
+            await self._end_badly(await self._reporter.start(path, path, 0), error)
 
     async def _end_waiting(self, work: Work) -> None:
         """Do with the sources that waited what is to be done, with what is read of one in its order."""
@@ -338,10 +343,12 @@ class Session:
         if skipped:
             await self._reporter.skip(tracker, error)
         else:
+            sends = self._plan.direction == "send"
+            self._unmade.failed(tracker.remote_path if sends else tracker.path)
             await self._reporter.fail(tracker, error)
 
     async def _folder(self, work: Work, job: RemoteFolderJob | LocalFolderJob) -> None:
-        """Make a folder; when that fails it counts as a failed file, for it may have no other."""
+        """Make a folder; when that fails it counts as a failed file if no other tells of it."""
         try:
             if isinstance(job, RemoteFolderJob):
                 await work.transport.make_folder(job.target)
@@ -350,9 +357,7 @@ class Session:
         except TransferError as error:
             if ends_session(error):
                 raise
-            path = os.fsdecode(job.target if isinstance(job, RemoteFolderJob) else b"/".join(job.names))
-            self._reporter.found(0)
-            await self._end_badly(await self._reporter.start(path, path, 0), error)
+            self._unmade.add(os.fsdecode(_target(job)), error)
         else:
             policies = self._plan.policies
             if (policies.preserve_times or policies.preserve_access_times) and job.mtime_ns:
@@ -395,6 +400,12 @@ class Session:
             message=f"{failed} of {files} files failed. {first.user_message}",
             internal_message=f"{failed} of {files} files failed; first: {first.internal_message}",
         )
+
+
+def _target(job: RemoteFolderJob | LocalFolderJob) -> bytes:
+    if isinstance(job, RemoteFolderJob):
+        return job.target
+    return b"/".join((job.granted.path.rstrip(b"/"), *job.names))
 
 
 def _depth(job: RemoteFolderJob | LocalFolderJob) -> int:

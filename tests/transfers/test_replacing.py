@@ -11,9 +11,30 @@ from connect_helper.transfers.ledger import Ledger, mirrored
 from connect_helper.transfers.plan import Download, Upload
 from connect_helper.transfers.session import Session
 from tests.support.policies import Trip, plant, tree
-from tests.support.sessions import download, noise, plan_for, ref
+from tests.support.sessions import download, noise, plan_for, ref, upload
 
 SAVED = re.compile(r"report\.\d{4}\.\d\d\.\d\d\.\d\d\.\d\d\.\d\d\.\d+\.pdf")
+
+
+@pytest.mark.parametrize("names", [("proj/a",), ("proj/sub/a",), ("proj/",), ("proj/empty/", "proj/sub/a")])
+async def test_a_folder_that_cannot_be_made_does_not_count_beside_the_files_it_was_for(
+    trip: Trip, names: tuple[str, ...]
+) -> None:
+    plant(trip.source, *names)
+    plant(trip.target, "taken")
+    items: list[Upload] | list[Download]
+    if trip.way == "send":
+        items = [upload(trip.source / "proj", trip.target / "taken" / "proj")]
+        ended = await trip.go(items=items, destination=f"{trip.target}/taken/")
+    else:
+        items = [download(trip.source / "proj", trip.target, "taken", "proj")]
+        ended = await trip.go(items=items)
+    failed = [report for report in trip.reports().values() if report.state == "failed"]
+    assert len(failed) == trip.listener.totals().files_expected == len(names)
+    assert {report.code for report in failed} == {"target_not_folder"}
+    assert ended.code == "target_not_folder"
+    if len(names) == 1:  # the one thing there is to say
+        assert (ended.error_code, ended.message) == (6, failed[0].message)
 
 
 async def test_a_replaced_file_is_kept_under_a_dated_name(trip: Trip) -> None:
