@@ -305,6 +305,16 @@ async def test_a_password_comes_by_standard_input_and_shows_nowhere(
     assert not any(b"correct horse" in data or b"battery staple" in data for data in kept)
 
 
+async def test_a_password_that_is_no_utf8_is_refused_with_a_sentence(
+    tmp_path: Path, home: Path, passwords: PasswordServer
+) -> None:
+    (tmp_path / "a").write_text("a")
+    sending = ("send", tmp_path / "a", url(passwords, "/in"), "--host-key", "accept-new", "--password-stdin")
+    sent = await ran(home, *sending, given=b"pa\xdfwort\n")
+    assert sent == Ran(2, "", '"password" must be UTF-8 text.\n')
+    assert passwords.auth_requests == []
+
+
 async def test_at_a_terminal_it_asks_for_key_and_password_and_shows_bars(
     tmp_path: Path, home: Path, passwords: PasswordServer
 ) -> None:

@@ -122,14 +122,15 @@ def settle(options: Options, direction: Direction) -> Settings:
             field="host_key",
         )
     password, key = options.get("password"), options.get("key")
+    passphrase = options.get("key_passphrase")
     policies = _policies(options.get("policies"))
     wishes, hide_names = _wishes(options, direction), _hide_names(options, direction)
     if policies.delete_first:
         check_surplus(wishes, hidden_names=hide_names, field="delete_first")
     return Settings(
-        password=_secret(password),
+        password=None if password is None else secret(password, "password"),
         private_key=None if key is None else read_key(Path(key)),
-        key_passphrase=_secret(options.get("key_passphrase")),
+        key_passphrase=None if passphrase is None else secret(passphrase, "key_passphrase"),
         accept_new=host_key == "accept-new",
         sshfp=host_key if host_key.startswith("SHA256:") else None,
         rate_kbps=_rate_kbps(options),
@@ -156,8 +157,13 @@ def read_key(path: Path) -> SecretStr:
         raise InvalidRequest(f"{path} is no private key in OpenSSH or PEM form.", field="key") from None
 
 
-def _secret(text: str | None) -> SecretStr | None:
-    return None if text is None else SecretStr(text)
+def secret(text: str, name: str) -> SecretStr:
+    """Keep a secret from being shown. Raises InvalidRequest for text that no server could be given."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # lone surrogates: bytes of a file or a terminal in another encoding
+        raise InvalidRequest(f'"{name}" must be UTF-8 text.', field=name) from None
+    return SecretStr(text)
 
 
 def _at_least(value: int | None, least: int, name: str) -> int | None:

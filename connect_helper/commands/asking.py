@@ -13,6 +13,7 @@ from typing import Final
 import typer
 from pydantic import SecretStr
 
+from connect_helper.client.settling import secret
 from connect_helper.errors import InvalidRequest
 from connect_helper.spec.names import display
 from connect_helper.spec.protection import Action, read_passphrase
@@ -29,20 +30,20 @@ def can_ask() -> bool:
 
 
 def ask_secret(prompt: str) -> SecretStr:
-    """Ask for a secret. Raises InvalidRequest when there is no terminal."""
+    """Ask for a secret. Raises InvalidRequest when there is no terminal, or for what is no UTF-8."""
     if not can_ask():
         raise InvalidRequest(
             "There is no terminal to ask for the password: give -i KEY or --password-stdin.", field="password"
         )
-    return SecretStr(getpass.getpass(f"{prompt}: "))
+    return secret(getpass.getpass(f"{prompt}: "), "password")
 
 
 def read_secret() -> SecretStr:
-    """The next line of standard input. Raises InvalidRequest when it is empty."""
+    """The next line of standard input. Raises InvalidRequest when it is empty or no UTF-8."""
     line = _next_line()
     if not line:
         raise InvalidRequest("Standard input holds no password.", field="password")
-    return SecretStr(line)
+    return secret(line, "password")
 
 
 def _next_line() -> str:

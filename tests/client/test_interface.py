@@ -113,6 +113,8 @@ async def test_what_is_wrong_is_said_before_anything_is_sent(
     cases: list[tuple[type[Exception], dict[str, Any]]] = [
         (InvalidRequest, {"key": None}),
         (InvalidRequest, {"key": tmp_path / "none"}),
+        (InvalidRequest, {"password": "pa\udcdfwort"}),
+        (InvalidRequest, {"key_passphrase": "pa\udcdfwort"}),
         (InvalidRequest, {"host_key": "MD5:aa"}),
         (InvalidRequest, {"rate_kbps": 0}),
         (InvalidRequest, {"retries": -1}),
