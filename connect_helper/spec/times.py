@@ -27,7 +27,8 @@ _UNITS: Final = {"ms": 0.001, "s": 1.0, "sec": 1.0, "m": 60.0, "min": 60.0, "h":
 _NUMBER: Final = re.compile(r"[+-]?[0-9]{1,13}(?:\.[0-9]{1,9})?", re.ASCII)
 _DATE: Final = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
-    r"(?:[T ][0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]{1,9})?)?(?:Z|[+-][0-9]{2}(?::?[0-9]{2})?)?)?",
+    r"(?:[T ][0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:[.,][0-9]{1,9})?)?(?:Z|[+-][0-9]{2}(?::?[0-9]{2})?)?)?"
+    r"|[0-9]{8}T[0-9]{4}(?:[0-9]{2}(?:[.,][0-9]{1,9})?)?(?:Z|[+-][0-9]{2}(?::?[0-9]{2})?)?",
     re.ASCII | re.IGNORECASE,
 )
 
@@ -72,8 +73,8 @@ def parse_moment(raw: Mapping[str, Any], field: str) -> Moment | None:
     """Read `exclude_newer_than` or `exclude_older_than`; None when it is not set.
 
     Numbers, also as text, are seconds since the epoch, negative ones seconds before now (-86400: a day ago).
-    Other text must be a date of ISO 8601, with or without a time; without a zone it is UTC. Raises
-    InvalidRequest naming the field.
+    Other text must be a date of ISO 8601, with or without a time (the short form, 20260301T120000Z, with
+    one); without a zone it is UTC. Raises InvalidRequest naming the field.
     """
     value = raw.get(field)
     if is_unset(value):
