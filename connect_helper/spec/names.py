@@ -151,6 +151,17 @@ def partial_name(name: bytes) -> bytes:
     return cut_name(name, NAME_LIMIT - len(mark) - len(PARTIAL_SUFFIX)) + mark + PARTIAL_SUFFIX
 
 
+def partial_depth(name: bytes) -> int:
+    """Return how often `PARTIAL_SUFFIX` ends `name`, in any case: by that much it may be in another's way.
+
+    The unfinished file of a name that need not be cut for it has a greater one.
+    """
+    stem, depth = name.lower(), 0
+    while stem.endswith(PARTIAL_SUFFIX):
+        stem, depth = stem.removesuffix(PARTIAL_SUFFIX), depth + 1
+    return depth
+
+
 def numbered_name(name: bytes, number: int) -> bytes:
     """Return `name (number)` with the number before the last extension, at most 255 bytes long."""
     stem, dot, extension = name.rpartition(b".")

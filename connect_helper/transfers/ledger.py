@@ -110,10 +110,11 @@ class Ledger:
         """Tell whether an earlier session made a partial file (see `begun`) and did not finish it.
 
         One that was finished is gone from there. What has its name now, after the target was taken away, is
-        somebody else's: rather one of ours stays than that one of theirs is written over.
+        somebody else's: rather one of ours stays than that one of theirs is written over. Or it is another
+        file of the transfer that is called so.
         """
         made = self.knows(begun(partial, named=named)) and not self.knows(foreign(partial))
-        return made and not self.knows(sent(target))
+        return made and not self.knows(sent(target)) and not self.knows(sent(partial))
 
     def add(self, one: bytes) -> None:
         """Note that a file has its final name. `one` may be several marks, one after the other."""

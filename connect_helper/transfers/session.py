@@ -18,7 +18,7 @@ from dataclasses import replace
 from functools import partial
 from itertools import groupby
 from pathlib import Path
-from typing import Final, TypeGuard
+from typing import Final
 
 from connect_helper.errors import BadPassphrase, ConnectionLost, LinkSkipped, SpecialFile, TransferError
 from connect_helper.spec.names import display
@@ -41,6 +41,7 @@ from connect_helper.transfers.job import (
     ends_session,
     stamps,
 )
+from connect_helper.transfers.late import LateJobs
 from connect_helper.transfers.links import copy_link
 from connect_helper.transfers.messages import Connected, Ended, Question
 from connect_helper.transfers.mirror import mirror
@@ -99,7 +100,7 @@ class Session:
         self._folder_times: list[RemoteFolderJob | LocalFolderJob] = []
         self._unmade = UnmadeFolders()
         self._untimed = 0  # those of them that did not get theirs from the server
-        self._again: list[FileJob | LinkJob] = []  # those whose target may be another one's, in order
+        self._late = LateJobs()
         self._aftermath = Aftermath(plan)
         self._last: list[_Waiting] = []  # done but for their aftermath
         self._spool = Spool(Path(plan.resume_folder))
@@ -254,8 +255,10 @@ class Session:
             group.create_task(self._scan(work), name="scan")
             for number in range(self._in_flight):
                 group.create_task(self._files(work), name=f"files {number}")
-        for job in self._again:  # the earlier file of that target is done by now
-            await self._file(work, job)
+        for apart, in_order in self._late.levels():
+            await side_by_side(apart, partial(self._in_turn, work), self._in_flight)
+            for job in in_order:
+                await self._file(work, job)
         await self._end_waiting(work)
         for path, error in self._unmade.untold():
             self._reporter.found(0)
@@ -283,9 +286,7 @@ class Session:
                 else:
                     self._reporter.found(_size(job))
                     work.transport.expect(_size(job))
-                if _waits_for_another(job):
-                    self._again.append(job)
-                else:
+                if not self._late.takes(job):
                     await self._queue.put(job)
         self._reporter.scan_ended()
         for _ in range(self._in_flight):
@@ -300,14 +301,17 @@ class Session:
                     self._aftermath.failed(job)
                     tracker = await self._reporter.start(job.path, job.remote_path, 0)
                     await self._end_badly(tracker, job.error)
-                case _ if _size(job) >= LARGE:
-                    async with self._large:
-                        await self._file(work, job)
-                case _ if _size(job) > SMALL:
-                    async with self._others:
-                        await self._file(work, job)
                 case _:
-                    await self._file(work, job)
+                    await self._in_turn(work, job)
+
+    async def _in_turn(self, work: Work, job: FileJob | LinkJob) -> None:
+        """One file among others, when there is room for one of its size."""
+        size = _size(job)
+        if size <= SMALL:
+            await self._file(work, job)
+            return
+        async with self._large if size >= LARGE else self._others:
+            await self._file(work, job)
 
     async def _file(self, work: Work, job: FileJob | LinkJob) -> None:
         remote = os.fsdecode(job.target if isinstance(job, UploadJob | RemoteLinkJob) else job.source)
@@ -454,13 +458,6 @@ async def _one(work: Work, job: FileJob | LinkJob, tracker: Tracker) -> Outcome:
     if isinstance(job, UploadJob):
         return await Upload(work, job, tracker).run()
     return await Download(work, job, tracker).run()
-
-
-def _waits_for_another(job: Job) -> TypeGuard[FileJob | LinkJob]:
-    """Tell whether an earlier file may have the same target."""
-    if isinstance(job, UploadJob | RemoteLinkJob) and job.twin:
-        return True
-    return isinstance(job, UploadJob | DownloadJob) and job.again
 
 
 def _size(job: Job) -> int:

@@ -21,6 +21,7 @@ from connect_helper.spec.names import (
     other_cases,
     other_forms,
     page_text,
+    partial_depth,
     partial_name,
     safe_component,
     windows_original,
@@ -129,6 +130,12 @@ def test_a_partial_name_is_short_and_steady(name: bytes) -> None:
     assert partial.endswith(b".partial")
     assert partial == partial_name(name)
     assert partial != name
+
+
+def test_how_far_a_name_is_in_the_way_of_unfinished_files() -> None:
+    names = (b"film", b"partial", b".partial", b"film.PARTIAL", b"film.partial.Partial", b"film.partial.mp4")
+    assert [partial_depth(name) for name in names] == [0, 0, 1, 1, 2, 0]
+    assert all(partial_depth(partial_name(name)) == partial_depth(name) + 1 for name in names)
 
 
 def test_long_names_get_partial_names_of_their_own() -> None:
