@@ -123,6 +123,7 @@ class RemoteLinkJob:
     target: bytes
     content: bytes
     place: tuple[str, ...] = ()
+    again: bool = False  # this and the next as in UploadJob
     twin: bool = False
     linked: bool = False  # as in UploadJob: what is around it was reached through a link
 
@@ -143,6 +144,7 @@ class LocalLinkJob:
     place: tuple[str, ...] = ()
     real: bytes = b""  # as in DownloadJob; of the link itself
     linked: bool = False  # as in RemoteLinkJob
+    again: bool = False
 
     @property
     def real_path(self) -> bytes:

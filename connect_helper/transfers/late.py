@@ -60,6 +60,4 @@ def _name(job: LateJob) -> bytes:
 
 def _waits_for_another(job: LateJob) -> bool:
     """Tell whether an earlier file may have the same target."""
-    if isinstance(job, UploadJob | RemoteLinkJob) and job.twin:
-        return True
-    return isinstance(job, UploadJob | DownloadJob) and job.again
+    return job.again or (isinstance(job, UploadJob | RemoteLinkJob) and job.twin)

@@ -125,7 +125,9 @@ class Scan:
             return MishapJob(path, os.fsdecode(target), _collision(path, os.fsdecode(target)), real)
         place = (*top, *map(os.fsdecode, below))
         if entry.facts.kind == "link":
-            return RemoteLinkJob(grant, entry.real, path, target, entry.content, place, twins, item.linked)
+            return RemoteLinkJob(
+                grant, entry.real, path, target, entry.content, place, again, twins, item.linked
+            )
         linked = item.linked or entry.real != entry.below
         return UploadJob(grant, entry.real, path, target, entry.facts.size, place, linked, again, twins)
 
@@ -194,7 +196,7 @@ class Scan:
         if entry.facts.kind == "link":
             depth = max(0, len(entry.below) - 1)
             return LocalLinkJob(
-                entry.path, grant, names, entry.content, depth, place, entry.real, root.linked
+                entry.path, grant, names, entry.content, depth, place, entry.real, root.linked, again
             )
         sealed = opened is not None
         plain = b"/".join((root.real.rstrip(b"/"), *entry.below))

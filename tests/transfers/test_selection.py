@@ -11,6 +11,7 @@ import pytest
 from connect_helper.transfers.messages import FileReport, Totals
 from connect_helper.transfers.session import SOME_FAILED
 from tests.support.policies import Trip, plant, tree
+from tests.support.sessions import noise
 from tests.support.sshd import SshServer
 
 OLD, NEW = 1_000_000_000, 1_700_000_000  # seconds since the epoch
@@ -150,3 +151,15 @@ async def test_two_sources_with_one_target(trip: Trip, last_wins: bool) -> None:
     ended = await trip.go(items=items, policies={"last_duplicate_wins": last_wins, "overwrite": "always"})
     assert ended.outcome == ("completed" if last_wins else "failed")
     assert tree(trip.target) == {"x": "two/x" if last_wins else "one/x"}
+
+
+async def test_a_link_that_is_the_last_of_two_stays_though_the_file_takes_longer(trip: Trip) -> None:
+    plant(trip.source, "one/")
+    (trip.source / "one" / "x").write_bytes(noise(400_000))
+    plant(trip.source, "two/y")
+    (trip.source / "two" / "x").symlink_to("y")
+    items = [trip.item("one", as_name="all"), trip.item("two", as_name="all")]
+    policies = {"last_duplicate_wins": True, "links": "copy+force"}
+    ended = await trip.go(items=items, policies=policies, rate_kbps=3_200)
+    assert ended.outcome == "completed", ended.message
+    assert tree(trip.target) == {"all": "/", "all/x": "-> y", "all/y": "two/y"}
