@@ -2,7 +2,8 @@
 
 A source that cannot be removed or moved is told about and fails nothing: it did arrive. One that is read more
 than once, for links that lead to it or for several items, stays until everything else was transferred, and
-for good where one of its copies was not.
+for good where one of its copies was not. Of several sources for one target all stay: all but one of them are
+nowhere else, and none may be missing when the order of the others decides once more.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from collections.abc import Iterable
 from connect_helper.errors import AlreadyExists, SourceChanged, TransferError
 from connect_helper.spec import aftermath as rules
 from connect_helper.spec.aftermath import Keep, Move, Names, Source
-from connect_helper.spec.names import display, numbered_name
+from connect_helper.spec.names import collision_key, display, numbered_name
 from connect_helper.transfers.job import (
     DownloadJob,
     FileJob,
@@ -69,6 +70,7 @@ class Aftermath:
         self._shared = SharedSources()
         self._missed: set[bytes] = set()  # of linked or shared ones those that did not arrive everywhere
         self._went: set[bytes] = set()  # shared ones that were removed or moved
+        self._contested: set[str] = set()  # targets of several sources
 
     @property
     def _takes_files(self) -> bool:
@@ -80,17 +82,25 @@ class Aftermath:
             self._shared = await shared_sources(self._plan, transport)
 
     @property
-    def needs_links(self) -> bool:
+    def needs_all(self) -> bool:
         """Tell whether `listed` has to see every job before the first file may go.
 
-        So it is where links are followed: a source may be read through one of them, too.
+        So it is where links are followed: a source may be read through one of them, too. And where a later
+        source may take the place of an earlier one.
         """
-        return self._follows and self._takes_files
+        return self._takes_files and (self._follows or self._plan.policies.last_duplicate_wins)
 
     def listed(self, job: Job) -> None:
-        """Note what is read through a link."""
-        if self.needs_links and isinstance(job, UploadJob | DownloadJob) and job.linked:
+        """Note what is read through a link, and what has the target of another source."""
+        if not self.needs_all or isinstance(job, RemoteFolderJob | LocalFolderJob | MishapJob):
+            return
+        if self._follows and isinstance(job, UploadJob | DownloadJob) and job.linked:
             self._linked.add(self.key(job))
+        if job.again and self._plan.policies.existing != "keep_both":
+            self._contested.add(_target(job))
+
+    def _is_contested(self, job: FileJob | LinkJob) -> bool:
+        return bool(self._contested) and _target(job) in self._contested
 
     def key(self, job: FileJob | LinkJob) -> bytes:
         """What is equal for jobs that read the same source."""
@@ -131,7 +141,8 @@ class Aftermath:
                 continue
             content = _content(outcome)
             keeps = isinstance(rules.after_file(self._wishes, outcome.state, job.place), Keep)
-            if keeps or outcome.unsure or contents.setdefault(self.key(job), content) != content:
+            keeps = keeps or outcome.unsure or self._is_contested(job)
+            if keeps or contents.setdefault(self.key(job), content) != content:
                 self._miss(path)
 
     def walked(self, job: RemoteFolderJob | LocalFolderJob) -> None:
@@ -151,6 +162,8 @@ class Aftermath:
             return (
                 "The source stays: it is a second newer than what is there, and only samples were compared."
             )
+        if self._is_contested(job):
+            return "The source stays: another file of this transfer has the same target."
         if job.linked:
             return "The source stays: it was reached through a link."
         shared = job.real_path in self._shared
@@ -267,6 +280,11 @@ def _content(outcome: Outcome) -> object:
     """What a source was when it was read, to be compared with another time; reading changes a time itself."""
     seen = outcome.seen
     return (seen.size, seen.mtime_ns) if isinstance(seen, Facts) else seen
+
+
+def _target(job: FileJob | LinkJob) -> str:
+    """Where it goes, in a form that is equal for targets which may be one."""
+    return collision_key(os.fsdecode(job.target) if isinstance(job, UploadJob | RemoteLinkJob) else job.path)
 
 
 def _names(path: str) -> Names:

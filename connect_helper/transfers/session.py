@@ -224,7 +224,7 @@ class Session:
             await mirror(work)
         await self._aftermath.prepare(work.transport)
         count_first = self._plan.policies.count_first
-        if self._aftermath.needs_links or count_first == "yes":
+        if self._aftermath.needs_all or count_first == "yes":
             self._listed = await self._count(work, self._spool.fill)
         elif count_first == "briefly":
             with contextlib.suppress(TimeoutError):

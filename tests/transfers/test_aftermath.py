@@ -195,3 +195,23 @@ async def test_relative_and_absolute_sources_of_one_download_are_told_apart(tmp_
     assert ended.outcome == "completed", ended.message
     assert set(tree(here)) == {"b", "b/two", "d", "d/one"}
     assert (set(tree(login)), set(tree(elsewhere))) == ({"c"}, {"a"})
+
+
+@pytest.mark.parametrize("links", ["follow", "copy+force"])
+@pytest.mark.parametrize("moves", [True, False])
+async def test_none_goes_of_two_sources_with_one_target(trip: Trip, links: str, moves: bool) -> None:
+    """The first one was removed, and its bytes were nowhere any more: the second one took their place."""
+    plant(trip.source, "one/x", "two/x", "two/y", "sent/")
+    sent = trip.source / "sent"
+    wishes = Afterwards(remove_files=True)
+    if moves:
+        wishes = Afterwards(move_root=ref(sent)) if trip.way == "send" else Afterwards(move_to=str(sent))
+    items = [trip.item("one", as_name="all"), trip.item("two", as_name="all")]
+    policies = {"last_duplicate_wins": True, "overwrite": "always", "links": links}
+    for _ in range(2):  # and once more, as after a lost line
+        ended = await trip.go(items=items, afterwards=wishes, policies=policies)
+        assert ended.outcome == "completed", ended.message
+        assert "same target" in trip.reports()["x"].message
+        left = {name: text for name, text in tree(trip.source).items() if not name.startswith("sent")}
+        assert left == {"one": "/", "one/x": "one/x", "two": "/", "two/x": "two/x"}
+        assert tree(trip.target) == {"all": "/", "all/x": "two/x", "all/y": "two/y"}
