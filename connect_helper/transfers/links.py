@@ -1,25 +1,60 @@
-"""Copies one symbolic link as a link. What stands at the target decides (`connect_helper.spec.links`)."""
+"""Copies one symbolic link as a link. What stands at the target decides (`connect_helper.spec.links`).
+
+One that replaces something stands under a partial file's name first, and gets the final one in one step.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import logging
+import os
+from collections.abc import Iterator
 from contextlib import closing
+from typing import Final
 
-from connect_helper.errors import TargetDenied
+from connect_helper.errors import AlreadyExists, TargetDenied, TransferError
 from connect_helper.spec.links import LinkDecision, Standing, decide_link, stays_inside
-from connect_helper.spec.names import display, partial_name
-from connect_helper.transfers.job import LinkJob, LocalLinkJob, RemoteLinkJob, Work
+from connect_helper.spec.names import display, numbered_name, partial_name
+from connect_helper.transfers.job import LinkJob, LocalLinkJob, RemoteLinkJob, Work, ends_session
+from connect_helper.transfers.ledger import begun, sent
 from connect_helper.transfers.report import Outcome
 from connect_helper.transfers.twins import collision, tells_apart
-from connect_helper.transports.base import Kind, Publish
-from connect_helper.transports.local_target import open_target_folder
+from connect_helper.transports.base import Facts, Kind
+from connect_helper.transports.local_target import TargetFolder, open_target_folder
+
+_log = logging.getLogger(__name__)
+
+PARTIALS: Final = 100  # names of unfinished files that somebody else has, before giving up
 
 
 async def copy_link(work: Work, job: LinkJob) -> Outcome:
     """Make the link. Raises TransferError, TargetDenied for one that would lead out of the destination."""
     if isinstance(job, RemoteLinkJob):
-        return await _on_the_server(work, job)
-    return await asyncio.to_thread(_here, work, job)
+        outcome = await _on_the_server(work, job)
+    else:
+        outcome = await asyncio.to_thread(_here, work, job)
+    if outcome.state == "done":
+        await asyncio.to_thread(work.ledger.add, sent(_target(job)))
+    return outcome
+
+
+def _target(job: LinkJob) -> bytes:
+    return job.target if isinstance(job, RemoteLinkJob) else os.fsencode(job.path)
+
+
+def _left(work: Work, job: LinkJob, partial: bytes, there: Facts) -> bool:
+    """Tell whether what has a partial file's name is a link that an earlier session was broken off over."""
+    return there.kind == "link" and work.ledger.left(partial, _target(job), named=True)
+
+
+def _partials(name: bytes) -> Iterator[bytes]:
+    yield partial_name(name)
+    for number in range(1, PARTIALS):
+        yield partial_name(numbered_name(name, number))
+
+
+def _too_many(path: bytes) -> AlreadyExists:
+    return AlreadyExists(f"{display(path)}: too many unfinished files of that name.")
 
 
 def _standing(kind: Kind | None, *, leads_to_folder: bool) -> Standing:
@@ -31,7 +66,7 @@ def _standing(kind: Kind | None, *, leads_to_folder: bool) -> Standing:
 
 
 async def _on_the_server(work: Work, job: RemoteLinkJob) -> Outcome:
-    folder, slash, name = job.target.rpartition(b"/")
+    folder = job.target.rpartition(b"/")[0]
     if folder:
         await work.transport.make_folder(folder)
     there = await work.transport.facts(job.target)
@@ -45,12 +80,42 @@ async def _on_the_server(work: Work, job: RemoteLinkJob) -> Outcome:
         case LinkDecision.WRITE:
             await work.transport.make_link(job.target, job.content)
         case LinkDecision.REPLACE:
-            partial = folder + slash + partial_name(name)
-            await work.transport.make_link(partial, job.content)
-            await work.transport.publish(partial, job.target, "replace")
+            await _replace_there(work, job)
         case _:
             return Outcome("skipped")
     return Outcome("done")
+
+
+async def _replace_there(work: Work, job: RemoteLinkJob) -> None:
+    partial = await _free_there(work, job)
+    await asyncio.to_thread(work.ledger.add, begun(partial))
+    await work.transport.make_link(partial, job.content)
+    try:
+        await work.transport.publish(partial, job.target, "replace")
+    except TransferError as error:
+        if not ends_session(error):
+            await _remove(work, partial)
+        raise
+
+
+async def _free_there(work: Work, job: RemoteLinkJob) -> bytes:
+    folder, slash, name = job.target.rpartition(b"/")
+    for one in _partials(name):
+        partial = folder + slash + one
+        there = await work.transport.facts(partial)
+        if there is None:
+            return partial
+        if _left(work, job, partial, there):
+            await work.transport.remove(partial)
+            return partial
+    raise _too_many(job.target)
+
+
+async def _remove(work: Work, partial: bytes) -> None:
+    try:
+        await work.transport.remove(partial)
+    except TransferError as failure:
+        _log.info("%s stays: %s", display(partial), failure.internal_message)
 
 
 def _here(work: Work, job: LocalLinkJob) -> Outcome:
@@ -63,9 +128,25 @@ def _here(work: Work, job: LocalLinkJob) -> Outcome:
         name = job.names[-1]
         there = folder.facts(name)
         standing = _standing(there.kind if there else None, leads_to_folder=folder.leads_to_folder(name))
-        decision = decide_link(work.policies.links, standing)
-        hows: dict[LinkDecision, Publish] = {LinkDecision.WRITE: "fresh", LinkDecision.REPLACE: "replace"}
-        if decision not in hows:
-            return Outcome("skipped")
-        folder.make_link(name, job.content, hows[decision])
+        match decide_link(work.policies.links, standing):
+            case LinkDecision.WRITE:
+                folder.make_link(name, job.content)
+            case LinkDecision.REPLACE:
+                _replace_here(work, job, folder)
+            case _:
+                return Outcome("skipped")
     return Outcome("done")
+
+
+def _replace_here(work: Work, job: LocalLinkJob, folder: TargetFolder) -> None:
+    for partial in _partials(job.names[-1]):
+        path = folder.path_of(partial)
+        there = folder.facts(partial)
+        if there is not None and not _left(work, job, path, there):
+            continue
+        if there is not None:
+            folder.remove(partial)
+        work.ledger.add(begun(path))
+        folder.replace_by_link(job.names[-1], job.content, partial)
+        return
+    raise _too_many(folder.path_of(job.names[-1]))

@@ -14,6 +14,7 @@ import stat
 import sys
 import threading
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -217,14 +218,32 @@ class TargetFolder:
         except OSError as error:
             raise local_error(error, "target", self.path_of(saved)) from error
 
-    def make_link(self, name: bytes, content: bytes, how: Publish) -> None:
-        """Make a symbolic link. Raises AlreadyExists (`how` is "fresh") when the name is taken."""
-        made = name if how == "fresh" else partial_name(name)
+    def make_link(self, name: bytes, content: bytes) -> None:
+        """Make a symbolic link. Raises AlreadyExists when the name is taken."""
         try:
-            os.symlink(content, made, dir_fd=self._handle)
-            if made != name:
-                os.rename(made, name, src_dir_fd=self._handle, dst_dir_fd=self._handle)
+            os.symlink(content, name, dir_fd=self._handle)
             os.fsync(self._handle)
+        except OSError as error:
+            raise local_error(error, "target", self.path_of(name)) from error
+
+    def replace_by_link(self, name: bytes, content: bytes, aside: bytes) -> None:
+        """Put a symbolic link in the place of a file or link; it is called `aside` first.
+
+        Raises AlreadyExists when that name is taken.
+        """
+        self.make_link(aside, content)
+        try:
+            os.rename(aside, name, src_dir_fd=self._handle, dst_dir_fd=self._handle)
+            os.fsync(self._handle)
+        except OSError as error:
+            with suppress(TransferError):
+                self.remove(aside)
+            raise local_error(error, "target", self.path_of(name)) from error
+
+    def remove(self, name: bytes) -> None:
+        """Remove a file or a link. Raises TargetError."""
+        try:
+            os.unlink(name, dir_fd=self._handle)
         except OSError as error:
             raise local_error(error, "target", self.path_of(name)) from error
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 
 import pytest
 
+from connect_helper.errors import ConnectionLost
 from connect_helper.transfers.ledger import Ledger, mirrored
 from connect_helper.transfers.plan import Download, Upload
 from connect_helper.transfers.session import Session
+from connect_helper.transports.sftp import SftpTransport
 from tests.support.policies import Trip, plant, tree
 from tests.support.sessions import download, noise, plan_for, ref, upload
 
@@ -174,6 +177,47 @@ async def test_what_a_copied_link_replaces(trip: Trip, links: str, there: str, s
     assert ended.outcome == "completed", ended.message
     assert tree(trip.target / "proj")["link"] == (before if stays else "-> real")
     assert trip.reports()["link"].state == ("skipped" if stays else "done")
+
+
+@pytest.mark.parametrize("there", ["file", "link", "folder"])
+async def test_a_copied_link_leaves_what_has_the_name_it_would_have_meanwhile(trip: Trip, there: str) -> None:
+    plant(trip.source, "proj/real")
+    (trip.source / "proj" / "link").symlink_to("real")
+    plant(trip.target, "proj/link")
+    theirs = trip.target / "proj" / "link.partial"
+    if there == "link":
+        theirs.symlink_to("real")
+    elif there == "folder":
+        theirs.mkdir()
+    else:
+        theirs.write_text("theirs")
+    before = tree(trip.target)["proj/link.partial"]
+    ended = await trip.go("proj", policies={"links": "copy+force"})
+    assert ended.outcome == "completed", ended.message
+    arrived = {"proj": "/", "proj/link": "-> real", "proj/real": "proj/real"}
+    assert tree(trip.target) == arrived | {"proj/link.partial": before}
+
+
+async def test_a_link_that_a_session_was_killed_over_is_made_by_the_next(
+    trip: Trip, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It had its name for the meantime still, and was in its own way for ever."""
+    plant(trip.source, "proj/real")
+    (trip.source / "proj" / "link").symlink_to("real")
+    plant(trip.target, "proj/link")
+
+    def lost(*_: object, **__: object) -> None:
+        raise ConnectionLost("The line broke.")
+
+    policies = {"links": "copy+force"}
+    with monkeypatch.context() as during:
+        during.setattr(SftpTransport, "publish", lost)
+        during.setattr(os, "rename", lost)
+        assert (await trip.go("proj", policies=policies)).code == "connection_lost"
+    assert tree(trip.target)["proj/link.partial"] == "-> real"
+    ended = await trip.go("proj", policies=policies)
+    assert ended.outcome == "completed", ended.message
+    assert tree(trip.target) == {"proj": "/", "proj/link": "-> real", "proj/real": "proj/real"}
 
 
 @pytest.mark.parametrize("content", ["/etc/passwd", "../beside", "sub/../../beside", "../../.."])
