@@ -37,6 +37,11 @@ def sent(target: bytes) -> bytes:
     return hashlib.blake2b(b"sent " + target, digest_size=MARK).digest()
 
 
+def link_made(target: bytes, content: bytes) -> bytes:
+    """The mark of a target that got its name as a link which says `content`."""
+    return hashlib.blake2b(b"link %d " % len(content) + content + target, digest_size=MARK).digest()
+
+
 def gone(path: bytes) -> bytes:
     """The mark of a source that was removed or moved afterwards."""
     return hashlib.blake2b(b"gone " + path, digest_size=MARK).digest()

@@ -16,7 +16,7 @@ from connect_helper.errors import AlreadyExists, TargetDenied, TransferError
 from connect_helper.spec.links import LinkDecision, Standing, decide_link, stays_inside
 from connect_helper.spec.names import display, numbered_name, partial_name
 from connect_helper.transfers.job import LinkJob, LocalLinkJob, RemoteLinkJob, Work, ends_session
-from connect_helper.transfers.ledger import begun, sent
+from connect_helper.transfers.ledger import begun, link_made, sent
 from connect_helper.transfers.report import Outcome
 from connect_helper.transfers.twins import collision, tells_apart
 from connect_helper.transports.base import Facts, Kind
@@ -33,13 +33,23 @@ async def copy_link(work: Work, job: LinkJob) -> Outcome:
         outcome = await _on_the_server(work, job)
     else:
         outcome = await asyncio.to_thread(_here, work, job)
-    if outcome.state == "done":
-        await asyncio.to_thread(work.ledger.add, sent(_target(job)))
+    if outcome.state == "done" and not outcome.earlier:
+        await asyncio.to_thread(work.ledger.add, _mark(job))
     return outcome
 
 
 def _target(job: LinkJob) -> bytes:
     return job.target if isinstance(job, RemoteLinkJob) else os.fsencode(job.path)
+
+
+def _mark(job: LinkJob) -> bytes:
+    return link_made(_target(job), job.content) + sent(_target(job))
+
+
+def _made_before(work: Work, job: LinkJob, there: Facts | None) -> bool:
+    """Tell whether an earlier session of this transfer made it."""
+    is_link = there is not None and there.kind == "link"
+    return is_link and work.ledger.knows(link_made(_target(job), job.content))
 
 
 def _left(work: Work, job: LinkJob, partial: bytes, there: Facts) -> bool:
@@ -70,6 +80,8 @@ async def _on_the_server(work: Work, job: RemoteLinkJob) -> Outcome:
     if folder:
         await work.transport.make_folder(folder)
     there = await work.transport.facts(job.target)
+    if _made_before(work, job, there):
+        return Outcome("done", earlier=True)
     if there is not None and job.twin and not await tells_apart(work, job):
         raise collision(job)
     behind = await work.transport.facts(job.target, follow=True) if there and there.kind == "link" else None
@@ -127,6 +139,8 @@ def _here(work: Work, job: LocalLinkJob) -> Outcome:
     with closing(open_target_folder(job.granted, job.names[:-1])) as folder:
         name = job.names[-1]
         there = folder.facts(name)
+        if _made_before(work, job, there):
+            return Outcome("done", earlier=True)
         standing = _standing(there.kind if there else None, leads_to_folder=folder.leads_to_folder(name))
         match decide_link(work.policies.links, standing):
             case LinkDecision.WRITE:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+from typing import Any
 
 import pytest
 
 from connect_helper.errors import ConnectionLost
+from connect_helper.transfers.aftermath import Aftermath
 from connect_helper.transfers.ledger import Ledger, mirrored
-from connect_helper.transfers.plan import Download, Upload
+from connect_helper.transfers.plan import Afterwards, Download, Upload
 from connect_helper.transfers.session import Session
 from connect_helper.transports.sftp import SftpTransport
 from tests.support.policies import Trip, plant, tree
@@ -218,6 +220,28 @@ async def test_a_link_that_a_session_was_killed_over_is_made_by_the_next(
     ended = await trip.go("proj", policies=policies)
     assert ended.outcome == "completed", ended.message
     assert tree(trip.target) == {"proj": "/", "proj/link": "-> real", "proj/real": "proj/real"}
+
+
+@pytest.mark.parametrize("links", ["copy", "copy+force"])
+async def test_a_link_is_done_and_not_skipped_where_an_earlier_session_made_it(
+    trip: Trip, links: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a skipped one its source stayed, too."""
+    plant(trip.source, "proj/real")
+    (trip.source / "proj" / "link").symlink_to("real")
+    wanted: dict[str, Any] = {"afterwards": Afterwards(remove_files=True), "policies": {"links": links}}
+
+    async def lost(*_: object) -> None:
+        raise ConnectionLost("The line broke.")
+
+    with monkeypatch.context() as during:
+        during.setattr(Aftermath, "file", lost)
+        assert (await trip.go("proj", **wanted)).code == "connection_lost"
+    assert tree(trip.target)["proj/link"] == "-> real"
+    ended = await trip.go("proj", **wanted)
+    assert ended.outcome == "completed", ended.message
+    assert trip.reports()["link"].state == "done"
+    assert tree(trip.source) == {"proj": "/"}
 
 
 @pytest.mark.parametrize("content", ["/etc/passwd", "../beside", "sub/../../beside", "../../.."])
