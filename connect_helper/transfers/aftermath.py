@@ -65,6 +65,9 @@ class Aftermath:
             remove_source_folders=wishes.remove_source_folders,
         )
         self._items = {item.source_path for item in plan.items}
+        self._spellings: dict[Names, list[str]] = {}  # of the items, as they were given
+        for path in self._items:
+            self._spellings.setdefault(_names(path), []).append(path)
         self._walked: set[Names] = set()
         self._linked: set[bytes] = set()  # the files that links lead to, by their keys as all below
         self._shared = SharedSources()
@@ -249,8 +252,9 @@ class Aftermath:
             path = "/".join(names)
             if not path:
                 continue  # the root
-            if path in self._items:
-                await asyncio.to_thread(work.ledger.add, gone(os.fsencode(path)))
+            if given := self._spellings.get(names):
+                marks = b"".join(gone(os.fsencode(one)) for one in given)
+                await asyncio.to_thread(work.ledger.add, marks)
             try:
                 await self._remove_folder(work, names, path)
             except TransferError as error:

@@ -8,6 +8,9 @@ from typing import Any
 
 import pytest
 
+from connect_helper.errors import ConnectionLost
+from connect_helper.transfers.aftermath import Aftermath
+from connect_helper.transfers.job import Work
 from connect_helper.transfers.ledger import Ledger, gone
 from connect_helper.transfers.plan import Afterwards, Upload
 from tests.support.policies import Trip, plant, tree
@@ -215,3 +218,29 @@ async def test_none_goes_of_two_sources_with_one_target(trip: Trip, links: str, 
         left = {name: text for name, text in tree(trip.source).items() if not name.startswith("sent")}
         assert left == {"one": "/", "one/x": "one/x", "two": "/", "two/x": "two/x"}
         assert tree(trip.target) == {"all": "/", "all/x": "two/x", "all/y": "two/y"}
+
+
+@pytest.mark.parametrize("spelled", [["proj/"], ["proj//"], ["proj", "alias"], ["alias/", "proj/"]])
+async def test_a_folder_that_went_is_not_missed_by_a_retry_however_it_was_spelled(
+    sshd: SshServer, near: Path, far: Path, resume: Path, monkeypatch: pytest.MonkeyPatch, spelled: list[str]
+) -> None:
+    plant(far, "proj/a")
+    (far / "alias").symlink_to("proj")
+    items = [download(f"{far}/{text}", near, str(number)) for number, text in enumerate(spelled)]
+    wishes = Afterwards(remove_files=True, remove_source_folders=True)
+    plan = plan_for(sshd, items, resume, afterwards=wishes)
+    folders = Aftermath.folders
+
+    async def lost(self: Aftermath, work: Work) -> None:
+        await folders(self, work)
+        raise ConnectionLost("The line broke.")
+
+    with monkeypatch.context() as during:
+        during.setattr(Aftermath, "folders", lost)
+        assert (await run(plan)).code == "connection_lost"
+    assert set(tree(far)) == {"alias"}
+    ended = await run(plan)
+    assert (ended.outcome, ended.message) == ("completed", "")
+    assert {name: text for name, text in tree(near).items() if text != "/"} == {
+        f"{number}/a": "proj/a" for number in range(len(spelled))
+    }
