@@ -12,6 +12,7 @@ import asyncio
 import logging
 import os
 from collections.abc import Iterable
+from dataclasses import replace
 
 from connect_helper.errors import AlreadyExists, SourceChanged, TransferError
 from connect_helper.spec import aftermath as rules
@@ -20,6 +21,7 @@ from connect_helper.spec.names import collision_key, display, numbered_name
 from connect_helper.transfers.job import (
     DownloadJob,
     FileJob,
+    FolderJob,
     Job,
     LinkJob,
     LocalFolderJob,
@@ -31,7 +33,7 @@ from connect_helper.transfers.job import (
     ends_session,
     granted,
 )
-from connect_helper.transfers.ledger import gone
+from connect_helper.transfers.ledger import Ledger, gone
 from connect_helper.transfers.plan import SessionPlan, Upload
 from connect_helper.transfers.report import Outcome
 from connect_helper.transfers.shared_sources import SharedSources, shared_sources
@@ -148,10 +150,20 @@ class Aftermath:
             if keeps or contents.setdefault(self.key(job), content) != content:
                 self._miss(path)
 
-    def walked(self, job: RemoteFolderJob | LocalFolderJob) -> None:
+    def walked(self, job: FolderJob) -> None:
         """Note a folder of the sources that the scan went through; none that was reached by a link."""
         if self._wishes.remove_empty_folders and job.source:
             self._walked.add(_names(os.fsdecode(job.source)))
+
+    def as_first_seen(self, ledger: Ledger, job: FolderJob) -> FolderJob:
+        """A folder with the times it had before this transfer took sources out of it, in a session before.
+
+        Blocks.
+        """
+        if not job.mtime_ns or not (self._takes_files or self._wishes.remove_empty_folders):
+            return job
+        times = ledger.first_times(_folder_target(job), atime_ns=job.atime_ns, mtime_ns=job.mtime_ns)
+        return replace(job, atime_ns=times[0], mtime_ns=times[1])
 
     async def file(self, work: Work, job: FileJob | LinkJob, outcome: Outcome) -> str:
         """Do what is to be done with one source; return what the user should know about it.
@@ -278,6 +290,12 @@ class Aftermath:
                 await asyncio.to_thread(remove_empty, granted(item.source), below)
                 return
         # Not given by the user, such as the folder around a file that was chosen by itself: it stays.
+
+
+def _folder_target(job: FolderJob) -> bytes:
+    if isinstance(job, RemoteFolderJob):
+        return job.target
+    return b"/".join((job.granted.path.rstrip(b"/"), *job.names))
 
 
 def _content(outcome: Outcome) -> object:

@@ -188,6 +188,7 @@ class MishapJob:
 
 LinkJob = RemoteLinkJob | LocalLinkJob
 FileJob = UploadJob | DownloadJob
+FolderJob = RemoteFolderJob | LocalFolderJob
 Job = FileJob | LinkJob | RemoteFolderJob | LocalFolderJob | MishapJob
 
 

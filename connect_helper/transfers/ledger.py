@@ -67,6 +67,11 @@ def twin(target: bytes) -> bytes:
     return hashlib.blake2b(b"twin " + target, digest_size=MARK).digest()
 
 
+def _time_of(target: bytes, what: bytes) -> bytes:
+    """How the mark begins that ends in a time of a folder of the source, in ns: it holds half a digest."""
+    return hashlib.blake2b(what + b" of " + target, digest_size=MARK // 2).digest()
+
+
 def mirrored() -> bytes:
     """The mark of a destination from which everything surplus was deleted: that happens once."""
     return hashlib.blake2b(b"mirrored", digest_size=MARK).digest()
@@ -120,6 +125,25 @@ class Ledger:
         """
         made = self.knows(begun(partial, named=named)) and not self.knows(foreign(partial))
         return made and not self.knows(sent(target)) and not self.knows(sent(partial))
+
+    def first_times(self, target: bytes, *, atime_ns: int, mtime_ns: int) -> tuple[int, int]:
+        """The times of a folder of the source (of access, of modification) as an earlier session saw them.
+
+        Where none did, these are noted and returned.
+        """
+        return self._first_time(_time_of(target, b"access"), atime_ns), self._first_time(
+            _time_of(target, b"change"), mtime_ns
+        )
+
+    def _first_time(self, start: bytes, now_ns: int) -> int:
+        known = self._known.beginning(start)
+        if known is not None:
+            return int.from_bytes(known[len(start) :], "big", signed=True)
+        try:
+            self.add(start + now_ns.to_bytes(MARK - len(start), "big", signed=True))
+        except OverflowError:  # made up: three centuries from now
+            _log.info("a time of %s ns is not noted", now_ns)
+        return now_ns
 
     def add(self, one: bytes) -> None:
         """Note that a file has its final name. `one` may be several marks, one after the other."""

@@ -34,7 +34,13 @@ class Marks:
 
     def begins(self, start: bytes) -> bool:
         """Tell whether a mark begins with `start`, which is at least as long as what chooses the bucket."""
-        return _holds(self._buckets.get(start[:_FIRST], b""), start)
+        return self.beginning(start) is not None
+
+    def beginning(self, start: bytes) -> bytes | None:
+        """The first mark that begins with `start`, see `begins`; None when there is none."""
+        bucket = self._buckets.get(start[:_FIRST], b"")
+        at = _find(bucket, start)
+        return None if at < 0 else bucket[at : at + MARK]
 
     def __len__(self) -> int:
         return sum(map(len, self._buckets.values())) // MARK
@@ -49,7 +55,11 @@ class Marks:
 
 
 def _holds(bucket: bytes, start: bytes) -> bool:
+    return _find(bucket, start) >= 0
+
+
+def _find(bucket: bytes, start: bytes) -> int:
     at = bucket.find(start)
     while at > 0 and at % MARK:  # found inside of one, or across two others
         at = bucket.find(start, at + 1)
-    return at >= 0
+    return at

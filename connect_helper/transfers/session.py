@@ -283,6 +283,8 @@ class Session:
             async for job in jobs:
                 if isinstance(job, RemoteFolderJob | LocalFolderJob):
                     self._aftermath.walked(job)
+                    if self._keeps_folder_times:
+                        job = await asyncio.to_thread(self._aftermath.as_first_seen, work.ledger, job)
                 else:
                     self._reporter.found(_size(job))
                     work.transport.expect(_size(job))
@@ -363,9 +365,12 @@ class Session:
                 raise
             self._unmade.add(os.fsdecode(_target(job)), error)
         else:
-            policies = self._plan.policies
-            if (policies.preserve_times or policies.preserve_access_times) and job.mtime_ns:
+            if self._keeps_folder_times and job.mtime_ns:
                 self._folder_times.append(job)
+
+    @property
+    def _keeps_folder_times(self) -> bool:
+        return self._plan.policies.preserve_times or self._plan.policies.preserve_access_times
 
     async def _set_folder_times(self, work: Work) -> None:
         """Last of all, since every file made in a folder changes its time.

@@ -13,11 +13,13 @@ from connect_helper.transfers.aftermath import Aftermath
 from connect_helper.transfers.job import Work
 from connect_helper.transfers.ledger import Ledger, gone
 from connect_helper.transfers.plan import Afterwards, Upload
+from connect_helper.transfers.session import Session
 from tests.support.policies import Trip, plant, tree
 from tests.support.sessions import download, plan_for, ref, run, upload
 from tests.support.sshd import SshServer
 
 FILES = ("proj/a", "proj/sub/b", "proj/empty/")
+OLD = 1_000_000_000  # s since the epoch
 ALL = {"proj", "proj/a", "proj/sub", "proj/sub/b", "proj/empty"}
 
 
@@ -244,3 +246,26 @@ async def test_a_folder_that_went_is_not_missed_by_a_retry_however_it_was_spelle
     assert {name: text for name, text in tree(near).items() if text != "/"} == {
         f"{number}/a": "proj/a" for number in range(len(spelled))
     }
+
+
+@pytest.mark.parametrize("moves", [True, False])
+async def test_a_folder_keeps_its_time_though_a_session_before_took_files_out_of_it(
+    trip: Trip, moves: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plant(trip.source, *FILES)
+    for path in [*(trip.source / "proj").rglob("*"), trip.source / "proj"]:
+        os.utime(path, (OLD, OLD))
+    wishes = move_to(trip, trip.source / "sent") if moves else Afterwards(remove_files=True)
+    wanted: dict[str, Any] = {"afterwards": wishes, "policies": {"preserve_times": True}}
+
+    async def lost(_self: Session, _work: Work) -> None:
+        raise ConnectionLost("The line broke.")
+
+    with monkeypatch.context() as during:
+        during.setattr(Session, "_set_folder_times", lost)
+        assert (await trip.go("proj", **wanted)).code == "connection_lost"
+    assert (trip.source / "proj" / "sub").stat().st_mtime > OLD
+    assert not (trip.source / "proj" / "sub" / "b").exists()
+    assert (await trip.go("proj", **wanted)).outcome == "completed"
+    times = {str(path.relative_to(trip.target)): path.stat().st_mtime for path in trip.target.rglob("*")}
+    assert times == dict.fromkeys(ALL, OLD)
