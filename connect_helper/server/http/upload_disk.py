@@ -25,6 +25,7 @@ from connect_helper.storage.docroot import Docroot
 log = logging.getLogger(__name__)
 
 _READ: Final = 2 * 1024 * 1024
+_PART: Final = b"part"  # what a part of a file is called that has no name of its own
 
 
 def check_may_send(caller: Caller) -> None:
@@ -46,25 +47,31 @@ def upload_target(
     if name is None or not name.strip(b"/"):
         if kind != "partial":
             raise bad_request('The Upload-Metadata header must give the file\'s "path" or "filename".')
-        return (*root, b"part") if token is None or not token.destinations else token.destinations[0]
+        return (*root, _PART) if token is None or not token.destinations else token.destinations[0]
     target = parse(name.lstrip(b"/"), ROOT if from_docroot else root)
     if not caller.access.allows(Operation.CREATE, target):
         raise not_found()
     return target
 
 
-def prepare_target(caller: Caller, target: DocPath, kind: Kind, *, fresh: bool) -> None:
-    """Make missing folders above the target and refuse early what could never be published."""
+def prepare_target(caller: Caller, target: DocPath, kind: Kind, *, fresh: bool) -> DocPath:
+    """Make missing folders above the target and refuse early what could never be published.
+
+    Returns the target; of a part that was given the name of a folder, a name in that folder: beside a token's
+    destination nothing is the token's.
+    """
     if len(target) > 1:
         caller.docroot.makedirs(target[:-1])
-    if kind == "partial":
-        return
     with suppress(FileNotFoundError):
         facts = caller.docroot.lstat(target)
-        if stat.S_ISDIR(facts.st_mode):
+        is_folder = stat.S_ISDIR(facts.st_mode)
+        if kind == "partial":
+            return (*target, _PART) if is_folder else target
+        if is_folder:
             raise Problem(403, "is_folder", "A folder stands at that name.")
         if fresh or not caller.access.may_overwrite:
             raise already_exists()
+    return target
 
 
 def partial_beside(target: DocPath, upload_id: str) -> DocPath:

@@ -84,7 +84,7 @@ class Uploads:
             await self.room.check_count(caller)
             await self.room.check_space(caller, wish.length)
         upload_id = secrets.token_hex(16)
-        await self.store.on_disk(prepare_target, caller, target, wish.kind, fresh=wish.fresh)
+        target = await self.store.on_disk(prepare_target, caller, target, wish.kind, fresh=wish.fresh)
         record = UploadRecord(
             id=upload_id,
             account=caller.account,

@@ -89,6 +89,28 @@ async def test_parts_need_no_name(server: FarEnd, sender: aiohttp.ClientSession)
     assert server.names() == ["in/", "in/film"]
 
 
+@pytest.mark.parametrize("name", [".", "sub/.."])
+async def test_a_part_that_is_named_as_a_folder_is_kept_in_it(
+    server: FarEnd, sender: aiohttp.ClientSession, name: str
+) -> None:
+    (server.docroot / "in").mkdir()
+    part = await begin(sender, name, 4, PARTIAL)
+    await send(sender, part, 0, b"ab")
+    assert [one for one in server.names() if not one.startswith("in/")] == []
+    await send(sender, part, 2, b"cd")
+    assert (await join(sender, [part])).status == 201
+    assert server.names() == ["in/", "in/film"]
+    assert (server.docroot / "in/film").read_bytes() == b"abcd"
+
+
+async def test_a_part_may_be_named_as_the_whole_folder_of_an_account(server: FarEnd) -> None:
+    async with server.client(server.token("send")) as client:
+        part = await begin(client, ".", 2, PARTIAL)
+        await send(client, part, 0, b"ab")
+        assert (await join(client, [part])).status == 201
+    assert server.names() == ["film"]
+
+
 async def test_an_unfinished_part_is_waited_for(server: FarEnd, sender: aiohttp.ClientSession) -> None:
     parts = [await begin(sender, "film", 2, PARTIAL) for _ in range(2)]
     await send(sender, parts[0], 0, b"ab")
