@@ -104,8 +104,11 @@ class LoginLimiter:
 
     def _wait(self, key: str, now: float) -> float:
         record = self._records.get(key)
-        # A clock set back must not lock anybody out for years.
-        return 0.0 if record is None else min(record.until_s - now, LONGEST_WAIT_S)
+        if record is None:
+            return 0.0
+        if now < record.last_s:  # the clock was set back: that must not lock anybody out for years
+            record.last_s, record.until_s = now, now + max(record.until_s - record.last_s, 0.0)
+        return record.until_s - now
 
     def _count(self, key: str, patience: Patience, now: float) -> None:
         record = self._records.pop(key, None)

@@ -114,3 +114,5 @@ def test_a_clock_set_back_locks_nobody_out() -> None:
     with pytest.raises(TooManyRequests) as caught:
         limiter.check("ann", "192.0.2.1")
     assert caught.value.retry_after <= LONGEST_WAIT_S + 1
+    clock.now += caught.value.retry_after
+    limiter.check("ann", "192.0.2.1")
