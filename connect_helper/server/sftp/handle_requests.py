@@ -69,7 +69,7 @@ class HandleRequests:
         handles, self._handles = list(self._handles.values()), {}
         for one in handles:
             if isinstance(one, OpenFolder):
-                one.close()
+                await self._desk.in_thread(one.close)  # another one may be reading it
                 self.counted.give_back()
                 continue
             one.drop()

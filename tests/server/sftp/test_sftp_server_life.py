@@ -8,6 +8,8 @@ import logging
 import os
 import socket
 import threading
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import asyncssh
@@ -18,7 +20,7 @@ from asyncssh.packet import String, UInt32
 from connect_helper.server.sftp import packets
 from connect_helper.server.ssh import MOST_CHANNELS
 from connect_helper.storage.docpath import DocPath
-from connect_helper.storage.docroot import Docroot
+from connect_helper.storage.docroot import Docroot, Entry
 from tests.support.command import finish, start
 from tests.support.sftp_raw import raw_client, text
 from tests.support.sftp_server import USER, FarEnd, far_end
@@ -96,6 +98,36 @@ async def test_what_fails_after_its_client_has_gone_is_no_fault(
     await asyncio.sleep(0.1)  # the loop hears of it
     gc.collect()
     assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
+
+
+async def test_a_client_that_goes_while_a_slow_disk_reads_its_folder_holds_up_nobody(
+    end: FarEnd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a", "b", "c"):
+        (end.root / name).touch()
+    begun, may_end = threading.Event(), threading.Event()
+    scandir = Docroot.scandir
+
+    def slow(docroot: Docroot, path: DocPath) -> Iterator[Entry]:
+        for number, entry in enumerate(scandir(docroot, path)):
+            if number:
+                begun.set()
+                may_end.wait(10)
+            yield entry
+
+    monkeypatch.setattr(Docroot, "scandir", slow)
+    async with raw_client(end) as other:
+        async with raw_client(end) as client:
+            handle = await client.handle(client.ask(packets.OPENDIR, text(b"/")))
+            client.ask(packets.READDIR, text(handle))
+            assert await asyncio.to_thread(begun.wait, 30)
+            gone_at = time.monotonic()
+        assert (await other.answer(other.ask(packets.STAT, text(b"/"))))[0] == packets.ATTRS
+        assert time.monotonic() - gone_at < 8
+        may_end.set()
+        async with asyncio.timeout(20):
+            while end.server._house.handles.taken:  # noqa: ASYNC110 - the server's own clock
+                await asyncio.sleep(0.02)
 
 
 async def test_a_client_waits_for_its_turn_behind_half_open_connections(tmp_path: Path) -> None:
