@@ -29,17 +29,19 @@ from urllib.parse import unquote_to_bytes
 from aiohttp import web
 
 from connect_helper.server.access import Access, Operation
-from connect_helper.server.http.callers import caller_of
+from connect_helper.server.http.callers import Caller, caller_of
 from connect_helper.server.http.etags import etag_of
 from connect_helper.server.http.gate import FALLBACK, preflight
 from connect_helper.server.http.problems import bad_request, denied, not_found
 from connect_helper.server.http.threads import in_thread
+from connect_helper.server.turns import Turns
 from connect_helper.storage.docpath import DocPath, UnsafePath, parse
 from connect_helper.storage.docroot import Docroot, Entry
 
 MANIFEST: Final = f"{FALLBACK}/manifest"
 BATCH: Final = 500  # lines made at a time
 STEP: Final = 64 * 1024  # bytes handed over at a time, each within the idle limit
+AT_ONCE: Final = 2  # batches made for the same token or network: each keeps a core from everybody else
 Line = dict[str, Any]
 
 
@@ -49,6 +51,7 @@ class Manifests:
     def __init__(self, disk: Executor, *, idle_s: float = 60.0) -> None:
         self._disk = disk
         self._idle_s = idle_s
+        self._turns = Turns(AT_ONCE)
 
     def routes(self) -> list[web.RouteDef]:
         """GET, and a browser's question before it."""
@@ -71,7 +74,7 @@ class Manifests:
         lines = Walk(caller.docroot, caller.access, root).lines(facts.st_mode)
         await response.prepare(request)
         try:
-            while batch := await in_thread(self._disk, partial(_batch, lines)):
+            while batch := await self._next(caller, lines):
                 await self._write(response, batch)
             async with asyncio.timeout(self._idle_s):
                 await response.write_eof()
@@ -85,6 +88,10 @@ class Manifests:
     def _may_list(access: Access, root: DocPath) -> bool:
         """The list is for fetching: to one who may fetch nothing it would say that there is nothing."""
         return access.may_receive and access.allows(Operation.LIST, root)
+
+    async def _next(self, caller: Caller, lines: Iterator[Line]) -> bytes:
+        async with self._turns.of(caller.who):
+            return await in_thread(self._disk, partial(_batch, lines))
 
     async def _write(self, response: web.StreamResponse, batch: bytes) -> None:
         view = memoryview(batch)

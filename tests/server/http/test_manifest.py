@@ -7,6 +7,8 @@ import base64
 import errno
 import json
 import os
+import threading
+from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from urllib.parse import quote
 import aiohttp
 import pytest
 
+from connect_helper.server.http import manifest
 from connect_helper.server.http.upload_limits import UploadLimits
 from connect_helper.storage.docpath import DocPath
 from connect_helper.storage.docroot import Docroot
@@ -79,6 +82,38 @@ async def test_more_lines_than_a_batch(server: FarEnd, receiver: aiohttp.ClientS
     *lines, end = await lines_of(receiver, "out")
     assert {line["path"] for line in lines} == {str(number) for number in range(1203)}
     assert end["files"] == 1203
+
+
+async def test_lists_are_made_a_few_at_a_time_for_the_same_token(
+    server: FarEnd, receiver: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    may_go_on, at_work = threading.Event(), list[Iterator[manifest.Line]]()
+    batch = manifest._batch
+
+    def slow(lines: Iterator[manifest.Line]) -> bytes:
+        at_work.append(lines)
+        may_go_on.wait(30)
+        return batch(lines)
+
+    async def until_at_work(count: int) -> None:
+        async with asyncio.timeout(20):
+            while len(at_work) < count:  # noqa: ASYNC110 - as the threads get to it
+                await asyncio.sleep(0.02)
+
+    monkeypatch.setattr(manifest, "_batch", slow)
+    try:
+        async with server.client(server.token("receive", "out")) as other:
+            many = [asyncio.create_task(lines_of(receiver, "out")) for _ in range(5 * manifest.AT_ONCE)]
+            await until_at_work(manifest.AT_ONCE)
+            await asyncio.sleep(0.3)
+            assert len(at_work) == manifest.AT_ONCE
+            many.append(asyncio.create_task(lines_of(other, "out")))
+            await until_at_work(manifest.AT_ONCE + 1)
+            may_go_on.set()
+            for lines in await asyncio.gather(*many):
+                assert lines[-1]["end"] is True
+    finally:
+        may_go_on.set()
 
 
 async def test_who_takes_nothing_of_a_list_is_let_go(
