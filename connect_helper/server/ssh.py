@@ -37,6 +37,7 @@ from connect_helper.server.sftp.packets import BadPacket
 from connect_helper.server.sftp.room import Room
 from connect_helper.server.sftp.service import SftpService
 from connect_helper.server.sftp.unfinished import Makers
+from connect_helper.server.turns import Turns
 from connect_helper.storage.docroot import Docroot
 from connect_helper.version import __version__
 from connect_helper.wire.connection import LeanConnection, fits
@@ -73,6 +74,7 @@ KEEPALIVE_S: Final = 30.0
 WATCH_S: Final = 2.0
 THREADS: Final = 48
 SLOW_THREADS: Final = 4
+LISTS_AT_ONCE: Final = 4  # parts of folders that are read for the same hand
 FILES: Final = 65_536  # open at once
 
 
@@ -147,8 +149,14 @@ async def ssh_server(
         refused: OSError | asyncssh.KeyImportError | None = None
         async with asyncio.TaskGroup() as tasks:
             logins = LoginQueue(settings.logins_under_way, settings.logins_under_way_per_address)
-            space = FreeSpace(settings.keep_free)
-            workers = Workers(quick, slow, Room(), FairTurns(SLOW_THREADS), space)
+            workers = Workers(
+                quick,
+                slow,
+                Room(),
+                FairTurns(SLOW_THREADS),
+                Turns(LISTS_AT_ONCE),
+                FreeSpace(settings.keep_free),
+            )
             makers = Makers(records)
             house = _House(settings, admission, sessions, workers, tasks, logins, makers, handles)
             try:

@@ -25,6 +25,7 @@ from connect_helper.server.sftp.order import Order
 from connect_helper.server.sftp.packets import Data, Request, Status
 from connect_helper.server.sftp.room import Room
 from connect_helper.server.shares import by_hand
+from connect_helper.server.turns import Turns
 from connect_helper.storage.docpath import DocPath
 
 _T = TypeVar("_T")
@@ -63,6 +64,7 @@ class Workers:
     slow: ThreadPoolExecutor
     room: Room
     turns: FairTurns  # for the slow threads
+    lists: Turns  # for parts of folders read, by who asks: they are work for the processor
     space: FreeSpace
 
 
@@ -209,6 +211,15 @@ class Desk:
         working = self.start(run)
         working.add_done_callback(_noticed)  # nobody may be left to hear how it ended
         return await asyncio.shield(working)
+
+    async def in_list_turn(self, run: Callable[[], _T]) -> _T:
+        """As `in_thread`, for a part of a folder: a few at a time of all that come from the same hand.
+
+        Python makes such a list in one thread at a time: dozens at it would have the event loop wait for each
+        of them again and again, and be no sooner done.
+        """
+        async with self._workers.lists.of(self._who):
+            return await self.in_thread(run)
 
     def in_turn(
         self,

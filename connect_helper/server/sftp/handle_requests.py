@@ -306,7 +306,7 @@ class HandleRequests:
             async with folder.turn:
                 await desk.reserve(ANSWER_BYTES)
                 try:
-                    answer = await desk.in_thread(look)
+                    answer = await desk.in_list_turn(look)
                 except OSError as error:
                     answer = failure(number, error)
             desk.answer(answer)

@@ -17,9 +17,10 @@ import pytest
 from connect_helper.server.fair_turns import FairTurns
 from connect_helper.server.sftp import digests, packets
 from connect_helper.server.sftp.desk import MOST_LONG
+from connect_helper.server.sftp.folders import OpenFolder
 from connect_helper.server.sftp.packets import FLAG_CREAT, FLAG_READ, FLAG_WRITE, Status
 from connect_helper.server.sftp.room import MIB
-from connect_helper.server.ssh import SLOW_THREADS
+from connect_helper.server.ssh import LISTS_AT_ONCE, SLOW_THREADS
 from connect_helper.transports.sftp_files import SMALL
 from tests.support.sftp_raw import RawClient, raw_client, text
 from tests.support.sftp_server import FarEnd
@@ -59,6 +60,46 @@ async def test_long_digests_of_one_session_hold_up_nobody_else(end: FarEnd, huge
         while turns._free < 4:  # noqa: ASYNC110 - the server notices the end a moment later
             await asyncio.sleep(0.05)
     assert not turns._lines
+
+
+async def test_folders_are_read_a_few_at_a_time_for_the_same_hand(
+    end: FarEnd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (end.root / "folder").mkdir()
+    may_go_on, at_work = threading.Event(), list[OpenFolder]()
+    read = OpenFolder.read
+
+    def slow(folder: OpenFolder) -> list[bytes]:
+        at_work.append(folder)
+        may_go_on.wait(30)
+        return read(folder)
+
+    async def list_folders(client: RawClient, count: int) -> list[int]:
+        opened = [client.ask(packets.OPENDIR, text(b"/folder")) for _ in range(count)]
+        handles = [await client.handle(number) for number in opened]
+        return [client.ask(packets.READDIR, text(handle)) for handle in handles]
+
+    monkeypatch.setattr(OpenFolder, "read", slow)
+    try:
+        async with (
+            raw_client(end) as one,
+            raw_client(end) as same,
+            raw_client(end, token=end.token("receive", "folder")) as other,
+        ):
+            asked = [(client, await list_folders(client, 2 * LISTS_AT_ONCE)) for client in (one, same)]
+            for client, _ in asked:
+                await client.answer(client.ask(packets.STAT, text(b"/folder")))  # all have come in
+            assert len(at_work) == LISTS_AT_ONCE
+            asked.append((other, await list_folders(other, 1)))
+            async with asyncio.timeout(20):
+                while len(at_work) <= LISTS_AT_ONCE:  # noqa: ASYNC110 - as the threads get to it
+                    await asyncio.sleep(0.02)
+            may_go_on.set()
+            for client, numbers in asked:
+                for number in numbers:
+                    assert (await client.answer(number))[0] == packets.NAME
+    finally:
+        may_go_on.set()
 
 
 async def test_what_is_open_for_a_long_digest_is_closed_when_its_session_ends(end: FarEnd, huge: str) -> None:
