@@ -6,12 +6,15 @@ import asyncio
 import errno
 import os
 import socket
+import threading
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote_plus
 
 import pytest
 
+from connect_helper.server.http.node import looking
+from connect_helper.server.http.threads import DISK_THREADS
 from connect_helper.storage.docroot import Docroot
 from tests.support.node import Node
 
@@ -231,6 +234,28 @@ async def test_search_enters_no_link(node: Node, tree: Path) -> None:
 async def test_a_search_that_takes_too_long_says_so(node: Node, tree: Path) -> None:
     node.settings(max_response_s=-1.0)
     assert "smaller" in await node.bad(503, "files/search", {"path": "/"})
+
+
+async def test_the_searches_of_one_account_hold_up_nobody_else(
+    node: Node, tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    may_end, search = threading.Event(), looking.search
+
+    def slow(*args: Any, **settings: Any) -> dict[str, Any]:
+        may_end.wait(30)
+        return search(*args, **settings)
+
+    monkeypatch.setattr(looking, "search", slow)
+    many = [asyncio.create_task(node.good("files/search", {"path": "/"})) for _ in range(DISK_THREADS + 4)]
+    try:
+        await asyncio.sleep(0.5)
+        async with asyncio.timeout(10):
+            await node.good("files/browse", {"path": "/"}, user="bob")
+            await node.good("files/browse", {"path": "/"})  # nor the account's own people
+    finally:
+        may_end.set()
+        found = await asyncio.gather(*many)
+    assert all(one["total_count"] for one in found)
 
 
 async def test_links(node: Node, tree: Path, tmp_path: Path) -> None:

@@ -31,12 +31,15 @@ from connect_helper.server.http.node.setup import Desk, refused_sync
 from connect_helper.server.http.threads import disk_threads
 from connect_helper.server.sessions import Sessions
 from connect_helper.server.tokens import Direction
+from connect_helper.server.turns import Turns
 from connect_helper.storage.docpath import parse
 from connect_helper.version import __version__
 
 Answerer = Callable[[web.Request, Caller], Awaitable[web.StreamResponse]]
 _CONTENTS_BEGIN: Final = "/files/"
 _CONTENTS_END: Final = "/contents"
+AT_ONCE: Final = 4  # requests of one account that are at the disk: others must find threads, too
+LONG_AT_ONCE: Final = 2  # of those, searches and removals: they may take many seconds
 
 
 class NodeApi:
@@ -46,6 +49,7 @@ class NodeApi:
         self.settings = settings
         self._admission = admission
         self._disk = disk_threads()
+        self._turns, self._long = Turns(AT_ONCE), Turns(LONG_AT_ONCE)
         self.sessions = sessions
         self._transfers = TransferDesk(sessions, lambda: self.settings)
         self._listings = Listings()
@@ -81,7 +85,7 @@ class NodeApi:
         """A handler that first asks who calls."""
 
         async def handler(request: web.Request) -> web.StreamResponse:
-            caller = await identify(request, self._admission, self._disk)
+            caller = await identify(request, self._admission, self._disk, self._turns)
             try:
                 return await answer(request, caller)
             except UnsafePath as error:
@@ -104,7 +108,9 @@ class NodeApi:
 
     async def _search(self, request: web.Request, caller: Caller) -> web.Response:
         asked = await bodies.read(request, bodies.Browse, caller.disk)
-        return web.json_response(await caller.on_disk(looking.search, asked, **self._limits()))
+        async with self._long.of(caller.account.name):
+            found = await caller.on_disk(looking.search, asked, **self._limits())
+        return web.json_response(found)
 
     def _limits(self) -> dict[str, Any]:
         return {"max_count": self.settings.max_response_entries, "limit_s": self.settings.max_response_s}
@@ -129,7 +135,9 @@ class NodeApi:
 
     async def _delete(self, request: web.Request, caller: Caller) -> web.Response:
         asked = await bodies.read(request, bodies.Paths, caller.disk)
-        return web.json_response({"paths": await caller.on_disk(changing.delete, asked.paths)})
+        async with self._long.of(caller.account.name):
+            removed = await caller.on_disk(changing.delete, asked.paths)
+        return web.json_response({"paths": removed})
 
     async def _rename(self, request: web.Request, caller: Caller) -> web.Response:
         asked = await bodies.read(request, bodies.Renamings, caller.disk)

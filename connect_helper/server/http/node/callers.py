@@ -22,6 +22,7 @@ from connect_helper.server.http.node.faults import OVERLOADED, fault, fault_of
 from connect_helper.server.http.problems import Problem, needs_encryption
 from connect_helper.server.http.threads import in_thread
 from connect_helper.server.tokens import TokenRefused, looks_like_token
+from connect_helper.server.turns import Turns
 from connect_helper.storage.docroot import Docroot
 
 REFUSED: Final = "API user authentication failed"  # word for word, some clients look for it
@@ -36,6 +37,7 @@ class Caller:
 
     access: Access
     disk: Executor
+    turns: Turns  # for the threads, by account
     follow_links: bool = True  # sessions with a token follow none
 
     @property
@@ -45,7 +47,7 @@ class Caller:
     async def on_disk(
         self, work: Callable[Concatenate[Docroot, Access, P], R], *args: P.args, **kwargs: P.kwargs
     ) -> R:
-        """Run `work` in a thread, with the account's folder open. Raises Problem."""
+        """Run `work` in a thread in its turn, with the account's folder open. Raises Problem."""
 
         def run() -> R:
             follow = self.follow_links and self.access.follow_links
@@ -59,12 +61,13 @@ class Caller:
                 return work(docroot, self.access, *args, **kwargs)
 
         try:
-            return await in_thread(self.disk, run)
+            async with self.turns.of(self.account.name):
+                return await in_thread(self.disk, run)
         except (OSError, ConnectHelperError) as error:
             raise fault_of(error) from error
 
 
-async def identify(request: web.Request, admission: Admission, disk: Executor) -> Caller:
+async def identify(request: web.Request, admission: Admission, disk: Executor, turns: Turns) -> Caller:
     """The account whose name and password the request carries. Raises Problem 401, TooManyRequests."""
     login = _basic(request.headers.get(hdrs.AUTHORIZATION, ""))
     if login is None or looks_like_token(login[1]):
@@ -79,7 +82,7 @@ async def identify(request: web.Request, admission: Admission, disk: Executor) -
         raise later from error
     if not request.secure and access.account.lowest_cipher != "none":
         raise needs_encryption()
-    return Caller(access, disk)
+    return Caller(access, disk, turns)
 
 
 def unauthorized(request: web.Request) -> Problem:
