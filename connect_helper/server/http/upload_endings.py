@@ -39,6 +39,8 @@ from connect_helper.storage.docroot import Docroot
 log = logging.getLogger(__name__)
 
 DONE_KEPT_S: Final = 3600.0  # how long a client may ask whether its last bytes arrived
+DONE_KEPT: Final = 10_000  # of an account; files of no bytes come by the thousand
+_AT_A_TIME: Final = 500  # uploads forgotten before others have their turn at the list
 _STEP: Final = 64 * 1024 * 1024  # bytes hashed between two looks at whether we are still wanted
 
 
@@ -142,9 +144,14 @@ class UploadEndings:
     async def sweep(self, open_docroot: Callable[[str], Docroot | None]) -> int:
         """Remove uploads left alone for too long, but none in use; returns how many.
 
+        Of those that are done, the last ones stay known: each may have brought some kilobytes of metadata.
+
         `open_docroot` gives the docroot of an account, None when there is none of that name; it blocks. The
         uploads of one that cannot be reached wait for a later call.
         """
+        done = await self._store.done_before(DONE_KEPT)
+        for start in range(0, len(done), _AT_A_TIME):
+            await self._store.remove(done[start : start + _AT_A_TIME])
         removed, unreachable = 0, set[str]()
         while over := [
             record

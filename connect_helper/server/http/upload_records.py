@@ -150,6 +150,15 @@ class UploadRecords:
         with closing(self._database.execute(sql, (alive, moving, account))) as rows:
             return {each[0]: Unfinished(each[1], int(each[2]), int(each[3])) for each in rows}
 
+    def done_before(self, keep: int) -> list[str]:
+        """The ids of all finished uploads but the last `keep` of each account."""
+        sql = (
+            "SELECT id FROM (SELECT id, row_number() OVER (PARTITION BY account ORDER BY expires_at DESC) "
+            "AS place FROM uploads WHERE done) WHERE place > ?"
+        )
+        with closing(self._database.execute(sql, (keep,))) as rows:
+            return [each[0] for each in rows]
+
     def expired(
         self, now: float, limit: int = 500, *, without: Collection[str] = frozenset()
     ) -> list[UploadRecord]:

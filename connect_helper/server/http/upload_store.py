@@ -43,6 +43,10 @@ class UploadStore:
         """See `UploadRecords.unfinished`."""
         return await self._listed(self._records.unfinished, account, alive=alive, moving=moving)
 
+    async def done_before(self, keep: int) -> list[str]:
+        """See `UploadRecords.done_before`."""
+        return await self._listed(self._records.done_before, keep)
+
     async def expired(self, now: float, *, without: Collection[str]) -> list[UploadRecord]:
         """See `UploadRecords.expired`."""
         return await self._listed(self._records.expired, now, without=without)

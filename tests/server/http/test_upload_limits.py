@@ -13,6 +13,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from connect_helper.server.http import upload_endings
 from connect_helper.server.http.threads import disk_threads
 from connect_helper.server.http.tus import UPLOADS_KEY
 from connect_helper.server.http.upload_bodies import NOTE_EVERY_S
@@ -421,3 +422,21 @@ async def test_a_lock_is_handed_over_or_refused() -> None:
     async with locks.hold("x"):
         pass
     assert not locks.held("x")
+
+
+async def test_of_thousands_of_finished_uploads_the_last_ones_are_remembered(
+    server: FarEnd, sender: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(upload_endings, "DONE_KEPT", 2)
+    async with server.client(server.token("send", user="bob")) as other:
+        foreign = await begin(other, "y", 0)
+        uploads = [await begin(sender, "x", 0) for _ in range(5)]
+        unfinished = [await begin(sender, "x", 1) for _ in range(3)]
+        await server.app[UPLOADS_KEY].endings.sweep(lambda _: None)
+        for upload in (*uploads[-2:], *unfinished):
+            assert await offset_of(sender, upload) == 0
+        assert await offset_of(other, foreign) == 0
+        for upload in uploads[:-2]:
+            async with sender.head(upload, headers=TUS) as answer:
+                assert answer.status == 404
+    assert (server.docroot / "in/x").exists()
