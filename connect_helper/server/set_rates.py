@@ -38,18 +38,21 @@ def transfer_of(access: Access, peer: str, cookie: str | None) -> Transfer:
 class _Rates:
     good_until: float  # end of the token, seconds since the epoch; 0: there is none
     kept_s: float
-    used_at: float
+    used_at: float  # seconds that only go on: a clock that is put right must not lift the limit of what runs
     limits: dict[Way, RateLimit] = field(default_factory=dict)
 
-    def over(self, now: float) -> bool:
-        return now > max(self.good_until, self.used_at + self.kept_s)
+    def over(self, now: float, at: float) -> bool:
+        return now > self.good_until and at > self.used_at + self.kept_s
 
 
 class SetRates:
     """All rates that were set."""
 
-    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, clock: Callable[[], float] = time.time, ticks: Callable[[], float] = time.monotonic
+    ) -> None:
         self._clock = clock
+        self._ticks = ticks
         self._transfers: dict[Transfer, _Rates] = {}
 
     def limit(self, transfer: Transfer, way: Way) -> RateLimit | None:
@@ -57,11 +60,11 @@ class SetRates:
         rates = self._transfers.get(transfer)
         if rates is None:
             return None
-        now = self._clock()
-        if rates.over(now):
+        at = self._ticks()
+        if rates.over(self._clock(), at):
             del self._transfers[transfer]
             return None
-        rates.used_at = now
+        rates.used_at = at
         return rates.limits.get(way)
 
     def change(self, transfer: Transfer, access: Access, way: Way, kbps: int | None) -> None:
@@ -82,17 +85,17 @@ class SetRates:
                 del self._transfers[transfer]
 
     def _entry(self, transfer: Transfer, access: Access) -> _Rates:
-        now = self._clock()
         if transfer not in self._transfers:
-            self._make_room(now)
+            self._make_room()
             token = access.token
             until, kept_s = (0.0, KEPT_S) if token is None else (float(token.expires_at), float(UNDER_WAY_S))
-            self._transfers[transfer] = _Rates(until, kept_s, now)
+            self._transfers[transfer] = _Rates(until, kept_s, self._ticks())
         return self._transfers[transfer]
 
-    def _make_room(self, now: float) -> None:
+    def _make_room(self) -> None:
         """Forget what is over; beyond the limit what was set first."""
-        for transfer in [one for one, rates in self._transfers.items() if rates.over(now)]:
+        now, at = self._clock(), self._ticks()
+        for transfer in [one for one, rates in self._transfers.items() if rates.over(now, at)]:
             del self._transfers[transfer]
         while len(self._transfers) >= LIMIT:
             del self._transfers[next(iter(self._transfers))]

@@ -174,12 +174,21 @@ async def test_a_rate_is_forgotten_when_its_transfer_does_not_come_back(
     clock = Clock()
     life = None if token_life_s is None else int(clock.now) + token_life_s
     who = access(token=None if life is None else claims(now=clock.now, expires_at=life))
-    rates, transfer = SetRates(clock), transfer_of(who, "192.0.2.1", None)
+    rates, transfer = SetRates(clock, clock), transfer_of(who, "192.0.2.1", None)
     rates.change(transfer, who, "in", 500)
     clock.now += kept_s - 1
     assert rates.limit(transfer_of(who, "192.0.2.1", None), "in") is not None
     clock.now += max(kept_s, DAY_S) + 2
     assert rates.limit(transfer, "in") is None
+
+
+@pytest.mark.parametrize("jump_s", [10 * 365 * DAY_S, -10 * 365 * DAY_S])
+async def test_a_clock_that_jumps_lifts_no_limit_of_what_runs(jump_s: float) -> None:
+    clock, who = Clock(), access()
+    rates, transfer = SetRates(clock), transfer_of(who, "192.0.2.1", None)
+    rates.change(transfer, who, "in", 500)
+    clock.now += jump_s
+    assert rates.limit(transfer, "in") is not None
 
 
 async def test_only_so_many_rates_are_kept() -> None:
