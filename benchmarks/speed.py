@@ -28,6 +28,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from benchmarks.bytecode import compile_all
 from benchmarks.links import Conditions, Link, Loopback, NetemLink, ProgramLink
 from benchmarks.movers import Command, Direction, Job, connect_helper, installed, version_of
 from benchmarks.running import RunningHelper
@@ -334,6 +335,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=None, help="where the files are")
     parser.add_argument("--json", type=Path, default=None)
     chosen = parser.parse_args()
+    compile_all()
     figures: list[Figure] = []
     controls: set[str] = set()
     text = ""
