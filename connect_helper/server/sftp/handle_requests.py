@@ -64,13 +64,17 @@ class HandleRequests:
         return any(isinstance(one, Lane) for one in self._handles.values())
 
     async def close_all(self, *, lost: bool) -> None:
-        """Close what is open, after the threads that use it are done; `lost`: the connection was cut."""
+        """Close what is open, after the threads that use it are done; `lost`: the connection was cut.
+
+        Folders are not waited for: of them nothing is told, and one that is read just now may take as long as
+        a hung disk.
+        """
         self._over = True
         handles, self._handles = list(self._handles.values()), {}
         for one in handles:
             if isinstance(one, OpenFolder):
-                await self._desk.in_thread(one.close)  # another one may be reading it
-                self.counted.give_back()
+                closing = self._desk.start(one.close)
+                closing.add_done_callback(lambda _closing: self.counted.give_back())
                 continue
             one.drop()
             try:

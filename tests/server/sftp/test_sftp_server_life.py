@@ -10,6 +10,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import asyncssh
@@ -100,34 +101,71 @@ async def test_what_fails_after_its_client_has_gone_is_no_fault(
     assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
 
 
-async def test_a_client_that_goes_while_a_slow_disk_reads_its_folder_holds_up_nobody(
-    end: FarEnd, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@dataclass(frozen=True, slots=True)
+class _SlowFolders:
+    """Folders of a disk that tells the first entry, and the others when it may."""
+
+    begun: threading.Event
+    may_end: threading.Event
+
+
+@pytest.fixture
+def slow_folders(end: FarEnd, monkeypatch: pytest.MonkeyPatch) -> Iterator[_SlowFolders]:
     for name in ("a", "b", "c"):
         (end.root / name).touch()
-    begun, may_end = threading.Event(), threading.Event()
+    disk = _SlowFolders(threading.Event(), threading.Event())
     scandir = Docroot.scandir
 
     def slow(docroot: Docroot, path: DocPath) -> Iterator[Entry]:
         for number, entry in enumerate(scandir(docroot, path)):
             if number:
-                begun.set()
-                may_end.wait(10)
+                disk.begun.set()
+                disk.may_end.wait(30)
             yield entry
 
     monkeypatch.setattr(Docroot, "scandir", slow)
+    yield disk
+    disk.may_end.set()
+
+
+async def _until_no_handle_is_open(end: FarEnd) -> None:
+    async with asyncio.timeout(20):
+        while end.server._house.handles.taken:  # noqa: ASYNC110 - the server's own clock
+            await asyncio.sleep(0.02)
+
+
+async def test_a_client_that_goes_while_a_slow_disk_reads_its_folder_holds_up_nobody(
+    end: FarEnd, slow_folders: _SlowFolders
+) -> None:
     async with raw_client(end) as other:
         async with raw_client(end) as client:
             handle = await client.handle(client.ask(packets.OPENDIR, text(b"/")))
             client.ask(packets.READDIR, text(handle))
-            assert await asyncio.to_thread(begun.wait, 30)
+            assert await asyncio.to_thread(slow_folders.begun.wait, 30)
             gone_at = time.monotonic()
         assert (await other.answer(other.ask(packets.STAT, text(b"/"))))[0] == packets.ATTRS
         assert time.monotonic() - gone_at < 8
-        may_end.set()
-        async with asyncio.timeout(20):
-            while end.server._house.handles.taken:  # noqa: ASYNC110 - the server's own clock
-                await asyncio.sleep(0.02)
+        slow_folders.may_end.set()
+        await _until_no_handle_is_open(end)
+
+
+async def test_the_session_of_a_client_that_goes_ends_although_a_slow_disk_reads_its_folder(
+    end: FarEnd, slow_folders: _SlowFolders
+) -> None:
+    async with raw_client(end) as client:
+        folder = await client.handle(client.ask(packets.OPENDIR, text(b"/")))
+        file = await client.handle(client.open(b"/film", packets.FLAG_CREAT | packets.FLAG_WRITE))
+        assert await client.status(client.write(file, 0, b"part")) == packets.Status.OK
+        client.ask(packets.READDIR, text(folder))
+        assert await asyncio.to_thread(slow_folders.begun.wait, 30)
+    async with asyncio.timeout(10):
+        while end.sessions.listing():  # noqa: ASYNC110 - the server's own clock
+            await asyncio.sleep(0.02)
+        while end.server._house.handles.taken > 1:  # noqa: ASYNC110 - the folder's alone is left
+            await asyncio.sleep(0.02)
+    assert end.server._house.handles.taken == 1  # its thread still has it
+    slow_folders.may_end.set()
+    await _until_no_handle_is_open(end)
 
 
 async def test_a_client_waits_for_its_turn_behind_half_open_connections(tmp_path: Path) -> None:
