@@ -7,6 +7,7 @@ import errno
 import os
 import socket
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote_plus
@@ -14,8 +15,10 @@ from urllib.parse import quote_plus
 import pytest
 
 from connect_helper.server.http.node import looking
+from connect_helper.server.http.node.api import LONG_AT_ONCE
 from connect_helper.server.http.threads import DISK_THREADS
-from connect_helper.storage.docroot import Docroot
+from connect_helper.storage.docpath import DocPath
+from connect_helper.storage.docroot import Docroot, Entry
 from tests.support.node import Node
 
 STAMP = 1_772_126_411  # 2026-02-26T17:20:11Z
@@ -256,6 +259,31 @@ async def test_the_searches_of_one_account_hold_up_nobody_else(
         may_end.set()
         found = await asyncio.gather(*many)
     assert all(one["total_count"] for one in found)
+
+
+async def test_searches_of_clients_that_have_gone_hold_up_nobody(
+    node: Node, tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(20):
+        (tree / f"dir/{number}").mkdir()
+    may_go_on, scandir = threading.Event(), Docroot.scandir
+
+    def slow(docroot: Docroot, path: DocPath) -> Iterator[Entry]:
+        may_go_on.wait(0.2)
+        yield from scandir(docroot, path)
+
+    monkeypatch.setattr(Docroot, "scandir", slow)
+    try:
+        for _letter in range(4 * LONG_AT_ONCE):  # as a page asks whose user types
+            asking = asyncio.create_task(node.good("files/search", {"path": "/"}))
+            await asyncio.sleep(0.1)
+            asking.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await asking
+        async with asyncio.timeout(6):
+            await node.good("files/search", {"path": "/empty"})
+    finally:
+        may_go_on.set()
 
 
 async def test_links(node: Node, tree: Path, tmp_path: Path) -> None:

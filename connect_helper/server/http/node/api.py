@@ -20,6 +20,7 @@ from aiohttp import web
 
 from connect_helper.errors import UnsafePath
 from connect_helper.server.admission import Admission
+from connect_helper.server.http.downloads import still_there
 from connect_helper.server.http.node import bodies, changing, looking
 from connect_helper.server.http.node.callers import Caller, identify
 from connect_helper.server.http.node.faults import fault_of
@@ -103,17 +104,21 @@ class NodeApi:
     async def _browse(self, request: web.Request, caller: Caller) -> web.Response:
         asked = await bodies.read(request, bodies.Browse, caller.disk)
         return web.json_response(
-            await caller.on_disk(looking.browse, asked, self._listings, **self._limits())
+            await caller.on_disk(looking.browse, asked, self._listings, **self._limits(request))
         )
 
     async def _search(self, request: web.Request, caller: Caller) -> web.Response:
         asked = await bodies.read(request, bodies.Browse, caller.disk)
         async with self._long.of(caller.account.name):
-            found = await caller.on_disk(looking.search, asked, **self._limits())
+            found = await caller.on_disk(looking.search, asked, **self._limits(request))
         return web.json_response(found)
 
-    def _limits(self) -> dict[str, Any]:
-        return {"max_count": self.settings.max_response_entries, "limit_s": self.settings.max_response_s}
+    def _limits(self, request: web.Request) -> dict[str, Any]:
+        return {
+            "max_count": self.settings.max_response_entries,
+            "limit_s": self.settings.max_response_s,
+            "wanted": partial(still_there, request),
+        }
 
     async def _file_info(self, request: web.Request, caller: Caller) -> web.Response:
         asked = await bodies.read(request, bodies.Paths, caller.disk)

@@ -23,9 +23,19 @@ _SETTLED_S: Final = 2.0  # some disks note the time of a change in steps as wide
 
 
 def browse(
-    docroot: Docroot, access: Access, asked: Browse, listings: Listings, *, max_count: int, limit_s: float
+    docroot: Docroot,
+    access: Access,
+    asked: Browse,
+    listings: Listings,
+    *,
+    max_count: int,
+    limit_s: float,
+    wanted: Callable[[], bool] = lambda: True,
 ) -> dict[str, Any]:
-    """{"self", "items", "item_count", "total_count", "parameters"} of one folder. Raises Problem."""
+    """{"self", "items", "item_count", "total_count", "parameters"} of one folder. Raises Problem.
+
+    `wanted` tells whether somebody still waits for the answer; it is asked in this thread.
+    """
     _may_browse(access)
     path, facts = _looked_up(docroot, asked.path)
     count = min(asked.count, max_count)
@@ -36,7 +46,7 @@ def browse(
         page = _kept_page(docroot, path, names, asked.skip, count) or Page()
         if not page.total:
             passes = matcher(asked.filters, case_sensitive=asked.case_sensitive)
-            inside = _inside(docroot, path, 1, _deadline(limit_s))
+            inside = _inside(docroot, path, 1, _deadline(limit_s, wanted))
             page, names = cut((one for one in inside if passes(one)), asked, count, LONGEST)
             if page.total > asked.skip + count and names and _settled(facts):
                 listings.put(key, names)
@@ -72,9 +82,18 @@ def _kept_page(
 
 
 def search(
-    docroot: Docroot, access: Access, asked: Browse, *, max_count: int, limit_s: float
+    docroot: Docroot,
+    access: Access,
+    asked: Browse,
+    *,
+    max_count: int,
+    limit_s: float,
+    wanted: Callable[[], bool] = lambda: True,
 ) -> dict[str, Any]:
-    """{"items", "item_count", "total_count", "parameters"} of a folder and all below it. Raises Problem."""
+    """{"items", "item_count", "total_count", "parameters"} of a folder and all below it. Raises Problem.
+
+    `wanted` is that of `browse`.
+    """
     _may_browse(access)
     path, facts = _looked_up(docroot, asked.path)
     count = min(asked.count, max_count)
@@ -83,7 +102,8 @@ def search(
         passes = matcher(asked.filters, case_sensitive=asked.case_sensitive)
         least = asked.filters.depth_min or 1
         most = DEPTH_LIMIT if asked.filters.depth_max is None else asked.filters.depth_max
-        everything = _below(docroot, path, most, _deadline(limit_s)) if most else ()
+        check = _deadline(limit_s, wanted)
+        everything = _below(docroot, path, most, check) if most else ()
         page, _ = cut((one for one in everything if one.depth >= least and passes(one)), asked, count)
     answer = _listed(docroot, access, path, page, asked, count)
     depths = {"depth_min": asked.filters.depth_min, "depth_max": asked.filters.depth_max}
@@ -170,11 +190,11 @@ def _listed(
     }
 
 
-def _deadline(limit_s: float) -> Callable[[], None]:
+def _deadline(limit_s: float, wanted: Callable[[], bool]) -> Callable[[], None]:
     end = time.monotonic() + limit_s
 
     def check() -> None:
-        if time.monotonic() > end:
+        if time.monotonic() > end or not wanted():  # who has gone hears nothing, and others wait for the turn
             raise fault(503, "There are too many entries to answer in time. Ask for a smaller folder.")
 
     return check
