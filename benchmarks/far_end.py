@@ -5,8 +5,8 @@
 
 Each run moves the file with one client to and from one server, in turn; figures are medians, time goes from
 the start of the client's process to its end, or in a helper that runs already (`warm`, `running`) from being
-told to its answer. The copy is compared each time. Processor seconds per GB are those of server and client: on
-a machine with neighbours they say more than the time. Exit code 1: a promise is not kept.
+told to its answer. The copy is compared each time. Processor seconds per GB are those of server and client:
+on a machine with neighbours they say more than the time. Exit code 1: a promise is not kept.
 """
 
 from __future__ import annotations
