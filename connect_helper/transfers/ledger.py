@@ -57,6 +57,14 @@ def begun(partial: bytes, device: int = 0, inode: int = 0, *, named: bool = True
     return hashlib.blake2b(what + b" %d %d " % (device, inode) + partial, digest_size=MARK).digest()
 
 
+def link_begun(partial: bytes) -> bytes:
+    """The mark of a link this transfer made under a partial file's name: a file must not be written there.
+
+    It would be written through the link.
+    """
+    return hashlib.blake2b(b"link begun " + partial, digest_size=MARK).digest()
+
+
 def foreign(partial: bytes) -> bytes:
     """The mark of a partial file that was to be made, but somebody else had made it."""
     return hashlib.blake2b(b"foreign " + partial, digest_size=MARK).digest()
@@ -123,8 +131,15 @@ class Ledger:
         somebody else's: rather one of ours stays than that one of theirs is written over. Or it is another
         file of the transfer that is called so.
         """
-        made = self.knows(begun(partial, named=named)) and not self.knows(foreign(partial))
-        return made and not self.knows(sent(target)) and not self.knows(sent(partial))
+        others = self.knows(foreign(partial)) or self.knows(link_begun(partial))
+        return self.knows(begun(partial, named=named)) and not others and not self._came(target, partial)
+
+    def left_link(self, partial: bytes, target: bytes) -> bool:
+        """As `left`, of a link under a partial file's name (see `link_begun`)."""
+        return self.knows(link_begun(partial)) and not self._came(target, partial)
+
+    def _came(self, *targets: bytes) -> bool:
+        return any(self.knows(sent(one)) for one in targets)
 
     def first_times(self, target: bytes, *, atime_ns: int, mtime_ns: int) -> tuple[int, int]:
         """The times of a folder of the source (of access, of modification) as an earlier session saw them.

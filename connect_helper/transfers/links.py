@@ -16,7 +16,7 @@ from connect_helper.errors import AlreadyExists, TargetDenied, TransferError
 from connect_helper.spec.links import LinkDecision, Standing, decide_link, stays_inside
 from connect_helper.spec.names import display, numbered_name, partial_name
 from connect_helper.transfers.job import LinkJob, LocalLinkJob, RemoteLinkJob, Work, ends_session
-from connect_helper.transfers.ledger import begun, link_made, sent
+from connect_helper.transfers.ledger import link_begun, link_made, sent
 from connect_helper.transfers.report import Outcome
 from connect_helper.transfers.twins import collision, tells_apart
 from connect_helper.transports.base import Facts, Kind
@@ -54,7 +54,7 @@ def _made_before(work: Work, job: LinkJob, there: Facts | None) -> bool:
 
 def _left(work: Work, job: LinkJob, partial: bytes, there: Facts) -> bool:
     """Tell whether what has a partial file's name is a link that an earlier session was broken off over."""
-    return there.kind == "link" and work.ledger.left(partial, _target(job), named=True)
+    return there.kind == "link" and work.ledger.left_link(partial, _target(job))
 
 
 def _partials(name: bytes) -> Iterator[bytes]:
@@ -100,7 +100,7 @@ async def _on_the_server(work: Work, job: RemoteLinkJob) -> Outcome:
 
 async def _replace_there(work: Work, job: RemoteLinkJob) -> None:
     partial = await _free_there(work, job)
-    await asyncio.to_thread(work.ledger.add, begun(partial))
+    await asyncio.to_thread(work.ledger.add, link_begun(partial))
     await work.transport.make_link(partial, job.content)
     try:
         await work.transport.publish(partial, job.target, "replace")
@@ -160,7 +160,7 @@ def _replace_here(work: Work, job: LocalLinkJob, folder: TargetFolder) -> None:
             continue
         if there is not None:
             folder.remove(partial)
-        work.ledger.add(begun(path))
+        work.ledger.add(link_begun(path))
         folder.replace_by_link(job.names[-1], job.content, partial)
         return
     raise _too_many(folder.path_of(job.names[-1]))

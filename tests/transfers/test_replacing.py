@@ -244,6 +244,30 @@ async def test_a_link_is_done_and_not_skipped_where_an_earlier_session_made_it(
     assert tree(trip.source) == {"proj": "/"}
 
 
+async def test_a_file_is_not_written_through_a_link_that_a_session_was_killed_over(
+    trip: Trip, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The link had the name of its unfinished file, and led to another file of the destination."""
+    plant(trip.source, "proj/link", "proj/real")
+    (trip.source / "proj" / "link").unlink()
+    (trip.source / "proj" / "link").symlink_to("real")
+    plant(trip.target, "proj/link")
+
+    def lost(*_: object, **__: object) -> None:
+        raise ConnectionLost("The line broke.")
+
+    policies = {"links": "copy+force"}
+    with monkeypatch.context() as during:
+        during.setattr(SftpTransport, "publish", lost)
+        during.setattr(os, "rename", lost)
+        assert (await trip.go("proj", policies=policies)).code == "connection_lost"
+    (trip.source / "proj" / "link").unlink()
+    (trip.source / "proj" / "link").write_bytes(b"a file by now")
+    ended = await trip.go("proj", policies=policies)
+    assert ended.outcome == "completed", ended.message
+    assert tree(trip.target) == tree(trip.source) | {"proj/link.partial": "-> real"}
+
+
 @pytest.mark.parametrize("content", ["/etc/passwd", "../beside", "sub/../../beside", "../../.."])
 async def test_a_link_that_leads_out_is_not_made_on_this_machine(trip: Trip, content: str) -> None:
     plant(trip.source, "proj/real", "beside")
