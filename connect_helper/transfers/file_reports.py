@@ -138,7 +138,9 @@ class FileReports:
             self._room.set()
         if done.cancelled() or (error := done.exception()) is None:
             return
-        self._late = [*batch, *self._late]
+        # Several batches may have been on their way. Of one transfer an earlier session comes first: the last
+        # word on a file is that of the later one, and places are given session by session.
+        self._late = sorted([*self._late, *batch], key=_session)
         if lost := self._late[:-LATE]:
             logger.error("%d file reports were not kept: %s", len(lost), error)
             del self._late[:-LATE]
@@ -247,6 +249,10 @@ def add_reports(path: Path, reports: Iterable[tuple[int, FileReport]]) -> None:
             (file_rows.row_of(transfer, report.index, report) for transfer, report in reports),
         )
         connection.execute("COMMIT")
+
+
+def _session(one: _New) -> int:
+    return one[1]
 
 
 def _nothing(_: sqlite3.Connection) -> None:

@@ -105,6 +105,32 @@ async def test_what_is_kept_late_takes_nobodys_place(folders: Folders) -> None:
         assert sorted(paths) == sorted(one.path for one in [report(0), report(1), *others])
 
 
+async def test_what_two_sessions_left_while_the_disk_was_full_keeps_its_order(folders: Folders) -> None:
+    """Else an earlier failure outlived the end, and two files were given one place: nothing was kept then."""
+
+    async def refuses(reports: FileReports, word: str) -> None:
+        await reports._disk.read(lambda connection: connection.execute(f"PRAGMA query_only = {word}").close())
+
+    others = [report(index, path=f"/other/{index}") for index in range(2, 6)]
+    async with opened(folders) as reports:
+        await refuses(reports, "ON")
+        reports.put(7, report(0, "failed"))
+        reports.put(7, report(1))
+        reports._send()
+        reports.begin(7)
+        reports.put(7, report(0))
+        reports._send()  # while the batch before it is on its way
+        await reports.flush()
+        for one in others:
+            reports.put(7, one)
+        await reports.flush()
+        await refuses(reports, "OFF")
+        reports.put(8, report(0))
+        found = {(one.path, one.state) for one in await kept(reports, 7)}
+        assert found == {(one.path, "done") for one in (report(0), report(1), *others)}
+        assert await kept(reports, 8) == [report(0)]
+
+
 async def test_pages_go_from_the_newest_to_the_oldest(folders: Folders) -> None:
     async with opened(folders) as reports:
         for index in range(10):
