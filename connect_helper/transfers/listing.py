@@ -400,7 +400,10 @@ class TransferList:
                 await self._journal.unshelve(entry.position)
 
     def _surplus(self) -> list[Entry]:
-        """Those that ended first, as many as are too many."""
+        """Those that ended first, as many as are too many.
+
+        None that `keep_missed` writes: after that the disk would not have it as shelved, nor memory at all.
+        """
         over = len(self._ended) - ENDED_KEPT
         ended = [self._entries[one] for one in self._ended]
         reports = sum(len(entry.transfer.files) for entry in ended) - ENDED_REPORTS
@@ -409,7 +412,8 @@ class TransferList:
         for entry in ended:
             if (over <= 0 and reports <= 0) or self._ended[entry.transfer.id] > old:
                 break
-            if len(found) < SHELVED_AT_ONCE and not _busy(entry):
+            unkept = entry.transfer.id in self._unkept
+            if len(found) < SHELVED_AT_ONCE and not unkept and not _busy(entry):
                 found.append(entry)
                 over -= 1
                 reports -= len(entry.transfer.files)

@@ -69,6 +69,29 @@ async def test_a_poll_waits_for_no_disk_when_memory_has_the_answer(folders: Fold
         await writing
 
 
+async def test_what_a_full_disk_did_not_take_is_listed_also_when_it_leaves_memory_as_it_is_kept(
+    folders: Folders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(upkeep, "SHELVE_S", 3600.0)
+
+    async def refuses(word: str) -> None:
+        disk = transfers._journal._disk
+        await disk.read(lambda connection: connection.execute(f"PRAGMA query_only = {word}").close())
+
+    async with manager(folders, concurrent_transfers=5) as transfers:
+        made = [await transfers.submit(request(HOLDS)) for _ in range(5)]
+        for one in made:
+            await reaches(one, Status.RUNNING)
+        await refuses("ON")
+        for one in made:
+            await transfers.stop(one.id)
+        await refuses("OFF")
+        await asyncio.gather(transfers._list.shelve(), transfers._list.keep_missed())
+        await transfers._list.shelve()
+        assert len(transfers.all()) == KEPT
+        assert await pages(transfers, EVERY) == ids(made)[::-1]
+
+
 async def test_memory_holds_what_runs_and_the_newest_of_the_rest(folders: Folders) -> None:
     async with manager(folders) as transfers:
         running = await transfers.submit(request(HOLDS))
