@@ -155,15 +155,11 @@ class Aftermath:
         if self._wishes.remove_empty_folders and job.source:
             self._walked.add(_names(os.fsdecode(job.source)))
 
-    def as_first_seen(self, ledger: Ledger, job: FolderJob) -> FolderJob:
-        """A folder with the times it had before this transfer took sources out of it, in a session before.
-
-        Blocks.
-        """
+    async def as_first_seen(self, ledger: Ledger, job: FolderJob) -> FolderJob:
+        """A folder with the times it had before this transfer took sources out of it, in a session before."""
         if not job.mtime_ns or not (self._takes_files or self._wishes.remove_empty_folders):
             return job
-        times = ledger.first_times(_folder_target(job), atime_ns=job.atime_ns, mtime_ns=job.mtime_ns)
-        return replace(job, atime_ns=times[0], mtime_ns=times[1])
+        return await asyncio.to_thread(_as_first_seen, ledger, job)
 
     async def file(self, work: Work, job: FileJob | LinkJob, outcome: Outcome) -> str:
         """Do what is to be done with one source; return what the user should know about it.
@@ -290,6 +286,12 @@ class Aftermath:
                 await asyncio.to_thread(remove_empty, granted(item.source), below)
                 return
         # Not given by the user, such as the folder around a file that was chosen by itself: it stays.
+
+
+def _as_first_seen(ledger: Ledger, job: FolderJob) -> FolderJob:
+    """Blocks."""
+    times = ledger.first_times(_folder_target(job), atime_ns=job.atime_ns, mtime_ns=job.mtime_ns)
+    return replace(job, atime_ns=times[0], mtime_ns=times[1])
 
 
 def _folder_target(job: FolderJob) -> bytes:

@@ -284,7 +284,7 @@ class Session:
                 if isinstance(job, RemoteFolderJob | LocalFolderJob):
                     self._aftermath.walked(job)
                     if self._keeps_folder_times:
-                        job = await asyncio.to_thread(self._aftermath.as_first_seen, work.ledger, job)
+                        job = await self._aftermath.as_first_seen(work.ledger, job)
                 else:
                     self._reporter.found(_size(job))
                     work.transport.expect(_size(job))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from pathlib import Path
 from typing import Any
@@ -269,3 +270,20 @@ async def test_a_folder_keeps_its_time_though_a_session_before_took_files_out_of
     assert (await trip.go("proj", **wanted)).outcome == "completed"
     times = {str(path.relative_to(trip.target)): path.stat().st_mtime for path in trip.target.rglob("*")}
     assert times == dict.fromkeys(ALL, OLD)
+
+
+async def test_folders_of_which_nothing_is_taken_cost_no_trip_to_a_thread(
+    trip: Trip, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There may be a hundred thousand."""
+    plant(trip.source, *FILES)
+    trips: list[str] = []
+    to_thread = asyncio.to_thread
+
+    async def noted(function: Any, *arguments: Any, **named: Any) -> Any:
+        trips.append(function.__name__)
+        return await to_thread(function, *arguments, **named)
+
+    monkeypatch.setattr(asyncio, "to_thread", noted)
+    assert (await trip.go("proj", policies={"preserve_times": True})).outcome == "completed"
+    assert [one for one in trips if "first_seen" in one] == []
