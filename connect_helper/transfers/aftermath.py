@@ -260,7 +260,7 @@ class Aftermath:
             path = "/".join(names)
             if not path:
                 continue  # the root
-            if given := self._spellings.get(names):
+            if given := self._given(names):
                 marks = b"".join(gone(os.fsencode(one)) for one in given)
                 await asyncio.to_thread(work.ledger.add, marks)
             try:
@@ -269,6 +269,12 @@ class Aftermath:
                 if ends_session(error):
                     raise
                 _log.info("the folder %s stays: %s", display(path), error.internal_message)
+
+    def _given(self, names: Names) -> set[str]:
+        """The items that are missing without this folder, as they were given: links that lead to it, too."""
+        given = self._spellings.get(names, [])
+        real = {self._shared.real(os.fsencode(path)) for path in given}
+        return {*given, *(other for path in real for other in self._shared.given(path))}
 
     def _source(self, path: str, base: int) -> Source:
         names = _names(path)
