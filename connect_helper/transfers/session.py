@@ -13,10 +13,9 @@ import logging
 import os
 import stat
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import aclosing, closing
+from contextlib import aclosing
 from dataclasses import replace
 from functools import partial
-from itertools import groupby
 from pathlib import Path
 from typing import Final
 
@@ -39,10 +38,10 @@ from connect_helper.transfers.job import (
     UploadJob,
     Work,
     ends_session,
-    stamps,
 )
 from connect_helper.transfers.late import LateJobs
 from connect_helper.transfers.links import copy_link
+from connect_helper.transfers.made_folders import MadeFolders
 from connect_helper.transfers.messages import Connected, Ended, Question
 from connect_helper.transfers.mirror import mirror
 from connect_helper.transfers.plan import SessionPlan
@@ -51,14 +50,12 @@ from connect_helper.transfers.report import Channel, Outcome, Reporter, Tracker
 from connect_helper.transfers.scan import Scan
 from connect_helper.transfers.side_by_side import side_by_side
 from connect_helper.transfers.spool import Spool, show_all
-from connect_helper.transfers.unmade import UnmadeFolders
 from connect_helper.transfers.upload import Upload
 from connect_helper.transports.base import Transport
 from connect_helper.transports.connections import Connections
 from connect_helper.transports.host_keys import KnownKeys
 from connect_helper.transports.kept import KeptConnections
 from connect_helper.transports.local_files import open_files
-from connect_helper.transports.local_target import open_target_folder
 from connect_helper.transports.rate import TokenBucket
 from connect_helper.transports.resume import RecordStore
 from connect_helper.transports.sftp import SftpTransport
@@ -71,7 +68,6 @@ SMALL: Final = 128 * 1024  # bytes; of files larger than this
 OTHERS_IN_FLIGHT: Final = 16  # so many at a time
 LARGE: Final = 16 * 1024 * 1024  # bytes; of files this large
 LARGE_IN_FLIGHT: Final = 2  # so many at a time, for each fills the line alone
-TIMES_IN_FLIGHT: Final = 16  # folders that are given their times at a time
 QUEUE: Final = 512  # jobs the scan may be ahead
 IDLE_LIMIT_S: Final = 60.0  # without an answer the server owes
 LOOKED_AT: Final = 100  # items, for a guess at how much there is to send
@@ -97,9 +93,7 @@ class Session:
         self._large = asyncio.Semaphore(LARGE_IN_FLIGHT)
         self._others = asyncio.Semaphore(OTHERS_IN_FLIGHT)
         self._in_flight = min(IN_FLIGHT, max(OTHERS_IN_FLIGHT, open_files() // 4))
-        self._folder_times: list[RemoteFolderJob | LocalFolderJob] = []
-        self._unmade = UnmadeFolders()
-        self._untimed = 0  # those of them that did not get theirs from the server
+        self._folders = MadeFolders(plan.policies)
         self._late = LateJobs()
         self._aftermath = Aftermath(plan)
         self._last: list[_Waiting] = []  # done but for their aftermath
@@ -167,7 +161,7 @@ class Session:
                     await to_the_end(work.ledger.open)
                     await self._before(work)
                     await self._work(work)
-                    await self._set_folder_times(work)
+                    await self._folders.set_times(work)
                     await self._aftermath.folders(work)
                     whole = not self._reporter.failed
                 finally:
@@ -260,7 +254,7 @@ class Session:
             for job in in_order:
                 await self._file(work, job)
         await self._end_waiting(work)
-        for path, error in self._unmade.untold():
+        for path, error in self._folders.unmade.untold():
             self._reporter.found(0)
             await self._end_badly(await self._reporter.start(path, path, 0), error)
 
@@ -283,7 +277,7 @@ class Session:
             async for job in jobs:
                 if isinstance(job, RemoteFolderJob | LocalFolderJob):
                     self._aftermath.walked(job)
-                    if self._keeps_folder_times:
+                    if self._folders.keeps_times:
                         job = await self._aftermath.as_first_seen(work.ledger, job)
                 else:
                     self._reporter.found(_size(job))
@@ -298,7 +292,7 @@ class Session:
         while (job := await self._queue.get()) is not None:
             match job:
                 case RemoteFolderJob() | LocalFolderJob():
-                    await self._folder(work, job)
+                    await self._folders.make(work, job)
                 case MishapJob():
                     self._aftermath.failed(job)
                     tracker = await self._reporter.start(job.path, job.remote_path, 0)
@@ -350,56 +344,14 @@ class Session:
             await self._reporter.skip(tracker, error)
         else:
             sends = self._plan.direction == "send"
-            self._unmade.failed(tracker.remote_path if sends else tracker.path)
+            self._folders.unmade.failed(tracker.remote_path if sends else tracker.path)
             await self._reporter.fail(tracker, error)
-
-    async def _folder(self, work: Work, job: RemoteFolderJob | LocalFolderJob) -> None:
-        """Make a folder; when that fails it counts as a failed file if no other tells of it."""
-        try:
-            if isinstance(job, RemoteFolderJob):
-                await work.transport.make_folder(job.target)
-            else:
-                await to_the_end(_make_local_folder, job)
-        except TransferError as error:
-            if ends_session(error):
-                raise
-            self._unmade.add(os.fsdecode(_target(job)), error)
-        else:
-            if self._keeps_folder_times and job.mtime_ns:
-                self._folder_times.append(job)
-
-    @property
-    def _keeps_folder_times(self) -> bool:
-        return self._plan.policies.preserve_times or self._plan.policies.preserve_access_times
-
-    async def _set_folder_times(self, work: Work) -> None:
-        """Last of all, since every file made in a folder changes its time.
-
-        A time that cannot be set (the folder is somebody else's, a server over HTTP sets none) fails nothing,
-        for all files are there; of those on a server the end of the session tells.
-        """
-        found = sorted(self._folder_times, key=_depth, reverse=True)
-        for _, level in groupby(found, key=_depth):
-            await side_by_side(level, partial(self._set_folder_time, work), TIMES_IN_FLIGHT)
-
-    async def _set_folder_time(self, work: Work, job: RemoteFolderJob | LocalFolderJob) -> None:
-        times = stamps(work.policies, atime_ns=job.atime_ns, mtime_ns=job.mtime_ns)
-        if times is None:
-            return
-        if isinstance(job, RemoteFolderJob):
-            kept = await work.transport.set_times(job.target, *times)
-            self._untimed += not kept
-            return
-        try:
-            await to_the_end(_set_local_times, job, *times)
-        except TransferError as error:
-            _log.info("a folder keeps its own time: %s", error.internal_message)
 
     def _result(self) -> Ended:
         failed, files = self._reporter.failed, self._reporter.files
         first = self._reporter.first_error
         if first is None:
-            return Ended(outcome="completed", message=_about_times(self._untimed))
+            return Ended(outcome="completed", message=self._folders.about_times())
         if files == 1:
             return _failed(first, retryable=False)
         return Ended(
@@ -409,25 +361,6 @@ class Session:
             message=f"{failed} of {files} files failed. {first.user_message}",
             internal_message=f"{failed} of {files} files failed; first: {first.internal_message}",
         )
-
-
-def _target(job: RemoteFolderJob | LocalFolderJob) -> bytes:
-    if isinstance(job, RemoteFolderJob):
-        return job.target
-    return b"/".join((job.granted.path.rstrip(b"/"), *job.names))
-
-
-def _depth(job: RemoteFolderJob | LocalFolderJob) -> int:
-    return job.target.count(b"/") if isinstance(job, RemoteFolderJob) else len(job.names)
-
-
-def _make_local_folder(job: LocalFolderJob) -> None:
-    open_target_folder(job.granted, job.names).close()
-
-
-def _set_local_times(job: LocalFolderJob, atime_ns: int, mtime_ns: int) -> None:
-    with closing(open_target_folder(job.granted, job.names)) as folder:
-        folder.set_times(atime_ns, mtime_ns)
 
 
 async def run_session(plan: SessionPlan, channel: Channel) -> Ended:
@@ -482,14 +415,6 @@ def _first(group: BaseExceptionGroup[BaseException]) -> TransferError:
     if not isinstance(found, TransferError):
         raise group
     return found
-
-
-def _about_times(folders: int) -> str:
-    """What is to be said of so many folders on the server without the times they should have."""
-    if not folders:
-        return ""
-    what = "The time of 1 folder" if folders == 1 else f"The times of {folders} folders"
-    return f"{what} could not be kept on the server; all files are there."
 
 
 def _failed(error: TransferError, *, retryable: bool | None = None) -> Ended:

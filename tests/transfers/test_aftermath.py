@@ -13,8 +13,8 @@ from connect_helper.errors import ConnectionLost
 from connect_helper.transfers.aftermath import Aftermath
 from connect_helper.transfers.job import Work
 from connect_helper.transfers.ledger import Ledger, gone
+from connect_helper.transfers.made_folders import MadeFolders
 from connect_helper.transfers.plan import Afterwards, Upload
-from connect_helper.transfers.session import Session
 from tests.support.policies import Trip, plant, tree
 from tests.support.sessions import download, plan_for, ref, run, upload
 from tests.support.sshd import SshServer
@@ -259,11 +259,11 @@ async def test_a_folder_keeps_its_time_though_a_session_before_took_files_out_of
     wishes = move_to(trip, trip.source / "sent") if moves else Afterwards(remove_files=True)
     wanted: dict[str, Any] = {"afterwards": wishes, "policies": {"preserve_times": True}}
 
-    async def lost(_self: Session, _work: Work) -> None:
+    async def lost(_self: MadeFolders, _work: Work) -> None:
         raise ConnectionLost("The line broke.")
 
     with monkeypatch.context() as during:
-        during.setattr(Session, "_set_folder_times", lost)
+        during.setattr(MadeFolders, "set_times", lost)
         assert (await trip.go("proj", **wanted)).code == "connection_lost"
     assert (trip.source / "proj" / "sub").stat().st_mtime > OLD
     assert not (trip.source / "proj" / "sub" / "b").exists()
