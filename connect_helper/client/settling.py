@@ -214,6 +214,11 @@ def _hide_names(options: Options, direction: Direction) -> bool:
 def _protection(options: Options, direction: Direction) -> Protection:
     """What a spec passes over in silence, for its page may serve both directions, is a mistake here."""
     protection = parse_protection(options, direction)
+    if options.get("content_protection_passphrase") == "":
+        raise InvalidRequest(
+            '"content_protection_passphrase" is empty: it would protect nothing.',
+            field="content_protection_passphrase",
+        )
     if protection.action is not None:
         return protection
     if options.get("content_protection") in ("encrypt", "decrypt"):

@@ -60,8 +60,8 @@ def read_action(value: Any, field: str, direction: Direction) -> Action | None:
 def parse_protection(raw: Mapping[str, Any], direction: Direction) -> Protection:
     """Read the fields of content protection.
 
-    Raises InvalidRequest naming the field, also for a passphrase of length 0 where one is needed: it would
-    protect nothing. A missing one (null) is asked for.
+    Raises InvalidRequest naming the field. A missing passphrase is asked for, and so is one of length 0,
+    which is not set (section 0.1) and would protect nothing.
     """
     action = read_action(raw.get("content_protection"), "content_protection", direction)
     strict = flag(raw, "fail_bad_filepass")
@@ -74,14 +74,7 @@ def read_passphrase(raw: Mapping[str, Any]) -> SecretStr | None:
     """Read the passphrase of a spec or a resume request; None: ask for it. Raises InvalidRequest."""
     field, value = pick(raw, *_PASSPHRASES)
     text = as_text(value, field, limit=_PASSPHRASE_LIMIT)
-    if text is not None:
-        return SecretStr(text)
-    for field in _PASSPHRASES:
-        if raw.get(field) == "":
-            raise InvalidRequest(
-                f'"{field}" is empty: give a passphrase, or leave it out to be asked.', field=field
-            )
-    return None
+    return SecretStr(text) if text is not None else None
 
 
 def protected_name(name: bytes) -> bytes:

@@ -76,10 +76,8 @@ def test_an_empty_newer_spelling_is_not_set_where_the_older_one_is() -> None:
 
 
 @pytest.mark.parametrize("field", ["content_protection_password", "content_protection_passphrase"])
-def test_a_passphrase_of_length_0_is_refused(field: str) -> None:
-    with pytest.raises(InvalidRequest, match="empty") as caught:
-        parse_protection({"content_protection": "encrypt", field: ""}, "send")
-    assert caught.value.field == field
+def test_a_passphrase_of_length_0_is_not_set_and_is_asked_for(field: str) -> None:
+    assert parse_protection({"content_protection": "encrypt", field: ""}, "send").needs_passphrase
 
 
 def test_without_protection_the_passphrase_does_not_matter() -> None:
