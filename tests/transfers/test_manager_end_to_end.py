@@ -119,19 +119,22 @@ async def test_a_stopped_download_goes_on_where_it_was(folders: Folders, sshd: S
 async def test_what_failed_at_first_is_not_told_of_a_transfer_that_completed(
     folders: Folders, sshd: SshServer
 ) -> None:
-    """A folder that could not be made, and a file in it that is gone from the source by the next try."""
+    """Folders that could not be made, and a file in one that is gone from the source by the next try."""
     source, target = sshd.root / "reel", folders.downloads / "reel"
     for name in ("in a folder/one", "in a folder/two", "three"):
         (source / name).parent.mkdir(parents=True, exist_ok=True)
         (source / name).write_bytes(b"content")
+    (source / "empty").mkdir()
     target.mkdir(parents=True)
-    (target / "in a folder").write_bytes(b"in the way")
+    for name in ("in a folder", "empty"):
+        (target / name).write_bytes(b"in the way")
     item = Download(source=str(source), root=local(folders.downloads), target=("reel",))
     async with real_manager(folders) as transfers:
         transfer = await transfers.submit(start(sshd, folders, item))
         await reaches(transfer, Status.COMPLETED, Status.FAILED)
         assert transfer.error_desc.startswith("3 of 4 files failed. ")
-        (target / "in a folder").unlink()
+        for name in ("in a folder", "empty"):
+            (target / name).unlink()
         (source / "in a folder" / "two").unlink()
         await transfers.resume(transfer.id)
         await reaches(transfer, Status.COMPLETED, Status.FAILED)
