@@ -92,7 +92,8 @@ def check(config: Config, aspera_conf: AsperaConf = None) -> None:
         typer.echo(f"Warning: {warning}", err=True)
     if findings.problems:
         fail(Unavailable("\n".join(findings.problems)))
-    typer.echo(f"{config} can be used: {len(settings.config.user)} users.")
+    users = len(settings.config.user)
+    typer.echo(f"{config} can be used: {users} {'user' if users == 1 else 'users'}.")
 
 
 @server.command()

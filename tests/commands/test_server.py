@@ -47,7 +47,7 @@ def test_init_makes_a_server_that_check_accepts_and_shows_the_password_once(tmp_
         assert path.stat().st_mode & 0o077 == 0
         assert path.is_dir() or password.encode() not in path.read_bytes()
     checked = command("check", "--config", str(config))
-    assert (checked.exit_code, checked.output) == (0, f"{config} can be used: 1 users.\n")
+    assert (checked.exit_code, checked.output) == (0, f"{config} can be used: 1 user.\n")
     again = command("init", str(tmp_path / "s"))
     assert again.exit_code == 1
     assert "already" in again.output
