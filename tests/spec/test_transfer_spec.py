@@ -104,7 +104,7 @@ def test_a_missing_required_field_is_named(make_raw: MakeRaw, field: str, value:
         ({"exclude_patterns": "*.tmp"}, "exclude_patterns"),
         ({"delete_before_transfer": True, "obfuscate_file_names": True}, "delete_before_transfer"),
         (
-            {"content_protection": "encrypt", "content_protection_passphrase": ""},
+            {"content_protection": "encrypt", "content_protection_passphrase": "x" * 2_000},
             "content_protection_passphrase",
         ),
     ],
@@ -257,7 +257,7 @@ def test_what_a_field_becomes(make_raw: MakeRaw, fields: dict[str, Any], name: s
         {"delete_before_transfer": True, "move_after_transfer": "/done"},
         {"remove_after_transfer": True, "move_after_transfer": "/done"},
         {"exclude_newer_than": 10, "exclude_older_than": 20},
-        {"content_protection": "encrypt", "content_protection_password": ""},
+        {"content_protection": "encrypt", "content_protection_password": "x" * 2_000},
         {"multi_session": 10_000},
         {"target_rate_kbps": -1},
         {"min_rate_kbps": 10**12},
