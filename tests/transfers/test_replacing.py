@@ -11,8 +11,10 @@ import pytest
 
 from connect_helper.errors import ConnectionLost
 from connect_helper.transfers.aftermath import Aftermath
+from connect_helper.transfers.job import FileJob, LinkJob, LocalLinkJob, RemoteLinkJob, Work
 from connect_helper.transfers.ledger import Ledger, mirrored
 from connect_helper.transfers.plan import Afterwards, Download, Upload
+from connect_helper.transfers.report import Outcome
 from connect_helper.transfers.session import Session
 from connect_helper.transports.sftp import SftpTransport
 from tests.support.policies import Trip, plant, tree
@@ -200,6 +202,21 @@ async def test_a_copied_link_leaves_what_has_the_name_it_would_have_meanwhile(tr
     assert tree(trip.target) == arrived | {"proj/link.partial": before}
 
 
+FORCED: dict[str, Any] = {"links": "copy+force"}
+
+
+async def killed_over_a_link(trip: Trip, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run a session that ends where a link is to get its name."""
+
+    def lost(*_: object, **__: object) -> None:
+        raise ConnectionLost("The line broke.")
+
+    with monkeypatch.context() as during:
+        during.setattr(SftpTransport, "publish", lost)
+        during.setattr(os, "rename", lost)
+        assert (await trip.go("proj", policies=FORCED)).code == "connection_lost"
+
+
 async def test_a_link_that_a_session_was_killed_over_is_made_by_the_next(
     trip: Trip, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -208,16 +225,9 @@ async def test_a_link_that_a_session_was_killed_over_is_made_by_the_next(
     (trip.source / "proj" / "link").symlink_to("real")
     plant(trip.target, "proj/link")
 
-    def lost(*_: object, **__: object) -> None:
-        raise ConnectionLost("The line broke.")
-
-    policies = {"links": "copy+force"}
-    with monkeypatch.context() as during:
-        during.setattr(SftpTransport, "publish", lost)
-        during.setattr(os, "rename", lost)
-        assert (await trip.go("proj", policies=policies)).code == "connection_lost"
+    await killed_over_a_link(trip, monkeypatch)
     assert tree(trip.target)["proj/link.partial"] == "-> real"
-    ended = await trip.go("proj", policies=policies)
+    ended = await trip.go("proj", policies=FORCED)
     assert ended.outcome == "completed", ended.message
     assert tree(trip.target) == {"proj": "/", "proj/link": "-> real", "proj/real": "proj/real"}
 
@@ -231,8 +241,12 @@ async def test_a_link_is_done_and_not_skipped_where_an_earlier_session_made_it(
     (trip.source / "proj" / "link").symlink_to("real")
     wanted: dict[str, Any] = {"afterwards": Afterwards(remove_files=True), "policies": {"links": links}}
 
-    async def lost(*_: object) -> None:
-        raise ConnectionLost("The line broke.")
+    aftermath = Aftermath.file
+
+    async def lost(self: Aftermath, work: Work, job: FileJob | LinkJob, outcome: Outcome) -> str:
+        if isinstance(job, RemoteLinkJob | LocalLinkJob):  # the file may be the first to get here
+            raise ConnectionLost("The line broke.")
+        return await aftermath(self, work, job, outcome)
 
     with monkeypatch.context() as during:
         during.setattr(Aftermath, "file", lost)
@@ -253,17 +267,10 @@ async def test_a_file_is_not_written_through_a_link_that_a_session_was_killed_ov
     (trip.source / "proj" / "link").symlink_to("real")
     plant(trip.target, "proj/link")
 
-    def lost(*_: object, **__: object) -> None:
-        raise ConnectionLost("The line broke.")
-
-    policies = {"links": "copy+force"}
-    with monkeypatch.context() as during:
-        during.setattr(SftpTransport, "publish", lost)
-        during.setattr(os, "rename", lost)
-        assert (await trip.go("proj", policies=policies)).code == "connection_lost"
+    await killed_over_a_link(trip, monkeypatch)
     (trip.source / "proj" / "link").unlink()
     (trip.source / "proj" / "link").write_bytes(b"a file by now")
-    ended = await trip.go("proj", policies=policies)
+    ended = await trip.go("proj", policies=FORCED)
     assert ended.outcome == "completed", ended.message
     assert tree(trip.target) == tree(trip.source) | {"proj/link.partial": "-> real"}
 
