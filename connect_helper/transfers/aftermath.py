@@ -31,6 +31,7 @@ from connect_helper.transfers.job import (
     UploadJob,
     Work,
     ends_session,
+    folder_target,
     granted,
 )
 from connect_helper.transfers.ledger import Ledger, gone
@@ -296,14 +297,8 @@ class Aftermath:
 
 def _as_first_seen(ledger: Ledger, job: FolderJob) -> FolderJob:
     """Blocks."""
-    times = ledger.first_times(_folder_target(job), atime_ns=job.atime_ns, mtime_ns=job.mtime_ns)
+    times = ledger.first_times(folder_target(job), atime_ns=job.atime_ns, mtime_ns=job.mtime_ns)
     return replace(job, atime_ns=times[0], mtime_ns=times[1])
-
-
-def _folder_target(job: FolderJob) -> bytes:
-    if isinstance(job, RemoteFolderJob):
-        return job.target
-    return b"/".join((job.granted.path.rstrip(b"/"), *job.names))
 
 
 def _content(outcome: Outcome) -> object:

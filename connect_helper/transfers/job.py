@@ -189,7 +189,14 @@ class MishapJob:
 LinkJob = RemoteLinkJob | LocalLinkJob
 FileJob = UploadJob | DownloadJob
 FolderJob = RemoteFolderJob | LocalFolderJob
-Job = FileJob | LinkJob | RemoteFolderJob | LocalFolderJob | MishapJob
+Job = FileJob | LinkJob | FolderJob | MishapJob
+
+
+def folder_target(job: FolderJob) -> bytes:
+    """The path of a folder at the target."""
+    if isinstance(job, RemoteFolderJob):
+        return job.target
+    return b"/".join((job.granted.path.rstrip(b"/"), *job.names))
 
 
 @dataclass(frozen=True, slots=True)

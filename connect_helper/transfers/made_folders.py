@@ -14,7 +14,15 @@ from typing import Final
 
 from connect_helper.errors import TransferError
 from connect_helper.transfers.blocking import to_the_end
-from connect_helper.transfers.job import LocalFolderJob, RemoteFolderJob, Work, ends_session, stamps
+from connect_helper.transfers.job import (
+    FolderJob,
+    LocalFolderJob,
+    RemoteFolderJob,
+    Work,
+    ends_session,
+    folder_target,
+    stamps,
+)
 from connect_helper.transfers.plan import Policies
 from connect_helper.transfers.side_by_side import side_by_side
 from connect_helper.transfers.unmade import UnmadeFolders
@@ -31,10 +39,10 @@ class MadeFolders:
     def __init__(self, policies: Policies) -> None:
         self.unmade = UnmadeFolders()
         self.keeps_times = policies.preserve_times or policies.preserve_access_times
-        self._waiting: list[RemoteFolderJob | LocalFolderJob] = []  # for their times
+        self._waiting: list[FolderJob] = []  # for their times
         self._untimed = 0  # those that did not get theirs from the server
 
-    async def make(self, work: Work, job: RemoteFolderJob | LocalFolderJob) -> None:
+    async def make(self, work: Work, job: FolderJob) -> None:
         """Make a folder. Raises TransferError only where that ends the session."""
         try:
             if isinstance(job, RemoteFolderJob):
@@ -44,7 +52,7 @@ class MadeFolders:
         except TransferError as error:
             if ends_session(error):
                 raise
-            self.unmade.add(os.fsdecode(_target(job)), error)
+            self.unmade.add(os.fsdecode(folder_target(job)), error)
         else:
             if self.keeps_times and job.mtime_ns:
                 self._waiting.append(job)
@@ -59,7 +67,7 @@ class MadeFolders:
         for _, level in groupby(found, key=_depth):
             await side_by_side(level, partial(self._set_time, work), TIMES_IN_FLIGHT)
 
-    async def _set_time(self, work: Work, job: RemoteFolderJob | LocalFolderJob) -> None:
+    async def _set_time(self, work: Work, job: FolderJob) -> None:
         times = stamps(work.policies, atime_ns=job.atime_ns, mtime_ns=job.mtime_ns)
         if times is None:
             return
@@ -80,13 +88,7 @@ class MadeFolders:
         return f"{what} could not be kept on the server; all files are there."
 
 
-def _target(job: RemoteFolderJob | LocalFolderJob) -> bytes:
-    if isinstance(job, RemoteFolderJob):
-        return job.target
-    return b"/".join((job.granted.path.rstrip(b"/"), *job.names))
-
-
-def _depth(job: RemoteFolderJob | LocalFolderJob) -> int:
+def _depth(job: FolderJob) -> int:
     return job.target.count(b"/") if isinstance(job, RemoteFolderJob) else len(job.names)
 
 
