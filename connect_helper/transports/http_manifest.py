@@ -19,8 +19,8 @@ import aiohttp
 from connect_helper.errors import ConnectionLost, SourceDenied, SourceError, TransferError, UnsafeName
 from connect_helper.spec.names import display, safe_component
 from connect_helper.transports.base import Enters, Entry, Facts, Kind
+from connect_helper.transports.http_answers import strong_tag
 from connect_helper.transports.http_connection import HttpConnection, refusal
-from connect_helper.transports.http_ranges import strong_tag
 
 MANIFEST: Final = "/fallback/v1/manifest"
 LINE_LIMIT: Final = 256 * 1024  # bytes

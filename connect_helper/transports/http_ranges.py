@@ -7,19 +7,27 @@ neither two versions of a file nor a file and an error page are ever put togethe
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from email.utils import parsedate_to_datetime
 from typing import Final
 from urllib.parse import quote
 
 import aiohttp
 
-from connect_helper.errors import LengthMismatch, SourceChanged, SourceError
+from connect_helper.errors import LengthMismatch
 from connect_helper.spec.names import display
 from connect_helper.transports.base import RateLimiter, ReceiveItem
 from connect_helper.transports.groups import first_error
+from connect_helper.transports.http_answers import (
+    JUDGED,
+    changed,
+    check_part,
+    content_range,
+    fits,
+    is_whole,
+    other_part,
+    strong_tag,
+)
 from connect_helper.transports.http_connection import HttpConnection, refusal, told_digest
 from connect_helper.transports.http_lines import READ_BUFFER
 from connect_helper.transports.http_order import InOrder, Part
@@ -40,14 +48,6 @@ FURTHER: Final = 9  # requests of all files together, beside the first of each
 SECOND: Final = 10  # slices of the rate limiter
 LOW: Final = 256 * 1024  # bytes/s; at such a limit
 HELD: Final = 2 * READ_BUFFER  # bytes are asked for at once, which have room here
-_RANGE: Final = re.compile(r"bytes ([0-9]{1,19})-([0-9]{1,19})/([0-9]{1,19})", re.ASCII)
-_OUTSIDE: Final = re.compile(r"bytes \*/([0-9]{1,19})", re.ASCII)
-_STRONG: Final = re.compile(r'"[\x21\x23-\x7e]{1,200}"')  # RFC 9110 section 8.8.3, ASCII only
-
-
-def strong_tag(text: object) -> str:
-    """`text` if it is a strong entity tag, "" for a weak one or anything else."""
-    return text if isinstance(text, str) and _STRONG.fullmatch(text) else ""
 
 
 class RangeClient:
@@ -63,7 +63,7 @@ class RangeClient:
     async def receive(self, item: ReceiveItem) -> None:
         """See `Transport.receive`: over one connection, or several where that is quicker."""
         if item.offset not in (0, item.size) and not strong_tag(item.etag):
-            raise _changed(item.path)  # nothing proves what it would be added to: from the start
+            raise changed(item.path)  # nothing proves what it would be added to: from the start
         if self._comes_whole(item):
             await self._receive_whole(item)
             return
@@ -204,10 +204,10 @@ class RangeClient:
         async with self._http.request("GET" if not item.size else "HEAD", _address(item.path)) as answer:
             if answer.status != 200:
                 raise await refusal(answer, "source", item.path)
-            if not _fits(answer, item) or answer.content_length not in (item.size, None):
-                raise _changed(item.path)
+            if not fits(answer.headers, item) or answer.content_length not in (item.size, None):
+                raise changed(item.path)
             if await answer.content.readany():
-                raise _changed(item.path)
+                raise changed(item.path)
 
     @asynccontextmanager
     async def _answer(
@@ -219,21 +219,11 @@ class RangeClient:
         if tag:
             headers["If-Range"] = tag
         async with self._http.request("GET", _address(path), headers=headers) as answer:
-            if answer.status == 416:
-                raise _outside(answer, item)
-            if answer.status == 200 and not _is_whole(answer, item, part):
-                self._whole_only |= bool(tag) and answer.headers.get("ETag") == tag
-                raise _changed(path)
-            if answer.status == 206:
-                start, end, size = _content_range(answer, path)
-                if size != item.size:
-                    raise _changed(path)
-                if (start, end) != (part.offset, part.offset + part.length):
-                    raise _other_part(path)
-            elif answer.status != 200:
+            if answer.status not in JUDGED:
                 raise await refusal(answer, "source", path)
-            if not _fits(answer, item):
-                raise _changed(path)
+            if answer.status == 200 and not is_whole(answer.headers, item, part.offset, part.length):
+                self._whole_only |= bool(tag) and answer.headers.get("ETag") == tag
+            check_part(answer.status, answer.headers, item, part.offset, part.length)
             yield answer
 
     async def read(self, path: bytes, offset: int, length: int) -> bytes:
@@ -246,14 +236,14 @@ class RangeClient:
                 return b""
             if answer.status != 206:
                 raise await refusal(answer, "source", path)
-            start, end, _ = _content_range(answer, path)
+            start, end, _ = content_range(answer.headers, path)
             data = bytearray()
             async for piece in answer.content.iter_any():
                 data += piece
                 if len(data) > length:
                     break
             if start != offset or len(data) != end - start or len(data) > length:
-                raise _other_part(path)
+                raise other_part(path)
             return bytes(data)
 
     async def sha256(self, path: bytes) -> str:
@@ -267,49 +257,3 @@ class RangeClient:
 
 def _address(path: bytes) -> str:
     return FILES + quote(path.lstrip(b"/"), safe="/")
-
-
-def _is_whole(answer: aiohttp.ClientResponse, item: ReceiveItem, part: Part) -> bool:
-    """Whether an answer without ranges is what was asked for all the same: all of the file."""
-    unencoded = answer.headers.get("Content-Encoding", "identity") == "identity"
-    return not part.offset and part.length == item.size and answer.content_length == item.size and unencoded
-
-
-def _outside(answer: aiohttp.ClientResponse, item: ReceiveItem) -> SourceError:
-    """What it means that the server has no such part."""
-    found = _OUTSIDE.fullmatch(answer.headers.get("Content-Range", ""))
-    same = found is not None and int(found.group(1)) == item.size
-    return _other_part(item.path) if same else _changed(item.path)
-
-
-def _content_range(answer: aiohttp.ClientResponse, path: bytes) -> tuple[int, int, int]:
-    """Start, end (exclusive) and the whole size. Raises SourceError."""
-    found = _RANGE.fullmatch(answer.headers.get("Content-Range", ""))
-    if found is None or answer.headers.get("Content-Encoding", "identity") != "identity":
-        raise _other_part(path)
-    start, last, size = (int(text) for text in found.groups())
-    if not start <= last < size:
-        raise _other_part(path)
-    return start, last + 1, size
-
-
-def _fits(answer: aiohttp.ClientResponse, item: ReceiveItem) -> bool:
-    """Whether an answer is about the version of the file that is being fetched."""
-    tag = strong_tag(item.etag)
-    return _same_second(answer, item.mtime_ns) and (not tag or answer.headers.get("ETag") == tag)
-
-
-def _same_second(answer: aiohttp.ClientResponse, mtime_ns: int) -> bool:
-    try:
-        moment = parsedate_to_datetime(answer.headers.get("Last-Modified", "")).timestamp()
-    except (ValueError, OverflowError):
-        return False
-    return int(moment) == max(0, mtime_ns) // 10**9
-
-
-def _changed(path: bytes) -> SourceChanged:
-    return SourceChanged(f"{display(path)} changed on the server; fetch it again.")
-
-
-def _other_part(path: bytes) -> SourceError:
-    return SourceError(f"The server sent another part of {display(path)} than was asked for.")
