@@ -14,8 +14,8 @@ import errno
 import json
 import re
 import time
-from collections.abc import AsyncIterator, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from typing import Any, Final
@@ -46,6 +46,7 @@ from connect_helper.spec.block_hash import IN_HEADERS, SHA256
 from connect_helper.spec.names import display
 from connect_helper.transports.certificates import certificate_refused, trust
 from connect_helper.transports.error_map import Side
+from connect_helper.transports.http_blocking import BlockingLine, Verified
 from connect_helper.transports.http_lines import HttpLine, HttpLines
 
 CONNECT_LIMIT_S: Final = 30.0
@@ -86,6 +87,7 @@ class HttpConnection:
         self._endpoint = endpoint
         self._question = question
         self._lines: HttpLines | None = None
+        self._verified: Verified = None
         self._waiting = 0
         self._heard = 0.0
         self._quickest_s = float("inf")  # from question to answer
@@ -102,8 +104,8 @@ class HttpConnection:
         if not endpoint.addresses:
             raise HostNotFound(f"No address is known for {endpoint.host}; check the name.")
         tls = endpoint.tls
-        verified = await asyncio.to_thread(trust, endpoint.ca_file, endpoint.pinned) if tls else False
-        self._lines = HttpLines(endpoint.addresses, verified, self._ask)
+        self._verified = await asyncio.to_thread(trust, endpoint.ca_file, endpoint.pinned) if tls else None
+        self._lines = HttpLines(endpoint.addresses, self._verified or False, self._ask)
 
     async def _ask(self) -> None:
         async with self.request("OPTIONS", self._question, awaited=False):
@@ -116,6 +118,11 @@ class HttpConnection:
     def spare_line(self) -> AbstractAsyncContextManager[HttpLine | None]:
         """As `line`, but none where it would have to be waited for, or made."""
         return self._opened.spare()
+
+    def blocking_line(self) -> BlockingLine:
+        """A connection for a thread, not made yet."""
+        where = self._endpoint
+        return BlockingLine(where.host, where.port, where.addresses, self._verified, self._headers)
 
     @property
     def _opened(self) -> HttpLines:
@@ -149,6 +156,17 @@ class HttpConnection:
     def heard(self) -> None:
         """Note that something moves."""
         self._heard = time.monotonic()
+
+    @contextmanager
+    def answer(self, *, owed: bool = True) -> Iterator[None]:
+        """While an answer is waited for, or its body: that the server is silent counts if it is `owed`."""
+        self.heard()
+        self._waiting += owed
+        try:
+            yield
+        finally:
+            self._waiting -= owed
+            self.heard()
 
     def own_path(self, location: str) -> str:
         """The path in an address the server gave.
@@ -193,33 +211,29 @@ class HttpConnection:
             return
         limit_s = LONG_LIMIT_S if long else ANSWER_LIMIT_S
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_LIMIT_S, sock_read=limit_s)
-        self.heard()
         asked = time.monotonic()
-        owed = awaited and not long
-        self._waiting += owed
         try:
-            async with over.session.request(
-                method,
-                URL(self._base + path, encoded=True),
-                headers={**self._headers, **(headers or {})},
-                data=data,
-                timeout=timeout,
-                allow_redirects=False,
-            ) as answer:
-                self.heard()
-                if data is None:
-                    self._quickest_s = min(self._quickest_s, time.monotonic() - asked)
-                yield answer
+            with self.answer(owed=awaited and not long):
+                async with over.session.request(
+                    method,
+                    URL(self._base + path, encoded=True),
+                    headers={**self._headers, **(headers or {})},
+                    data=data,
+                    timeout=timeout,
+                    allow_redirects=False,
+                ) as answer:
+                    self.heard()
+                    if data is None:
+                        self._quickest_s = min(self._quickest_s, time.monotonic() - asked)
+                    yield answer
         except (aiohttp.ClientConnectorCertificateError, aiohttp.ServerFingerprintMismatch) as error:
             where = self._endpoint
             raise await certificate_refused(where.host, where.port, where.addresses, error) from error
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            raise self._translated(error) from error
-        finally:
-            self._waiting -= owed
-            self.heard()
+            raise self.translated(error) from error
 
-    def _translated(self, error: Exception) -> TransferError:
+    def translated(self, error: Exception) -> TransferError:
+        """Our error for what went wrong on the way to the server and back."""
         detail = f"{type(error).__name__}: {error}"
         where = self._endpoint
         if isinstance(error, aiohttp.ClientSSLError):

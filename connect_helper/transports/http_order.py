@@ -33,7 +33,8 @@ class Part:
 class InOrder:
     """Hands out the parts of `item` and writes them; `batch` tells how many bytes to write at once.
 
-    `proof` hears how far they have come, and `whole` of all that is written.
+    It begins behind what of the item is done. `proof` hears how far they have come, and `whole` of all
+    that is written.
     """
 
     def __init__(
@@ -49,7 +50,7 @@ class InOrder:
         self._proof = proof
         self._whole = whole
         self._parts: deque[Part] = deque()  # handed out and not written whole
-        self._next = item.offset
+        self._next = max(item.offset, item.done.offset)
         self._turn = asyncio.Lock()  # to hand something to the thread
         self._writing: asyncio.Task[None] | None = None
         self._moved = asyncio.Event()

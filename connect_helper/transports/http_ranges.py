@@ -32,6 +32,7 @@ from connect_helper.transports.http_connection import HttpConnection, refusal, t
 from connect_helper.transports.http_lines import READ_BUFFER
 from connect_helper.transports.http_order import InOrder, Part
 from connect_helper.transports.http_proof import WHOLE, BlockQuestions, WholeDigest
+from connect_helper.transports.http_straight import StraightClient
 from connect_helper.transports.portions import Portions
 from connect_helper.transports.proof import Proof
 from connect_helper.wire.batches import Batches
@@ -56,9 +57,14 @@ class RangeClient:
     def __init__(self, http: HttpConnection, limiter: RateLimiter) -> None:
         self._http = http
         self._limiter = limiter
+        self._straight = StraightClient(http, limiter)
         self._further = asyncio.Semaphore(FURTHER)
         self._questions = BlockQuestions(http)
         self._whole_only = False  # a server, or a proxy before it, that knows nothing of ranges
+
+    def close(self) -> None:
+        """Nothing may be on its way."""
+        self._straight.close()
 
     async def receive(self, item: ReceiveItem) -> None:
         """See `Transport.receive`: over one connection, or several where that is quicker."""
@@ -94,6 +100,8 @@ class RangeClient:
     async def _receive_parts(self, item: ReceiveItem, proof: Proof | None) -> None:
         if proof is not None:
             proof.reach(item.offset)  # of an earlier session
+        length = item.size - item.offset
+        await self._straight.receive(item, _address(item.path), _of_part(item, item.offset, length), proof)
         order = InOrder(item, self._batch, proof=proof)
         try:
             await self._receive(item, order)
@@ -215,9 +223,7 @@ class RangeClient:
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """The answer that holds exactly `part`. Raises SourceChanged, SourceError."""
         path, tag = item.path, strong_tag(item.etag)
-        headers = {**asking, "Range": f"bytes={part.offset}-{part.offset + part.length - 1}"}
-        if tag:
-            headers["If-Range"] = tag
+        headers = {**asking, **_of_part(item, part.offset, part.length)}
         async with self._http.request("GET", _address(path), headers=headers) as answer:
             if answer.status not in JUDGED:
                 raise await refusal(answer, "source", path)
@@ -253,6 +259,14 @@ class RangeClient:
             if answer.status != 200:
                 raise await refusal(answer, "source", path)
             return told_digest(answer)
+
+
+def _of_part(item: ReceiveItem, start: int, length: int) -> dict[str, str]:
+    """The headers that ask for a part of exactly the version that is being fetched."""
+    headers = {"Range": f"bytes={start}-{start + length - 1}"}
+    if tag := strong_tag(item.etag):
+        headers["If-Range"] = tag
+    return headers
 
 
 def _address(path: bytes) -> str:

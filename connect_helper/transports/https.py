@@ -91,13 +91,17 @@ class HttpTransport:
             await self._meet()
             await asyncio.to_thread(self._notes.sweep)
         except BaseException:
-            await self._http.close()
+            await self._close()
             raise
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        await self._close()
+
+    async def _close(self) -> None:
+        self._files.close()
         await self._http.close()
 
     async def _meet(self) -> None:

@@ -14,8 +14,8 @@ class FaultProxy:
 
     `cut_after` bytes from the server or to it, whichever comes first, every connection is reset, once.
     `silence()` forwards nothing more; `cut()` resets now; `flip_at` changes one bit of the byte at that
-    position of the stream to the server. `slow` is a limit in bytes per second each way, `delay_s` how long
-    each block is on its way.
+    position of the stream to the server, `flip_down_at` of that from it. `slow` is a limit in bytes per
+    second each way, `delay_s` how long each block is on its way.
     """
 
     def __init__(
@@ -25,6 +25,7 @@ class FaultProxy:
         *,
         cut_after: int | None = None,
         flip_at: int | None = None,
+        flip_down_at: int | None = None,
         slow: int | None = None,
         delay_s: float = 0.0,
     ) -> None:
@@ -33,7 +34,7 @@ class FaultProxy:
         self.up = 0  # bytes to the server
         self.down = 0
         self.cut_after = cut_after
-        self._flip_at = flip_at
+        self._flip_at = {True: flip_at, False: flip_down_at}  # up, down
         self.slow = slow
         self.delay_s = delay_s
         self._open = asyncio.Event()
@@ -87,7 +88,7 @@ class FaultProxy:
                 await self._open.wait()
                 if self.delay_s:
                     await asyncio.sleep(self.delay_s)
-                data = self._flipped(data) if up else data
+                data = self._flipped(data, up=up)
                 writer.write(data)
                 await writer.drain()
                 self._count(len(data), up=up)
@@ -95,11 +96,12 @@ class FaultProxy:
                     await asyncio.sleep(len(data) / self.slow)
         writer.transport.abort()
 
-    def _flipped(self, data: bytes) -> bytes:
-        if self._flip_at is None or not self.up <= self._flip_at < self.up + len(data):
+    def _flipped(self, data: bytes, *, up: bool) -> bytes:
+        before, at = self.up if up else self.down, self._flip_at[up]
+        if at is None or not before <= at < before + len(data):
             return data
         changed = bytearray(data)
-        changed[self._flip_at - self.up] ^= 1
+        changed[at - before] ^= 1
         return bytes(changed)
 
     def _count(self, amount: int, *, up: bool) -> None:

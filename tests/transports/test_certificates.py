@@ -107,6 +107,40 @@ async def ask(port: int, *, ca_file: str = "", pinned: str = "", host: str = "fi
         await connection.close()
 
 
+async def ask_in_thread(
+    port: int, *, ca_file: str = "", pinned: str = "", host: str = "files.example"
+) -> str:
+    """As `ask`, by a connection for a thread."""
+    endpoint = HttpEndpoint(
+        host, port, ("127.0.0.1",), SecretStr("secret-token"), ca_file=ca_file, pinned=pinned
+    )
+    connection = HttpConnection(endpoint, "/")
+    await connection.open()
+    line = connection.blocking_line()
+    try:
+        return (await asyncio.to_thread(lambda: line.ask("/", {}).read())).decode()
+    finally:
+        line.close()
+        await connection.close()
+
+
+async def test_a_thread_is_as_particular_as_anybody(tmp_path: Path) -> None:
+    known, other = pair(tmp_path, "files.example"), pair(tmp_path, "other.example")
+    async with serving(known) as server:
+        assert await ask_in_thread(server.port, ca_file=str(known.path)) == "here"
+        assert await ask_in_thread(server.port, pinned=known.fingerprint) == "here"
+        assert server.tokens == ["Bearer secret-token"] * 2
+        for refused in (
+            {},
+            {"ca_file": str(other.path)},
+            {"ca_file": str(known.path), "host": "other.example"},
+            {"ca_file": str(known.path), "pinned": other.fingerprint},
+        ):
+            with pytest.raises(ssl.SSLCertVerificationError):
+                await ask_in_thread(server.port, **refused)
+        assert len(server.tokens) == 2
+
+
 async def test_a_certificate_of_the_users_file_is_accepted(tmp_path: Path) -> None:
     known = pair(tmp_path, "files.example")
     async with serving(known) as server:

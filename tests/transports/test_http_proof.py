@@ -16,7 +16,7 @@ from connect_helper.errors import ChecksumMismatch, ConnectionLost, DiskFull, So
 from connect_helper.server.http import blocks
 from connect_helper.server.http.digests import Digests
 from connect_helper.server.http.downloads import another_version
-from connect_helper.transports import http_connection, http_proof
+from connect_helper.transports import http_connection, http_proof, http_straight
 from connect_helper.transports.base import BlockHashes, ReceiveItem
 from connect_helper.transports.http_connection import HttpConnection
 from connect_helper.transports.https import HttpTransport
@@ -182,6 +182,7 @@ async def test_no_question_outlives_a_file_that_failed(
         return []
 
     monkeypatch.setattr(Digests, "of_blocks", of_blocks)
+    monkeypatch.setattr(http_straight, "STEP_S", 0.001)  # so that it asks before the end
     (far.docroot / "film").write_bytes(noise(SIZE))
     async with open_http(port_of(far), far.token("receive"), tmp_path, sends=False) as transport:
         item = await plainly(transport, b"/film")

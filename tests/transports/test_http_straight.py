@@ -1,0 +1,258 @@
+"""Large files from a near server, by a thread from the connection to the disk."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import threading
+import time
+from collections.abc import Sequence
+from email.utils import formatdate
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from aiohttp import web
+
+from connect_helper.errors import ConnectionLost, DiskFull, SourceChanged, TransferError
+from connect_helper.transports import http_connection, http_straight
+from connect_helper.transports.base import ReceiveItem
+from connect_helper.transports.http_straight import StraightClient
+from connect_helper.transports.https import HttpTransport
+from connect_helper.transports.rate import TokenBucket
+from tests.support.http_far_end import FarEnd
+from tests.support.http_transport import fetching, open_http
+from tests.support.proxy import FaultProxy
+from tests.support.sessions import noise
+from tests.support.transports import Memory
+from tests.transports.test_http_answers import (
+    CHANGED,
+    CONTENT,
+    FACTS,
+    MTIME_S,
+    SENSELESS,
+    TAG,
+    serving,
+    wrong,
+)
+
+SIZE = 12_000_001
+QUICK_KBPS = 800_000
+
+
+@pytest.fixture(autouse=True)
+def straight(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Where each fetch that went straight got to; files of these tests are large and their servers near."""
+    reached: list[int] = []
+    take = StraightClient._take
+
+    async def noted(self: StraightClient, fetch: http_straight._Fetch, proof: object) -> None:
+        try:
+            await take(self, fetch, proof)  # type: ignore[arg-type] # passed on
+        finally:
+            reached.append(fetch.at)
+
+    monkeypatch.setattr(StraightClient, "_take", noted)
+    monkeypatch.setattr(http_straight, "WORTH", 100_000)
+    monkeypatch.setattr(http_connection, "FAR_S", 60.0)
+    return reached
+
+
+def film(far: FarEnd) -> bytes:
+    content = noise(SIZE)
+    (far.docroot / "film").write_bytes(content)
+    return content
+
+
+async def asked(transport: HttpTransport, had: bytes = b"") -> tuple[ReceiveItem, Memory, list[int]]:
+    facts = await transport.facts(b"/film")
+    assert facts is not None
+    return fetching(b"/film", facts, had)
+
+
+async def test_it_arrives_whole_and_is_compared(
+    far: FarEnd, proxy: FaultProxy, tmp_path: Path, straight: list[int]
+) -> None:
+    content = film(far)
+    async with open_http(proxy.port, far.token("receive", "film"), tmp_path, sends=False) as transport:
+        item, target, counts = await asked(transport)
+        item.hashes = type(item.hashes)()  # nobody asked for another digest
+        await transport.receive(item)
+    assert bytes(target.content) == content
+    assert straight == [SIZE]
+    assert sum(counts) == item.done.offset == SIZE
+    assert item.proved
+    listed = [file for _, files in far.sessions.with_files() for file in files]
+    assert [(file.path, file.size, file.error) for file in listed] == [((b"film",), SIZE, None)]
+
+
+async def test_a_flipped_byte_is_found(far: FarEnd, tmp_path: Path, straight: list[int]) -> None:
+    film(far)
+    port = urlsplit(far.url).port
+    assert port is not None
+    async with (
+        FaultProxy("127.0.0.1", port, flip_down_at=5_000_000) as proxy,
+        open_http(proxy.port, far.token("receive", "film"), tmp_path, sends=False) as transport,
+    ):
+        item, _, _ = await asked(transport)
+        item.hashes = type(item.hashes)()
+        with pytest.raises(TransferError, match="damaged"):
+            await transport.receive(item)
+    assert straight == [SIZE]
+
+
+@pytest.mark.parametrize("cut_after", [30_000, 3_000_000, 11_000_000])
+async def test_cut_off_it_goes_on_without_a_gap(
+    far: FarEnd, proxy: FaultProxy, tmp_path: Path, straight: list[int], cut_after: int
+) -> None:
+    content, token = film(far), far.token("receive", "film")
+    async with open_http(proxy.port, token, tmp_path, sends=False) as transport:
+        item, target, counts = await asked(transport)
+        proxy.down, proxy.cut_after = 0, cut_after
+        with pytest.raises(ConnectionLost):
+            await transport.receive(item)
+        had = bytes(target.content)
+        assert content.startswith(had)
+        assert sum(counts) == item.done.offset == len(had) == straight[0] < SIZE
+    async with open_http(proxy.port, token, tmp_path, sends=False) as transport:
+        again, target, counts = await asked(transport, had)
+        await transport.receive(again)
+    assert bytes(target.content) == content
+    assert sum(counts) == SIZE - len(had)
+    assert straight[1:] == [SIZE]
+    assert again.hashes.digest() == hashlib.sha256(content).hexdigest()
+
+
+@pytest.mark.parametrize("when", ["at the answer", "in the middle"])
+async def test_cancelled_it_is_off_the_line_at_once(
+    far: FarEnd, proxy: FaultProxy, tmp_path: Path, straight: list[int], when: str
+) -> None:
+    content = film(far)
+    async with open_http(proxy.port, far.token("receive", "film"), tmp_path, sends=False) as transport:
+        item, target, counts = await asked(transport)
+        if when == "at the answer":
+            proxy.silence()
+        else:
+            proxy.slow = 10_000_000
+        running = asyncio.create_task(transport.receive(item), name="receive")
+        async with asyncio.timeout(10):
+            while not counts and when == "in the middle":  # noqa: ASYNC110 - the transport tells nobody
+                await asyncio.sleep(0.005)
+        proxy.silence()
+        await asyncio.sleep(0.2)  # a thread waits for what does not come
+        began = time.monotonic()
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+        assert time.monotonic() - began < 1.0
+        had = bytes(target.content)
+        assert content.startswith(had)
+        assert sum(counts) == item.done.offset == len(had)
+        await asyncio.sleep(0.1)
+        assert bytes(target.content) == had  # no thread goes on
+    assert not [
+        thread for thread in threading.enumerate() if thread.name.startswith("fetch") and _works(thread)
+    ]
+    assert len(straight) == (when == "in the middle")
+
+
+def _works(thread: threading.Thread) -> bool:
+    thread.join(1.0)
+    return thread.is_alive()
+
+
+async def test_a_lower_limit_holds_from_then_on(far: FarEnd, tmp_path: Path, straight: list[int]) -> None:
+    content = film(far)
+    port = urlsplit(far.url).port
+    assert port is not None
+    token = far.token("receive", "film")
+    async with open_http(port, token, tmp_path, sends=False, rate_kbps=QUICK_KBPS) as transport:
+        limiter = transport._limiter
+        assert isinstance(limiter, TokenBucket)
+        limiter.set_rate(300_000)  # 37.5 MB/s
+        item, target, counts = await asked(transport)
+        running = asyncio.create_task(transport.receive(item), name="receive")
+        async with asyncio.timeout(10):
+            while not counts:  # noqa: ASYNC110 - the transport tells nobody
+                await asyncio.sleep(0.002)
+        limiter.set_rate(40_000)  # 5 MB/s
+        began, before = time.monotonic(), sum(counts)
+        await running
+        took = time.monotonic() - began
+    assert bytes(target.content) == content
+    assert 0 < straight[0] < SIZE  # the rest came the usual way
+    # What had been asked of the system already came at once: two steps of a tenth of a second.
+    assert took > (SIZE - before - 2 * 3_750_000) / 5_000_000 * 0.9
+
+
+async def test_a_limit_holds(far: FarEnd, tmp_path: Path, straight: list[int]) -> None:
+    content = film(far)
+    port = urlsplit(far.url).port
+    assert port is not None
+    token = far.token("receive", "film")
+    async with open_http(port, token, tmp_path, sends=False, rate_kbps=200_000) as transport:
+        item, target, _ = await asked(transport)
+        began = time.monotonic()
+        await transport.receive(item)
+        took = time.monotonic() - began
+    assert bytes(target.content) == content
+    assert straight == [SIZE]
+    assert took >= (SIZE - 2 * 2_500_000) / 25_000_000
+
+
+class Full(Memory):
+    def write(self, offset: int, data: Sequence[bytes | memoryview]) -> None:
+        if offset > 1_000_000:
+            raise DiskFull("There is no space left.")
+        super().write(offset, data)
+
+
+async def test_a_full_disk_ends_it_where_it_is(far: FarEnd, tmp_path: Path, straight: list[int]) -> None:
+    content = film(far)
+    port = urlsplit(far.url).port
+    assert port is not None
+    async with open_http(port, far.token("receive", "film"), tmp_path, sends=False) as transport:
+        item, _, counts = await asked(transport)
+        item.target = target = Full(b"")
+        with pytest.raises(DiskFull):
+            await transport.receive(item)
+    assert bytes(target.content) == content[: item.done.offset]
+    assert sum(counts) == item.done.offset == straight[0] > 1_000_000
+
+
+@pytest.mark.parametrize("how", [*CHANGED, *SENSELESS, "outside, another size"])
+async def test_what_does_not_fit_is_left_to_the_usual_way(
+    tmp_path: Path, straight: list[int], how: str
+) -> None:
+    questions: list[str] = []
+
+    async def handler(request: web.Request) -> web.Response:
+        questions.append(request.headers.get("If-Range", ""))
+        return wrong(how, request)
+
+    had = CONTENT[:400_000]
+    async with serving(handler) as port, open_http(port, "t", tmp_path, sends=False) as transport:
+        item, target, counts = fetching(b"/film", FACTS, had)
+        with pytest.raises(TransferError) as caught:
+            await transport.receive(item)
+    assert isinstance(caught.value, SourceChanged) == (how not in SENSELESS)
+    assert (bytes(target.content), counts) == (had, [])
+    assert len(questions) == 2
+    assert straight == []
+
+
+async def test_a_body_of_unknown_length_comes_the_usual_way(tmp_path: Path, straight: list[int]) -> None:
+    async def handler(request: web.Request) -> web.StreamResponse:
+        last_modified = formatdate(MTIME_S, usegmt=True)
+        answer = web.StreamResponse(status=206, headers={"ETag": TAG, "Last-Modified": last_modified})
+        answer.headers["Content-Range"] = f"bytes 0-{len(CONTENT) - 1}/{len(CONTENT)}"
+        answer.enable_chunked_encoding()
+        await answer.prepare(request)
+        await answer.write(CONTENT)
+        return answer
+
+    async with serving(handler) as port, open_http(port, "t", tmp_path, sends=False) as transport:
+        item, target, _ = fetching(b"/film", FACTS)
+        await transport.receive(item)
+    assert bytes(target.content) == CONTENT
+    assert straight == []
