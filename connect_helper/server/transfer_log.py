@@ -84,14 +84,14 @@ class TransferLog:
 
     def session(self, report: SessionReport) -> None:
         """Note a session when it opens and again when it ends."""
-        self._put(_PUT_SESSION, [getattr(report, name) for name in _SESSION_COLUMNS])
+        self._put(_PUT_SESSION, [_storable(getattr(report, name)) for name in _SESSION_COLUMNS])
 
     def file(self, session_id: str, report: FileReport) -> None:
         """Note a file that ended."""
         direction = "send" if report.way == "in" else "receive"
         times = (report.started_at, report.ended_at)
-        path = b"/".join(report.path)
-        self._put(_PUT_FILE, (session_id, path, direction, *times, report.size, report.digest, report.error))
+        path, error = b"/".join(report.path), _storable(report.error)
+        self._put(_PUT_FILE, (session_id, path, direction, *times, report.size, report.digest, error))
 
     def _put(self, statement: str, values: Sequence[Any]) -> None:
         try:
@@ -113,7 +113,7 @@ class TransferLog:
             entries = [entry for entry in batch if entry is not None]
             try:
                 self._write(entries)
-            except (sqlite3.Error, OSError) as error:
+            except Exception as error:  # noqa: BLE001  ended, this thread would write nothing ever again
                 # The log must not stop the transfers; what it lacks is said in the other log.
                 _log.error("%d entries of the transfer log could not be written: %s", len(entries), error)
 
@@ -175,3 +175,8 @@ class TransferLog:
         for number, path in enumerate(newest_first):
             if number >= self._rotation.keep_files or path.stat().st_mtime < oldest:
                 path.unlink()
+
+
+def _storable(value: Any) -> Any:
+    """Text that SQLite takes: a cookie may hold bytes of a command line that are no UTF-8."""
+    return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value

@@ -230,6 +230,26 @@ async def test_the_transfer_log_holds_sessions_and_files(tmp_path: Path) -> None
     assert (tmp_path / "transfers.sqlite").stat().st_mode & 0o777 == 0o600
 
 
+async def test_a_cookie_that_is_no_text_does_not_end_the_transfer_log(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As `token issue --cookie` passes on what a terminal of another encoding gave it."""
+    log = log_in(tmp_path)
+    sessions = Sessions(Metrics(), log)
+    odd = access(token=claims(now=0, cookie=os.fsdecode(b"M\xfcller")))
+    for one in (odd, access()):
+        with sessions.open(one, "sftp", "192.0.2.1") as session:
+            session.file_finished((b"x",), "out", 5)
+    log.close()
+    with sqlite3.connect(tmp_path / "transfers.sqlite") as database:
+        cookies = database.execute("select cookie from sessions order by started_at").fetchall()
+        ended = database.execute("select count(*) from files").fetchone()
+    database.close()
+    assert cookies == [("M\\udcfcller",), (None,)]
+    assert ended == (2,)
+    assert "could not be written" not in caplog.text
+
+
 async def test_a_large_log_is_set_aside_and_old_ones_go(tmp_path: Path) -> None:
     for _ in range(5):
         log = log_in(tmp_path, max_bytes=1, keep_files=2)
