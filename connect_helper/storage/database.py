@@ -1,4 +1,7 @@
-"""Opening one of the server's SQLite files: private, and of a known version. Blocking."""
+"""Opening one of the server's SQLite files: private, and of a known version; what goes wrong there.
+
+Opening blocks.
+"""
 
 from __future__ import annotations
 
@@ -40,6 +43,11 @@ def open_database(file: Path | None, schema: Schema, *, what: str) -> sqlite3.Co
     except (sqlite3.Error, OSError) as error:
         raise Unavailable(f"{what} {file} cannot be used ({error}); move it away or repair it.") from error
     return database
+
+
+def is_full(error: sqlite3.Error) -> bool:
+    """Tell whether there was no room for what was to be written."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL
 
 
 def _bring_up_to_date(database: sqlite3.Connection, schema: Schema) -> None:

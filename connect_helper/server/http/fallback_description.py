@@ -142,7 +142,7 @@ _DELETE: Final = _operation(
     "giveUpUpload",
     "Give an upload up; a finished file stays.",
     {"204": {"description": "It is gone."}},
-    (403, 412, 423),
+    (403, 412, 423, 507),
     parameters=[_ID, _TUS],
 )
 _GET_FILE: Final = _operation(

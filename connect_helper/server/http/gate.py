@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import logging
 import secrets
+import sqlite3
 from collections.abc import Awaitable, Callable
 from typing import Final
 
 from aiohttp import hdrs, web
 
 from connect_helper.errors import ConnectHelperError
-from connect_helper.server.http.problems import Problem, bad_request, problem_of
+from connect_helper.server.http.problems import Problem, bad_request, list_unwritable, problem_of
 from connect_helper.server.http.tus_headers import TUS_VERSION
+from connect_helper.storage.database import is_full
 
 log = logging.getLogger(__name__)
 
@@ -66,6 +68,9 @@ async def gate(request: web.Request, handler: Handler) -> web.StreamResponse:
         if (known := problem_of(error)) is not None:
             return known.response()
         return _incident(request, error)
+    except sqlite3.OperationalError as error:
+        log.error("%s %s: the list of uploads cannot be kept: %s", request.method, _route(request), error)
+        return list_unwritable(full=is_full(error)).response()
     except Exception as error:  # noqa: BLE001 - the outermost edge
         return _incident(request, error)
 

@@ -84,6 +84,18 @@ def disk_full() -> Problem:
     return Problem(507, "disk_full", "The server's disk is full; free some space there and resume.")
 
 
+def list_unwritable(*, full: bool) -> Problem:
+    """The server's own list of uploads took nothing; `full`: for want of room."""
+    if full:
+        return Problem(507, "disk_full", "The disk with the server's own files is full; tell its operator.")
+    return Problem(
+        503,
+        "list_unwritable",
+        "The server cannot keep its list of uploads at the moment; try again later, or tell its operator.",
+        headers={"Retry-After": "5"},
+    )
+
+
 def _is_folder() -> Problem:
     return Problem(409, "is_folder", "A folder stands at that name.")
 

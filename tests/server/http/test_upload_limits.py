@@ -322,6 +322,25 @@ async def test_a_disk_is_not_filled_to_its_last_byte(tmp_path: Path) -> None:
         assert (server.docroot / "x").read_bytes() == b"abcdefghij"
 
 
+async def test_a_full_disk_of_the_servers_own_is_told_and_loses_nothing(
+    server: FarEnd, sender: aiohttp.ClientSession
+) -> None:
+    """The list of uploads may lie on another disk than the files: what came there is kept."""
+    upload = await begin(sender, "x", 10)
+    database = server.app[UPLOADS_KEY].store._records._database
+    pages = database.execute("PRAGMA page_count").fetchone()[0]
+    database.execute(f"PRAGMA max_page_count = {pages}")
+    long = {"Upload-Length": "1", "Upload-Metadata": metadata(path="y", note="z" * 6000)}
+    assert await created(sender, "y", **long) == (507, "disk_full")
+    assert (await send(sender, upload, 0, b"abcdefghij")).status == 204
+    database.execute(f"PRAGMA max_page_count = {pages + 100}")
+    assert (await created(sender, "y", **long))[0] == 201
+    database.execute("PRAGMA query_only = on")
+    assert await created(sender, "z", **{"Upload-Length": "1"}) == (503, "list_unwritable")
+    database.execute("PRAGMA query_only = off")
+    assert (server.docroot / "in/x").read_bytes() == b"abcdefghij"
+
+
 def _abandoned(number: int, expires_at: float, account: str = "ann") -> UploadRecord:
     return UploadRecord(
         id=f"{number:032d}", account=account, kind="whole", path=b"x",
