@@ -12,7 +12,7 @@ import sqlite3
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from aiohttp import hdrs, web
+from aiohttp import HttpVersion11, hdrs, web
 
 from connect_helper.errors import ConnectHelperError
 from connect_helper.server.http.problems import Problem, bad_request, list_unwritable, problem_of
@@ -102,7 +102,10 @@ async def no_plain_passwords(request: web.Request, handler: Handler) -> web.Stre
 
 
 def _check_form(request: web.Request) -> None:
-    if len(request.headers.getall(hdrs.HOST, ())) != 1 or not request.raw_path.startswith(("/", "*")):
+    hosts = len(request.headers.getall(hdrs.HOST, ()))
+    # One of HTTP/1.0 need not have it, as the health checks of some load balancers.
+    few = hosts == 1 or (not hosts and request.version < HttpVersion11)
+    if not few or not request.raw_path.startswith(("/", "*")):
         raise Problem(400, "bad_request", "The request must have one Host header and a plain path.")
     if len(request.headers.getall(hdrs.AUTHORIZATION, ())) > 1:
         raise bad_request("The request has more than one Authorization header.")

@@ -276,6 +276,20 @@ async def test_what_is_no_request_is_refused_in_the_same_form(node: Node, reques
     assert b"files" not in body
 
 
+async def test_a_request_of_http_1_0_need_not_name_the_host(node: Node) -> None:
+    """So load balancers ask whether the server is well; where a name is needed, the address serves."""
+    assert b"200 OK" in await spoken(node, b"GET /ping HTTP/1.0\r\n\r\n")
+    login = b"Authorization: " + basic("ann", PASSWORD).encode() + b"\r\n\r\n"
+    base = (await spoken(node, b"GET / HTTP/1.0\r\n" + login)).partition(b"\r\n\r\n")[2]
+    (api,) = json.loads(base)["apis"]
+    assert api["url"] == f"{node.base}/"
+    wish = b'{"transfer_requests": [{"transfer_request": {"destination_root": "/in", "paths": [{}]}}]}'
+    head = b"POST /files/upload_setup HTTP/1.0\r\nContent-Length: %d\r\n" % len(wish)
+    specs = (await spoken(node, head + login + wish)).partition(b"\r\n\r\n")[2]
+    spec = json.loads(specs)["transfer_specs"][0]["transfer_spec"]
+    assert spec["remote_host"] == "127.0.0.1"
+
+
 async def test_nothing_is_redirected(node: Node) -> None:
     for route in ("info/", "files//browse", "/info"):
         assert (await node.ask("GET", route)).status == 404

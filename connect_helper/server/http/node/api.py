@@ -24,7 +24,7 @@ from connect_helper.server.http.downloads import still_there
 from connect_helper.server.http.node import bodies, changing, looking
 from connect_helper.server.http.node.callers import Caller, identify
 from connect_helper.server.http.node.faults import fault_of
-from connect_helper.server.http.node.hosts import host_of
+from connect_helper.server.http.node.hosts import host_of, origin_of
 from connect_helper.server.http.node.listings import Listings
 from connect_helper.server.http.node.operations import TransferDesk
 from connect_helper.server.http.node.settings import WSS_PORT, NodeSettings
@@ -95,7 +95,7 @@ class NodeApi:
         return handler
 
     async def _base(self, request: web.Request, caller: Caller) -> web.Response:
-        url = f"{request.scheme}://{request.host}/"
+        url = f"{origin_of(request)}/"
         return web.json_response({"apis": [{"name": "node", "version": __version__, "url": url}]})
 
     async def _info(self, request: web.Request, caller: Caller) -> web.Response:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 
-from aiohttp import web
+from aiohttp import hdrs, web
 
 from connect_helper.errors import InvalidRequest
 from connect_helper.server.http.addresses import plain_address
@@ -20,10 +20,27 @@ def host_of(request: web.Request, configured: str) -> str:
     if configured and not _is_wildcard(configured):
         return configured
     try:
-        named = clean_host(_without_port(request.host), "Host")
+        named = clean_host(_without_port(_said(request)), "Host")
     except InvalidRequest:
         return address_of(request)
     return address_of(request) if _is_wildcard(named) else named
+
+
+def origin_of(request: web.Request) -> str:
+    """The beginning of an address that leads here, without a slash at the end."""
+    return f"{request.scheme}://{_said(request) or _arrived_at(request)}"
+
+
+def _said(request: web.Request) -> str:
+    """The Host header; "" where there is none. The library would make up the machine's own name then."""
+    return request.headers.get(hdrs.HOST, "")
+
+
+def _arrived_at(request: web.Request) -> str:
+    address = address_of(request)
+    name = request.transport.get_extra_info("sockname") if request.transport is not None else None
+    port = name[1] if isinstance(name, tuple) else 0
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
 def address_of(request: web.Request) -> str:

@@ -17,7 +17,7 @@ from connect_helper.server.http.node import bodies
 from connect_helper.server.http.node.callers import Caller
 from connect_helper.server.http.node.entries import time_text
 from connect_helper.server.http.node.faults import fault, malformed
-from connect_helper.server.http.node.hosts import address_of, host_of
+from connect_helper.server.http.node.hosts import address_of, host_of, origin_of
 from connect_helper.server.http.node.listing import moment
 from connect_helper.server.http.node.settings import NodeSettings
 from connect_helper.server.http.node.transfers import (
@@ -95,7 +95,7 @@ class TransferDesk:
         more = {}
         if len(found) > count > 0:
             again = urlencode({**query, "iteration_token": token_of(page[-1])})
-            more["Link"] = f'<{request.scheme}://{request.host}{request.path}?{again}>; rel="next"'
+            more["Link"] = f'<{origin_of(request)}{request.path}?{again}>; rel="next"'
         return web.json_response(body, headers=more)
 
     async def _show(self, request: web.Request, caller: Caller) -> web.Response:
