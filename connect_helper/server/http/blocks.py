@@ -67,7 +67,7 @@ class Blocks:
             raise not_found()
         async with opened(self._disk, caller, path) as file:
             etag = etag_of(file.facts)
-            check_version(request, etag)
+            check_version(request, file, etag)
             if start + length > file.size:
                 raise too_short(file.size, etag)
             wanted = partial(still_there, request)

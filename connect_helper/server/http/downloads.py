@@ -103,7 +103,7 @@ class Downloads:
         async with opened(self._disk, caller, path) as file:
             etag = etag_of(file.facts)
             headers = await self._headers(request, caller, file, etag)
-            if _not_modified(request, etag):
+            if _not_modified(request, file, etag):
                 return web.Response(status=304, headers=headers)
             part = _part(request, file.size, etag)
             response = _response(headers, part, file.size)
@@ -118,7 +118,7 @@ class Downloads:
     ) -> dict[str, str]:
         headers = {
             "ETag": etag,
-            "Last-Modified": formatdate(max(0, file.facts.st_mtime), usegmt=True),
+            "Last-Modified": formatdate(_modified_s(file), usegmt=True),
             "Accept-Ranges": "bytes",
             "Content-Disposition": "attachment",
             "Cache-Control": "private, no-cache",
@@ -171,11 +171,21 @@ def requested_path(request: web.Request, below: str) -> bytes:
     return unquote_to_bytes(raw.removeprefix(below)).lstrip(b"/")
 
 
-def check_version(request: web.Request, etag: str) -> None:
-    """Judge If-Match. Raises Problem (412)."""
+def check_version(request: web.Request, file: OpenFile, etag: str) -> None:
+    """Judge If-Match, without it If-Unmodified-Since (RFC 9110, section 13.2.2). Raises Problem (412)."""
     if_match = request.headers.get(hdrs.IF_MATCH)
-    if if_match is not None and not names_tag(if_match, etag):
+    if if_match is not None:
+        if not names_tag(if_match, etag):
+            raise another_version(etag)
+        return
+    since = request.if_unmodified_since  # None, too, for what is no date
+    if since is not None and _modified_s(file) > since.timestamp():
         raise another_version(etag)
+
+
+def _modified_s(file: OpenFile) -> int:
+    """When the file was modified, in whole seconds since 1970 as Last-Modified tells them."""
+    return max(0, int(file.facts.st_mtime))
 
 
 def another_version(etag: str) -> Problem:
@@ -183,9 +193,9 @@ def another_version(etag: str) -> Problem:
     return Problem(412, "changed", "The file is not the version that was asked for.", headers={"ETag": etag})
 
 
-def _not_modified(request: web.Request, etag: str) -> bool:
-    """Judge If-Match and If-None-Match. Raises Problem (412)."""
-    check_version(request, etag)
+def _not_modified(request: web.Request, file: OpenFile, etag: str) -> bool:
+    """Judge the conditions of the request, but If-Range. Raises Problem (412)."""
+    check_version(request, file, etag)
     if_none_match = request.headers.get(hdrs.IF_NONE_MATCH)
     return if_none_match is not None and names_tag(if_none_match, etag)
 

@@ -78,6 +78,27 @@ async def test_facts_without_content(server: FarEnd, receiver: aiohttp.ClientSes
         assert "Repr-Digest" not in answer.headers
 
 
+async def test_a_part_of_a_file_that_must_not_be_a_newer_one(
+    server: FarEnd, receiver: aiohttp.ClientSession
+) -> None:
+    """By its date, as clients that know of no tags ask; beside a tag the date counts for nothing."""
+    (server.docroot / "out/x").write_bytes(b"hello")
+    os.utime(server.docroot / "out/x", (1_600_000_000.5, 1_600_000_000.5))
+    async with receiver.head(f"{FILES}/out/x") as answer:
+        modified, tag = answer.headers["Last-Modified"], answer.headers["ETag"]
+    before = "Sun, 13 Sep 2020 12:26:39 GMT"
+    for since, more, status in (
+        (modified, {}, 206),
+        (before, {}, 412),
+        ("yesterday", {}, 206),
+        (before, {"If-Match": tag}, 206),
+        (modified, {"If-Match": '"another"'}, 412),
+    ):
+        headers = {"Range": "bytes=1-2", "If-Unmodified-Since": since, **more}
+        async with receiver.get(f"{FILES}/out/x", headers=headers) as answer:
+            assert answer.status == status, (since, more)
+
+
 class _Feeds:
     """Counts the pieces that are hashed, and takes its time for each."""
 
