@@ -284,7 +284,7 @@ class _Server:
         config = settings.config
         warnings = await asyncio.to_thread(checked, config, self._source.toml)
         accounts = await asyncio.to_thread(lambda: list(accounts_of(config)))
-        if self._tls is not None and config.https.cert is not None:
+        if self._tls is not None and config.https.enabled and config.https.cert is not None:
             self._tls.load_cert_chain(config.https.cert, config.https.key)
         self._accounts.replace(accounts)
         self._admission.accounts_changed()

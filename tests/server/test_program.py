@@ -240,6 +240,23 @@ async def test_a_reload_with_a_mistake_changes_nothing(
                 pass
 
 
+async def test_a_reload_that_switches_https_off_does_not_ask_for_its_certificate(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The port closes at the next start; who is taken out in the same go is out now."""
+    caplog.set_level(logging.INFO)
+    users = (user("ann", tmp_path / "a"), user("ben", tmp_path / "b"))
+    async with far_server(tmp_path / "server", *users) as server:
+        (server.toml.parent / server.settings["https"]["cert"]).unlink()
+        off = {**server.settings["https"], "enabled": False}
+        server.configure({**server.settings, "https": off, "user": [users[1]]})
+        server.reloading.set()
+        await until(lambda: "reloaded" in caplog.text, "an end of the reload")
+        with pytest.raises(asyncssh.PermissionDenied):
+            await ssh(server, "ann")
+    assert "https: was changed; that takes effect at the next start." in caplog.text
+
+
 async def test_a_changed_port_waits_for_a_restart_and_says_so(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
