@@ -11,8 +11,9 @@ import logging.handlers
 import os
 import sys
 import time
+from io import TextIOWrapper
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import IO, Any, Final, cast
 
 from connect_helper.server.configuration import LogSection
 
@@ -61,7 +62,26 @@ class JsonFormatter(logging.Formatter):
 
 
 class PrivateRotatingFile(logging.handlers.RotatingFileHandler):
-    """A log that no other account may read, also after it was set aside and begun anew."""
+    """A log that no other account may read, also after it was set aside and begun anew.
+
+    Others may set it aside too, as logrotate does: lines must not go to where nobody looks any more.
+    """
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            if self.stream is not None and self._moved_away(self.stream.fileno()):
+                old = self.setStream(cast("TextIOWrapper", self._open()))
+                if old is not None:
+                    old.close()
+        except (OSError, ValueError):  # its folder has gone, too: what is open must do
+            pass
+        super().emit(record)
+
+    def _moved_away(self, handle: int) -> bool:
+        try:
+            return not os.path.samestat(Path(self.baseFilename).stat(), os.fstat(handle))
+        except FileNotFoundError:
+            return True
 
     def _open(self) -> IO[Any]:  # type: ignore[override]
         return open(self.baseFilename, self.mode, encoding=self.encoding, errors=self.errors, opener=_private)

@@ -82,3 +82,24 @@ def test_where_none_are_kept_a_large_log_file_begins_anew(tmp_path: Path) -> Non
     assert path.stat().st_size <= 1_000_000
     assert path.stat().st_mode & 0o777 == 0o600
     assert " 34 " in path.read_text()
+
+
+@pytest.mark.usefixtures("kept_loggers")
+def test_a_log_file_that_others_set_aside_is_begun_anew(tmp_path: Path) -> None:
+    """As logrotate does, which thinks that it alone looks after logs."""
+    folder = tmp_path / "logs"
+    folder.mkdir()
+    path = folder / "server.log"
+    set_up(LogSection(file=path))
+    logging.getLogger("x").info("one")
+    path.rename(folder / "old")
+    logging.getLogger("x").info("two")
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert " two" in path.read_text()
+    assert "two" not in (folder / "old").read_text()
+    path.unlink()
+    logging.getLogger("x").info("three")
+    assert " three" in path.read_text()
+    moved = folder.rename(tmp_path / "elsewhere")
+    logging.getLogger("x").info("four")
+    assert " four" in (moved / "server.log").read_text()
