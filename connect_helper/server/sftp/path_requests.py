@@ -20,9 +20,11 @@ Act = Callable[[int, Fields], None]
 class PathRequests:
     """Each method takes a request's number and fields; raises BadPacket, UnsafePath."""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: Desk, *, link_first: bool = False) -> None:
+        """`link_first`: the client names a link before what it says, as the draft has it."""
         self._desk = desk
         self._files = desk.files
+        self._link_first = link_first
         self.by_kind: dict[int, Act] = {
             packets.STAT: self._stat,
             packets.LSTAT: self._lstat,
@@ -116,7 +118,9 @@ class PathRequests:
 
     def _symlink(self, number: int, fields: Fields) -> None:
         # The order of OpenSSH, which nearly all clients follow, is not that of the draft.
-        content, path = fields.string(), parse(fields.string())
+        one, other = fields.string(), fields.string()
+        content, name = (other, one) if self._link_first else (one, other)
+        path = parse(name)
         if len(content) > PATH_LIMIT:
             raise errno_error(errno.ENAMETOOLONG)
         act = done(number, lambda: self._files.make_link(content, path))

@@ -32,7 +32,10 @@ class SftpService:
         outlet: Outlet,
         workers: Workers,
         handles: OpenHandles,
+        *,
+        link_first: bool = False,
     ) -> None:
+        """`link_first` is that of `PathRequests`."""
         self._outlet = outlet
         self._input = Packets(self._request)
         self._greeted = False
@@ -43,7 +46,8 @@ class SftpService:
         self._tasks = asyncio.TaskGroup()
         self._desk = desk = Desk(files, session, outlet, workers, self._tasks)
         self._handles = HandleRequests(desk, handles)
-        paths, extensions = PathRequests(desk), Extensions(desk, self._handles)
+        paths = PathRequests(desk, link_first=link_first)
+        extensions = Extensions(desk, self._handles)
         self._by_kind = {**paths.by_kind, **self._handles.by_kind, packets.EXTENDED: self._extended}
         self._by_name: dict[bytes, Callable[[int, Fields], None]] = {
             **paths.by_name,

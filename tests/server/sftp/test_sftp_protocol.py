@@ -49,6 +49,19 @@ async def test_requests_sent_at_once_are_answered_as_if_in_order(end: FarEnd) ->
     assert (end.root / "d/film").stat().st_mode & 0o777 == 0o640
 
 
+async def test_a_link_made_with_libssh_is_not_made_the_wrong_way_round(end: FarEnd) -> None:
+    """It names the link first wherever a server is not OpenSSH, and so does the client of this test."""
+    (end.root / "film").write_bytes(b"film")
+    async with end.client(client_version="libssh_0.10.6") as client:
+        await client.symlink("film", "link")
+        await client.symlink("nothing", "dangling")
+    assert (end.root / "link").readlink() == Path("film")
+    assert (end.root / "dangling").readlink() == Path("nothing")
+    async with end.client(client_version="libssh2_1.11.0") as client:
+        await client.symlink("other", "film")  # another library, of the same order as OpenSSH
+    assert (end.root / "other").readlink() == Path("film")
+
+
 async def test_overlapping_writes_keep_their_order(end: FarEnd) -> None:
     async with raw_client(end) as client:
         handle = await opened(client, b"new", NEW)
