@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from aiohttp import hdrs, web
 
-from connect_helper.errors import InvalidRequest, NotFound
+from connect_helper.errors import ConnectHelperError, InvalidRequest, NotFound
 from connect_helper.server.admission import Admission, LoginRefused
 from connect_helper.server.basic_credentials import basic_credentials
 from connect_helper.server.configuration import MAX_RATE_KBPS
@@ -146,5 +146,5 @@ async def plain_errors(
     """Errors on the control socket: {"error": sentence}."""
     try:
         return await handler(request)
-    except (InvalidRequest, NotFound) as error:
+    except ConnectHelperError as error:
         return web.json_response({"error": error.user_message}, status=error.http_status)

@@ -14,7 +14,7 @@ _ERRORS: Final = {
     403: "Use HTTPS: passwords are not taken over plain HTTP, or the account demands encryption.",
     404: "There is no such session; it may have ended.",
     429: "Too many failed logins.",
-    503: "The list of revoked tokens cannot be read.",
+    503: "The session was ended, but its token could not be revoked.",
 }
 _ID: Final[Json] = {
     "name": "id",

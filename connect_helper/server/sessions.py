@@ -64,6 +64,20 @@ class TooManySessions(ConnectHelperError):
         super().__init__(sentence)
 
 
+class TokenNotWithdrawn(ConnectHelperError):
+    """A session was ended, and the token it came by opens another one."""
+
+    code: ClassVar[str] = "token_not_withdrawn"
+    http_status: ClassVar[int] = 503
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(
+            "The session was ended, but its token could not be revoked, so that its client may come back. "
+            "See to the list of revoked tokens, and revoke it there.",
+            internal_message=f"a token could not be revoked: {reason}",
+        )
+
+
 def _same_but_caps(one: Account, other: Account) -> bool:
     return _uncapped(one) == _uncapped(other)
 
@@ -220,12 +234,19 @@ class Sessions:
     async def end_for_good(self, session: Session) -> None:
         """End a session as somebody asked for. A token it came by is revoked: clients come back after a loss.
 
-        An account comes back if it wants to; take its rights away first. Raises RevocationsUnreadable.
+        An account comes back if it wants to; take its rights away first. Raises TokenNotWithdrawn, and has
+        ended the session all the same.
         """
         token = session.access.token
-        if token is not None and self._withdraw is not None:
-            await asyncio.to_thread(self._withdraw, token.id, token.expires_at)
-        session.cancel()
+        try:
+            if token is not None and self._withdraw is not None:
+                await asyncio.to_thread(self._withdraw, token.id, token.expires_at)
+        except (OSError, ConnectHelperError) as error:
+            reason = error.internal_message if isinstance(error, ConnectHelperError) else str(error)
+            _log.error("session %s: its token could not be revoked: %s", session.id, reason)
+            raise TokenNotWithdrawn(reason) from error
+        finally:
+            session.cancel()
 
     def cancel_all(self) -> None:
         """End every session."""

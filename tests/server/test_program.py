@@ -12,7 +12,10 @@ from typing import Any
 import aiohttp
 import asyncssh
 import pytest
+from typer.testing import CliRunner
 
+from connect_helper.cli import app
+from connect_helper.commands.common import EXIT_FAILED
 from connect_helper.server.control import RunsAlready
 from connect_helper.server.program import serve
 from connect_helper.server.source import Source
@@ -143,6 +146,35 @@ async def test_operators_see_sessions_and_figures_and_end_them(tmp_path: Path) -
             await connection.wait_closed()
         async with client.post(f"{path}/cancel") as response:
             assert response.status == 404
+
+
+@pytest.mark.parametrize("by", ["operator", "node", "command"])
+async def test_a_session_ends_although_its_token_cannot_be_revoked(tmp_path: Path, by: str) -> None:
+    """Its disk may be full. Who ended it is told that the client may come back."""
+    users = (user("ann", tmp_path / "a", admin=True), user("ben", tmp_path / "b"))
+    token = TokenAuthority(TOKEN_KEY).issue(claims("ben", now=time.time()))
+    async with (
+        far_server(tmp_path / "server", *users) as server,
+        aiohttp.ClientSession(headers=basic("ann")) as client,
+        ssh(server, "ben", token) as connection,
+    ):
+        async with client.get(f"{http(server)}/operator/sessions") as response:
+            (session,) = (await response.json())["sessions"]
+        (server.toml.parent / "revoked-tokens.lock").mkdir()
+        if by == "command":
+            wish = ["server", "sessions", "--config", str(server.toml), "--cancel", session["id"]]
+            result = await asyncio.to_thread(CliRunner().invoke, app, wish)  # it has a loop of its own
+            assert result.exit_code == EXIT_FAILED
+            said = " ".join(result.output.split())
+        else:
+            operator, node = f"operator/sessions/{session['id']}/cancel", f"ops/transfers/{session['id']}"
+            method, route = ("POST", operator) if by == "operator" else ("DELETE", node)
+            async with client.request(method, f"{http(server)}/{route}") as response:
+                assert response.status == 503
+                said = (await response.json())["error"]["user_message"]
+        assert "could not be revoked" in said
+        async with asyncio.timeout(10):
+            await connection.wait_closed()
 
 
 @pytest.mark.parametrize("by", ["operator", "node"])
