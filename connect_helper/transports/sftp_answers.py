@@ -178,6 +178,10 @@ def _error_of(body: Data) -> asyncssh.SFTPError:
         error = asyncssh.SFTPError.construct(SSHPacket(bytes(body)), "replace")
     except PacketDecodeError as failure:
         return asyncssh.SFTPBadMessage(str(failure))
+    if isinstance(error, asyncssh.SFTPBadMessage):
+        # The line is sound: OpenSSH says so of a name or path that its disk does not take
+        # (ENAMETOOLONG, EINVAL; errno_to_portable in sftp-server.c).
+        return asyncssh.SFTPInvalidFilename(error.reason)
     return error or asyncssh.SFTPBadMessage("success where an answer was due")
 
 

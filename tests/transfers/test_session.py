@@ -289,6 +289,35 @@ async def test_one_bad_file_does_not_stop_the_rest(
     assert tree(far) == {"good": b"good"}
 
 
+async def test_a_path_too_long_for_the_server_fails_alone(
+    sshd: SshServer, far: Path, near: Path, resume: Path
+) -> None:
+    deep = far
+    while len(str(deep)) < 3_900:
+        deep /= "y" * 100
+    deep.mkdir(parents=True)
+    for name, file in (("good", "one"), ("z" * 200, "two")):
+        (near / "set" / name).mkdir(parents=True)
+        (near / "set" / name / file).write_text("x")
+    ended = await run(plan_for(sshd, [upload(near / "set", deep)], resume), listener := Listener())
+    assert (ended.outcome, ended.code, ended.error_code) == ("failed", "unsafe_name", 27)
+    assert ended.message.startswith("1 of 2 files failed.")
+    assert "cannot be used there" in ended.message
+    assert {name: one.state for name, one in listener.files().items()} == {"one": "done", "two": "failed"}
+    assert (deep / "good" / "one").read_text() == "x"
+
+
+async def test_a_link_that_names_something_too_long_fails_alone(
+    sshd: SshServer, far: Path, near: Path, resume: Path
+) -> None:
+    (far / "set").mkdir()
+    (far / "set" / "good").write_text("x")
+    (far / "set" / "link").symlink_to("z" * 300)
+    ended = await run(plan_for(sshd, [download(far / "set", near, "set")], resume))
+    assert (ended.outcome, ended.code, ended.error_code) == ("failed", "unsafe_name", 27)
+    assert tree(near / "set") == {"good": b"x"}
+
+
 async def test_a_deleted_source_fails_with_its_own_error(
     sshd: SshServer, far: Path, near: Path, resume: Path
 ) -> None:

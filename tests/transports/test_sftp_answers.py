@@ -7,7 +7,16 @@ import struct
 import asyncssh
 import pytest
 
-from connect_helper.transports.sftp_answers import ATTRS, NAME, Attrs, Name, looked, names_of
+from connect_helper.transports.sftp_answers import (
+    ATTRS,
+    NAME,
+    STATUS,
+    Attrs,
+    Name,
+    done,
+    looked,
+    names_of,
+)
 
 
 def string(text: bytes) -> bytes:
@@ -65,3 +74,9 @@ def test_more_than_there_is_takes_no_time(count: int) -> None:
         looked((ATTRS, struct.pack(">II", MORE, count)))
     with pytest.raises(asyncssh.SFTPBadMessage):
         names_of((NAME, struct.pack(">I", count)))
+
+
+def test_a_request_called_bad_is_one_whose_name_cannot_be_used() -> None:
+    status = struct.pack(">I", 5) + string(b"Bad message") + string(b"")
+    with pytest.raises(asyncssh.SFTPInvalidFilename):
+        done((STATUS, status))
