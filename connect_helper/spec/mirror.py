@@ -65,24 +65,30 @@ def surplus(
     """Compare one folder of the source with the folder of that name at the destination.
 
     `source` must be the listing as it is, not what patterns and times let through: a file left out of the
-    transfer still exists. What exists on both sides under one name stays, also when one is a file and the
-    other a folder. Unfinished files of names the source has stay, to be continued. `action` is what content
-    protection does to the names of files. `case_blind` is for a destination that takes names in other case
-    or composition for the same.
+    transfer still exists. Where several sources go into one folder, it is all their listings, and a folder is
+    gone into only where the name is one in each of them. What exists on both sides under one name stays, also
+    when one is a file and the other a folder. Unfinished files of names the source has stay, to be continued.
+    `action` is what content protection does to the names of files. `case_blind` as in `name_key`.
     """
-    wanted: dict[bytes, bool] = {}
+    wanted: dict[bytes, bool] = {}  # whether it is a folder
+    unfinished: set[bytes] = set()
+    linked: set[bytes] = set()  # names a folder may have that a link leads to
     for entry in source:
         name = entry.name if entry.folder else _stored(entry.name, action)
-        wanted[_key(name, case_blind=case_blind)] = entry.folder
+        key = name_key(name, case_blind=case_blind)
+        wanted[key] = entry.folder and wanted.get(key, True)
         if not entry.folder:
-            wanted.setdefault(_key(partial_name(name), case_blind=case_blind), False)
+            unfinished.add(name_key(partial_name(name), case_blind=case_blind))
+            linked.add(name_key(entry.name, case_blind=case_blind))
     delete: list[Listed] = []
     descend: list[bytes] = []
     for entry in target:
-        key = _key(entry.name, case_blind=case_blind)
-        if key not in wanted:
+        key = name_key(entry.name, case_blind=case_blind)
+        if entry.folder and key in linked:
+            continue
+        if key not in wanted and key not in unfinished:
             delete.append(entry)
-        elif entry.folder and wanted[key]:
+        elif entry.folder and wanted.get(key):
             descend.append(entry.name)
     return FolderVerdict(tuple(delete), tuple(descend))
 
@@ -97,7 +103,11 @@ def _stored(name: bytes, action: Action | None) -> bytes:
         return name
 
 
-def _key(name: bytes, *, case_blind: bool) -> bytes:
+def name_key(name: bytes, *, case_blind: bool) -> bytes:
+    """What is equal for names that are one at the destination.
+
+    `case_blind` is for one that takes names in other case or composition for the same.
+    """
     if not case_blind:
         return name
     text = name.decode("utf-8", "surrogateescape")

@@ -35,6 +35,9 @@ def shown(verdict: FolderVerdict) -> tuple[list[str], list[str]]:
         (["a/"], ["a.partial"], ["a.partial"], []),
         ([], ["a.partial"], ["a.partial"], []),
         (["a"], ["a.age"], ["a.age"], []),
+        (["a", "a.partial/"], ["a.partial/"], [], ["a.partial"]),
+        (["d/", "d/", "e/"], ["d/", "e/", "f"], ["f"], ["d", "e"]),  # two sources
+        (["d/", "d"], ["d/"], [], []),  # of one of them it may be a link to a folder
     ],
 )
 def test_what_the_source_has_no_name_for_goes(
@@ -48,6 +51,7 @@ def test_what_the_source_has_no_name_for_goes(
     [
         ("encrypt", ["a", "d/"], ["a.age", "a", "d/", "d.age/"], ["a", "d.age"]),
         ("encrypt", ["x" * 254], ["x" * 254], []),  # cannot be sent, is not deleted
+        ("encrypt", ["link"], ["link/", "link"], ["link"]),  # it may lead to a folder
         ("decrypt", ["a.age", "b"], ["a", "b", "a.age"], ["a.age"]),
     ],
 )

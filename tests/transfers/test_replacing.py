@@ -114,6 +114,41 @@ async def test_another_name_at_the_destination_finds_nothing_to_delete(trip: Tri
     assert set(tree(trip.target)) == {"copy", "copy/index.html", "copy/old.html"}
 
 
+async def test_of_two_sources_for_one_folder_neither_deletes_what_the_other_has(trip: Trip) -> None:
+    plant(trip.source / "a" / "site", "one", "kept", "sub/one", "both/kept")
+    plant(trip.source / "b" / "site", "two", "both/two")
+    (trip.source / "b" / "site" / "sub").symlink_to("both")
+    plant(trip.target / "site", "one", "kept", "old", "gone/deep/x", "sub/x", "both/kept", "both/old")
+    items = [trip.item(f"{name}/site", as_name="site") for name in "ab"]
+    policies = {"delete_first": True, "exclude_patterns": ("kept", "one"), "last_duplicate_wins": True}
+    ended = await trip.go(items=items, policies=policies)
+    assert ended.outcome == "completed", ended.message
+    assert set(tree(trip.target / "site")) == {
+        *("one", "two", "kept"),
+        *("sub", "sub/x", "sub/two"),  # of one of them a link, behind which nothing is compared
+        *("both", "both/kept", "both/two"),
+    }
+
+
+@pytest.mark.parametrize("name", ["site/extra", "site/sub/extra", "site/sub/site"])
+async def test_what_goes_into_a_compared_folder_for_another_source_stays_there(trip: Trip, name: str) -> None:
+    plant(trip.source / "site", "index.html")
+    plant(trip.source / "other" / "site", "kept", "new")
+    plant(trip.target / name, "kept", "old")
+    plant(trip.target / "site", "old")
+    items = [trip.item("other/site", as_name=name), trip.item("site")]
+    if trip.way == "receive":
+        items[0] = download(trip.source / "other/site", trip.target, *name.split("/"))
+    policies = {"delete_first": True, "exclude_patterns": ("kept",)}
+    ended = await trip.go(items=items, policies=policies)
+    assert ended.outcome == "completed", ended.message
+    compared = name.endswith("/site")
+    assert {path.name for path in (trip.target / name).iterdir()} == {"kept", "new"} | (
+        set() if compared else {"old"}
+    )
+    assert not (trip.target / "site" / "old").exists()
+
+
 async def test_deleting_happens_once_in_a_transfer(trip: Trip) -> None:
     plant(trip.source / "site", "index.html")
     plant(trip.target / "site", "old.html")
