@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Literal, Protocol
+from typing import Final, Literal, Protocol
 
 from connect_helper.errors import TransferError
 from connect_helper.spec.block_hash import BLOCK_HASH, new_hash
@@ -32,6 +32,9 @@ class Facts:
     mtime_ns: int  # SFTP knows whole seconds only
     atime_ns: int = 0
     etag: str = ""  # strong, of exactly this content; "" where the far side tells none
+
+
+NOT_SEEN: Final = Facts("special", 0, 0)  # of what could not be looked at: it may be a file, of any time
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from typing import Final
 from connect_helper.errors import LinkSkipped, SourceMissing, TransferError, UnsafeName
 from connect_helper.spec.names import display
 from connect_helper.spec.words import Links
-from connect_helper.transports.base import Enters, Facts, everywhere
+from connect_helper.transports.base import NOT_SEEN, Enters, Facts, everywhere
 from connect_helper.transports.error_map import local_error
 from connect_helper.transports.local_files import (
     Granted,
@@ -194,11 +194,9 @@ class _Walker:
                 real, found = self._follow(below, real)
         except FileNotFoundError:
             gone = SourceMissing(f"{display(self._path(below))} is not there any more.")
-            yield LocalEntry(below, real, Facts("file", 0, 0), gone)
+            yield LocalEntry(below, real, NOT_SEEN, gone)
         except OSError as error:
-            yield LocalEntry(
-                below, real, Facts("file", 0, 0), local_error(error, "source", self._path(below))
-            )
+            yield LocalEntry(below, real, NOT_SEEN, local_error(error, "source", self._path(below)))
         except LinkSkipped as error:
             yield LocalEntry(below, real, Facts("link", 0, 0), error)
         else:

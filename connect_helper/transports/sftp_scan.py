@@ -22,7 +22,7 @@ from connect_helper.errors import (
 )
 from connect_helper.spec.names import display, safe_component
 from connect_helper.spec.words import Links
-from connect_helper.transports.base import Enters, Entry, Facts, Kind
+from connect_helper.transports.base import NOT_SEEN, Enters, Entry, Facts, Kind
 from connect_helper.transports.sftp_answers import Attrs, Name
 
 DEPTH_LIMIT: Final = 100
@@ -199,7 +199,7 @@ async def _entry(
         return Entry(path, below, Facts("link", 0, 0), error)
     if found is None:
         gone = SourceMissing(f"{display(path)} is not there any more.")
-        return Entry(path, below, Facts("file", 0, 0), gone)
+        return Entry(path, below, NOT_SEEN, gone)
     if found.kind == "folder":
         return _Folder(path, below, found, real, inside)
     return Entry(path, below, found, None if found.kind == "file" else _special(path), real=real)

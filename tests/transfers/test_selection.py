@@ -53,6 +53,18 @@ async def test_a_folder_that_is_left_out_is_not_even_looked_into(trip: Trip) -> 
     assert set(trip.reports()) == {"a.txt"}
 
 
+@pytest.mark.parametrize("limit", ["older_than_s", "newer_than_s"])
+async def test_what_cannot_be_looked_at_is_told_of_whatever_its_time(
+    sshd: SshServer, far: Path, near: Path, resume: Path, limit: str
+) -> None:
+    plant(near / "proj", "a.txt")
+    (near / "proj" / "link").symlink_to("z" * 300)  # more than the system looks up
+    trip = Trip(sshd, "send", near, far, resume)
+    ended = await trip.go("proj", policies={limit: time.time() + 1000 if limit == "newer_than_s" else 1.0})
+    assert ended.message.startswith("1 of 2 files failed.")
+    assert {name: one.state for name, one in trip.reports().items()} == {"a.txt": "done", "link": "failed"}
+
+
 async def test_patterns_see_the_names_below_src_base(trip: Trip) -> None:
     plant(trip.source / "base" / "proj", "a.txt", "b.txt")
     item = trip.item("base/proj", as_name="proj").model_copy(update={"set_names": ("base", "proj")})
