@@ -211,5 +211,5 @@ class _Walker:
         try:
             resolved = resolve_links(self._top, self._granted.path, real)
             return resolved, self._stat(resolved)
-        except FileNotFoundError as error:
+        except (FileNotFoundError, NotADirectoryError) as error:  # or to something inside of a file
             raise LinkSkipped(f"{display(self._path(below))} is a link that leads nowhere.") from error

@@ -364,6 +364,7 @@ async def test_links_and_special_files_in_a_folder(
     (near / "leaves").symlink_to(canary)
     (near / "leaves-up").symlink_to("../canary")
     (near / "nowhere").symlink_to("missing")
+    (near / "into-file").symlink_to("real/file/x")
     os.mkfifo(near / "pipe")
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(str(near / "socket"))
@@ -373,7 +374,7 @@ async def test_links_and_special_files_in_a_folder(
     assert ended.outcome == "completed", ended.message
     codes = {name: report.code for name, report in listener.files().items() if report.state == "skipped"}
     assert codes == {
-        "loop": "link", "leaves": "link", "leaves-up": "link", "nowhere": "link",
+        "loop": "link", "leaves": "link", "leaves-up": "link", "nowhere": "link", "into-file": "link",
         "pipe": "special_file", "socket": "special_file",
     }  # fmt: skip
     assert tree(far / "c") == {
