@@ -10,6 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from connect_helper import __version__
+from connect_helper.commands.streams import prepare_streams
 from connect_helper.loading import quickly
 
 _TRANSFER_SERVER: Final = {
@@ -81,6 +82,7 @@ def root(
 def main() -> None:
     """Entry point of the command."""
     refuse_windows(sys.platform)
+    prepare_streams()
     app()
 
 

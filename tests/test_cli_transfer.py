@@ -509,6 +509,67 @@ async def test_ctrl_c_keeps_the_partial_file_and_the_same_command_goes_on(
     assert next(filter(None, written)) > 2_000_000  # it did not start from nothing
 
 
+async def test_letters_that_the_output_does_not_have_stop_nothing(
+    tmp_path: Path, home: Path, sshd: SshServer, key: Path, far: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONIOENCODING", "latin-1")  # as where LANG is de_DE.ISO-8859-1
+    (tmp_path / "日本").write_text("text")
+    login = ("-i", key, "--host-key", sshd.fingerprint)
+    sent = await ran(home, "send", tmp_path / "日本", url(sshd, far), *login)
+    assert (sent.code, sent.err) == (0, "")
+    assert sent.out.startswith("Connecting?\n")
+    assert (far / "日本").read_text() == "text"
+
+
+async def test_closed_streams_lead_nowhere(
+    tmp_path: Path, home: Path, sshd: SshServer, key: Path, far: Path
+) -> None:
+    (tmp_path / "a").write_text("text")
+
+    async def closed(*arguments: str | Path) -> Ran:
+        script = 'exec "$@" <&- >&-'
+        return await finish(await start(home, *arguments, through=("sh", "-c", script, "sh")))
+
+    there = url(sshd, far)
+    sent = await closed("send", tmp_path / "a", there, "-i", key, "--host-key", sshd.fingerprint)
+    assert (sent.code, sent.out, sent.err) == (0, "", "")
+    assert (far / "a").read_text() == "text"
+    unknown = await closed("send", tmp_path / "a", there, "-i", key)
+    assert unknown.code == 3
+    assert "is not known and was not accepted" in unknown.err
+    for option in ((), ("--password-stdin",)):
+        refused = await closed("send", tmp_path / "a", there, *option)
+        assert refused.code == 2
+        assert "password" in refused.err
+        assert "Traceback" not in refused.err
+
+
+@pytest.mark.parametrize(
+    ("options", "given", "says"),
+    [
+        ((), b"gr\xfcn\n", '"password" must be UTF-8 text.'),
+        (
+            ("--content-protection", "encrypt", "--passphrase-stdin"),
+            b"geheim\ngr\xfcn\n",
+            "--passphrase-stdin contains a character that is not allowed.",
+        ),
+    ],
+)
+async def test_a_secret_that_is_no_text_is_refused_with_a_sentence(
+    tmp_path: Path,
+    home: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    options: tuple[str, ...],
+    given: bytes,
+    says: str,
+) -> None:
+    monkeypatch.setenv("PYTHONIOENCODING", "utf-8:strict")  # as where LANG is de_DE.UTF-8
+    (tmp_path / "a").write_text("text")
+    login = ("--password-stdin", *options)
+    refused = await ran(home, "send", tmp_path / "a", "ssh://user@127.0.0.1/", *login, given=given)
+    assert (refused.code, refused.out, refused.err) == (2, "", f"{says}\n")
+
+
 @pytest.mark.parametrize(("hides", "says"), [((), GOES_ON), (("--obfuscate-file-names",), BEGINS_ANEW)])
 async def test_after_ctrl_c_it_says_what_the_same_command_does(
     tmp_path: Path, home: Path, sshd: SshServer, key: Path, far: Path, hides: tuple[str, ...], says: str

@@ -40,9 +40,12 @@ def _environment(home: Path) -> dict[str, str]:
     return {**os.environ, "CONNECT_HELPER_HOME": str(home), "COLUMNS": "100", "TERM": "xterm"}
 
 
-async def start(home: Path, *arguments: str | Path, **more: Any) -> asyncio.subprocess.Process:
-    """Start the command with pipes."""
+async def start(
+    home: Path, *arguments: str | Path, through: tuple[str, ...] = (), **more: Any
+) -> asyncio.subprocess.Process:
+    """Start the command with pipes; `through` is a command that starts it."""
     return await asyncio.create_subprocess_exec(
+        *through,
         COMMAND,
         *arguments,
         env=_environment(home),
