@@ -115,6 +115,8 @@ def settle(options: Options, direction: Direction) -> Settings:
 
     A passphrase that content protection lacks is for the caller to ask for or to refuse.
     """
+    if unknown := sorted(options.keys() - Options.__annotations__.keys()):
+        raise InvalidRequest(f'There is no option "{unknown[0]}".', field=unknown[0])
     host_key = options.get("host_key", "known")
     if host_key not in ("known", "accept-new") and not _FINGERPRINT.fullmatch(host_key):
         raise InvalidRequest(

@@ -118,6 +118,8 @@ async def test_what_is_wrong_is_said_before_anything_is_sent(
         (InvalidRequest, {"host_key": "MD5:aa"}),
         (InvalidRequest, {"rate_kbps": 0}),
         (InvalidRequest, {"retries": -1}),
+        (InvalidRequest, {"rate": 1_000}),  # an option of the command line
+        (InvalidRequest, {"overwrite": "always"}),  # one of the policies
         *((InvalidRequest, {"connections": number}) for number in (0, 129, True, "4")),
         (InvalidRequest, {"policies": {"overwrite": "perhaps"}}),
         (InvalidRequest, {"policies": {"no_such_policy": True}}),
