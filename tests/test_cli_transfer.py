@@ -14,7 +14,7 @@ import pytest
 from typer.testing import CliRunner
 
 from connect_helper.cli import app
-from connect_helper.commands.transfer import BEGINS_ANEW, GOES_ON
+from connect_helper.commands.transfer import ALL_ANEW, BEGINS_ANEW, GOES_ON, OTHERS_ANEW
 from tests.support.command import Ran, finish, ran, start, terminal
 from tests.support.proxy import FaultProxy
 from tests.support.sessions import noise
@@ -570,13 +570,26 @@ async def test_a_secret_that_is_no_text_is_refused_with_a_sentence(
     assert (refused.code, refused.out, refused.err) == (2, "", f"{says}\n")
 
 
-@pytest.mark.parametrize(("hides", "says"), [((), GOES_ON), (("--obfuscate-file-names",), BEGINS_ANEW)])
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ((), GOES_ON),
+        (("--overwrite", "older"), GOES_ON),
+        (("--obfuscate-file-names",), BEGINS_ANEW),
+        (("--overwrite", "always"), ALL_ANEW),
+        (("--resume", "none"), ALL_ANEW),
+        (("--resume", "none", "--overwrite", "older"), OTHERS_ANEW),
+        (("--content-protection", "encrypt", "--passphrase-stdin"), OTHERS_ANEW),
+    ],
+)
 async def test_after_ctrl_c_it_says_what_the_same_command_does(
-    tmp_path: Path, home: Path, sshd: SshServer, key: Path, far: Path, hides: tuple[str, ...], says: str
+    tmp_path: Path, home: Path, sshd: SshServer, key: Path, far: Path, options: tuple[str, ...], says: str
 ) -> None:
     (tmp_path / "film").write_bytes(noise(12_000_000))
     login = ("-i", key, "--host-key", sshd.fingerprint, "--json", "--rate", "24M")
-    process = await start(home, "send", tmp_path / "film", url(sshd, far), *login, *hides)
+    process = await start(home, "send", tmp_path / "film", url(sshd, far), *login, *options)
+    assert process.stdin is not None
+    process.stdin.write(b"passphrase\n")
     stopped = await interrupted(process, 1_000_000)
     assert (stopped.code, stopped.lines[-1]["message"]) == (130, says)
 

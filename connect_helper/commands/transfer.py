@@ -57,6 +57,8 @@ EXIT_INTERRUPTED: Final = 130  # as shells say it of Ctrl-C
 
 GOES_ON: Final = "Stopped. What was sent so far is kept: the same command goes on from there."
 BEGINS_ANEW: Final = "Stopped. The same command sends everything again: hidden names are others each time."
+ALL_ANEW: Final = "Stopped. The same command begins with every file anew, as its options want it."
+OTHERS_ANEW: Final = "Stopped. Files that arrived whole are kept: the same command begins the others anew."
 
 
 @takes_options("send")
@@ -234,9 +236,21 @@ async def _run(
                 stop_on_signals(transfer.stop)
                 result = await transfer.run()
         if result.outcome == "stopped":
-            result = replace(result, message=BEGINS_ANEW if settings.hide_names else GOES_ON)
+            result = replace(result, message=_after_a_stop(settings))
         view.over(result)
     return result
+
+
+def _after_a_stop(settings: Settings) -> str:
+    """What the same command does: it is another transfer, of other hidden names and another encryption."""
+    overwrite, resume = settings.policies.overwrite, settings.policies.resume
+    if settings.hide_names:
+        return BEGINS_ANEW
+    if overwrite == "always" or (overwrite == "diff" and resume == "none"):
+        return ALL_ANEW
+    if resume == "none" or settings.protection.action == "encrypt":
+        return OTHERS_ANEW
+    return GOES_ON
 
 
 def _unreached(place: RemoteAddress, items: Sequence[Item], error: ConnectError) -> Result:
