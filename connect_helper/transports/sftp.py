@@ -27,7 +27,7 @@ from connect_helper.errors import (
     TransferError,
 )
 from connect_helper.spec.block_hash import BLOCK_HASH
-from connect_helper.spec.names import display
+from connect_helper.spec.names import NAME_LIMIT, cut_name, display
 from connect_helper.spec.words import Links
 from connect_helper.transports.base import (
     RECORD_BLOCK,
@@ -56,6 +56,7 @@ from connect_helper.transports.ssh_errors import remote_error
 _log = logging.getLogger(__name__)
 
 LISTINGS: Final = 16  # questions for the entries of one folder that are on their way
+ASIDE: Final = 100  # names tried for a file that stands aside while it is replaced
 LISTED_LIMIT: Final = 200_000  # entries of one folder that are compared with another's
 
 _SECOND: Final = 1_000_000_000  # ns
@@ -274,7 +275,7 @@ class SftpTransport:
 
     async def _swap(self, partial: bytes, target: bytes) -> None:
         """Replace a file on a server whose renaming never replaces: the old one stands aside meanwhile."""
-        aside = partial + b".old"
+        aside = await self._free_aside(partial)
         await self._all.call(lambda wire: none_if_missing(wire.rename(target, aside)), "target", target)
         try:
             await self._all.call(lambda wire: wire.rename(partial, target), "target", target)
@@ -285,6 +286,16 @@ class SftpTransport:
                 )
             raise
         await self.remove(aside)
+
+    async def _free_aside(self, partial: bytes) -> bytes:
+        """A name for what stands aside; under one a killed session may have left something of value."""
+        folder, slash, name = partial.rpartition(b"/")
+        for number in range(ASIDE):
+            end = b".old%d" % number if number else b".old"
+            aside = folder + slash + cut_name(name, NAME_LIMIT - len(end)) + end
+            if await self.facts(aside) is None:
+                return aside
+        raise AlreadyExists(f"{display(partial)}: too many files that stood aside there.")
 
     async def _refuse_taken(self, target: bytes, *, folders_only: bool) -> None:
         there = await self.facts(target)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from connect_helper.errors import (
     TargetIsFolder,
     TargetNotFolder,
 )
+from connect_helper.spec.names import partial_name
 from connect_helper.transports.base import BlockHashes, ReceiveItem
 from tests.support.sessions import noise
 from tests.support.sshd import PasswordServer, SshServer
@@ -77,6 +79,26 @@ async def test_publishing_replaces_or_refuses(sshd: SshServer, tmp_path: Path) -
         with pytest.raises(AlreadyExists):
             await transport.send(sending(b"x", name + b"/there")[0])
         assert (folder / "there").read_text() == "new"
+
+
+async def test_a_file_is_replaced_whatever_its_name_and_what_is_left_beside_it(
+    sshd: SshServer, tmp_path: Path
+) -> None:
+    folder = sshd.root / tmp_path.name
+    folder.mkdir()
+    for target in ("n" * 255, "é" * 127, "film"):
+        partial = os.fsdecode(partial_name(os.fsencode(target)))
+        (folder / partial).write_text("new")
+        (folder / target).write_text("old")
+    (folder / "film.partial.old").write_text("left by a session that was killed")
+    async with open_transport(sshd) as transport:
+        for target in ("n" * 255, "é" * 127, "film"):
+            path = os.fsencode(folder / target)
+            partial_path = os.fsencode(folder) + b"/" + partial_name(os.fsencode(target))
+            await transport.publish(partial_path, path, "replace")
+            assert (folder / target).read_text() == "new"
+    assert {path.name for path in folder.iterdir()} == {"n" * 255, "é" * 127, "film", "film.partial.old"}
+    assert (folder / "film.partial.old").read_text().startswith("left")
 
 
 async def test_folders_are_made_by_many_at_once(sshd: SshServer, tmp_path: Path) -> None:
