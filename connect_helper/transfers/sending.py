@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from typing import Final
 
 from connect_helper.errors import (
     AlreadyExists,
@@ -36,6 +37,8 @@ from connect_helper.transports.local_files import SourceFile
 from connect_helper.transports.resume import Slot, SourceId
 
 _log = logging.getLogger(__name__)
+
+REMOVING_S: Final = 0.5  # for a file nobody goes on from: a stop may not take much longer
 
 
 class NameTaken(AlreadyExists):
@@ -126,13 +129,20 @@ class Sending:
     async def _give_up(self, item: SendItem, unfinished: Unfinished, error: BaseException) -> None:
         if self._policies.resume != "none" and not isinstance(error, AlreadyExists):
             await to_the_end(unfinished.keep)
-        elif (
-            isinstance(error, TransferError) and not isinstance(error, NameTaken) and not ends_session(error)
-        ):
-            try:
+            return
+        if isinstance(error, TransferError):
+            pointless = not isinstance(error, NameTaken) and not ends_session(error)
+        else:  # a stop, perhaps before it was known whether the name is somebody else's
+            pointless = isinstance(error, asyncio.CancelledError) and item.done.offset > 0
+        if not pointless:
+            return
+        try:
+            async with asyncio.timeout(REMOVING_S):
                 await self._transport.remove(item.partial)  # nobody would ever go on from it
-            except TransferError as failure:
-                _log.info("%s stays: %s", display(item.partial), failure.internal_message)
+        except TransferError as failure:
+            _log.info("%s stays: %s", display(item.partial), failure.internal_message)
+        except TimeoutError:
+            _log.info("%s stays: the server has not answered in time", display(item.partial))
 
     def _unfinished(self, source: SourceFile, item: SendItem, *, noted: bool) -> Unfinished:
         identity = source.identity

@@ -88,6 +88,21 @@ async def test_where_a_file_is_kept_after_all_the_unfinished_one_beside_it_goes(
     assert list(trip.resume.glob("*.json")) == []
 
 
+async def test_where_nothing_is_resumed_a_stop_leaves_nothing_unfinished(trip: Trip) -> None:
+    (trip.source / "film").write_bytes(noise(6_000_000))
+    policies = {"resume": "none"}
+    plan = plan_for(trip.sshd, [trip.item("film")], trip.resume, policies=policies, rate_kbps=40_000)
+    session = Session(plan, trip.listener)
+    running = asyncio.create_task(session.run())
+    await trip.listener.until(lambda: trip.listener.written() > 2_000_000)
+    assert [path.name for path in trip.target.iterdir()] == ["film.partial"]
+    session.stop()
+    assert (await running).outcome == "stopped"
+    assert tree(trip.target) == {}
+    assert (await trip.go("film", policies=policies)).outcome == "completed"
+    assert [path.name for path in trip.target.iterdir()] == ["film"]
+
+
 async def test_surplus_goes_from_the_destination_and_what_is_on_both_sides_stays(trip: Trip) -> None:
     plant(trip.source / "site", "index.html", "sub/page.html", "kind")
     plant(trip.target / "site", "index.html", "old.html", "sub/old.css", "gone/deep/x", "kind/y")
