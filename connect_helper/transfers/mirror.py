@@ -126,7 +126,8 @@ class _Comparison:
                 continue
             every = [one for source in sources for one in source]
             # A link may lead to a folder, of which nothing is known here.
-            self._over.update((*place, self._key(one.name)) for one in every if not one.folder)
+            others = ((*place, self._key(one.name)) for one in every if not one.folder)
+            self._over.update(other for other in others if other in self._items)
             verdict = surplus(every, _listed(there), action=self._action, case_blind=self._blind)
             found += [
                 _Surplus(parts[0].child(one.name), one.folder)

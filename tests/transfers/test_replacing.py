@@ -145,6 +145,20 @@ async def test_of_two_sources_for_one_folder_neither_deletes_what_the_other_has(
     }
 
 
+async def test_where_a_link_of_another_source_leads_nothing_is_deleted(trip: Trip) -> None:
+    plant(trip.source / "site", "real/kept")
+    (trip.source / "site" / "sub").symlink_to("real")
+    plant(trip.source / "other" / "sub", "new")
+    plant(trip.target / "site", "sub/kept", "old")
+    items = [trip.item("other/sub", as_name="site/sub"), trip.item("site")]
+    if trip.way == "receive":
+        items[0] = download(trip.source / "other/sub", trip.target, "site", "sub")
+    policies = {"delete_first": True, "exclude_patterns": ("kept",)}
+    ended = await trip.go(items=items, policies=policies)
+    assert ended.outcome == "completed", ended.message
+    assert set(tree(trip.target / "site")) == {"real", "sub", "sub/kept", "sub/new"}
+
+
 @pytest.mark.parametrize("name", ["site/extra", "site/sub/extra", "site/sub/site"])
 async def test_what_goes_into_a_compared_folder_for_another_source_stays_there(trip: Trip, name: str) -> None:
     plant(trip.source / "site", "index.html")
