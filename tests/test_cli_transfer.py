@@ -226,6 +226,11 @@ def test_a_wrong_command_line_ends_with_2_and_touches_nothing(
         (("receive", url(sshd, "/"), tmp_path / "out", *key_there), "name"),
         (("receive", there, "ssh://other.example/x", tmp_path / "out", *key_there), "one server"),
         (("receive", there, here, *key_there), "cannot be used"),
+        (("send", "", there, *key_there), "A source is empty"),
+        (("send", here, "", there, *key_there), "A source is empty"),
+        (("receive", there, "", *key_there), "The local folder is empty"),
+        (("send", here, there, *key_there, "--exclude-newer-than", ""), "No time is given"),
+        (("send", here, there, *key_there, "--exclude-older-than", ""), "No time is given"),
     ]
     for arguments, word in cases:
         tried = CliRunner().invoke(app, list(map(str, arguments)), env={"CONNECT_HELPER_HOME": str(home)})

@@ -50,7 +50,7 @@ def upload_items(sources: Sequence[tuple[LocalPath, str]], address: RemoteAddres
 
 
 def _upload(source: LocalPath, name: str, address: RemoteAddress) -> Upload:
-    path = Path(source).expanduser()
+    path = _local_path(source, "A source", field="sources")
     try:
         real = path.resolve(strict=True)
         facts = real.lstat()
@@ -74,8 +74,19 @@ def download_items(sources: Sequence[tuple[RemoteAddress, str]], folder: LocalPa
     Raises InvalidRequest, UnsafeName, TargetError.
     """
     named = [(address, _local_name(address, name)) for address, name in sources]
-    root = _target_folder(Path(folder).expanduser())
+    root = _target_folder(_local_path(folder, "The local folder", field="folder"))
     return tuple(Download(source=address.path, root=root, target=(name,)) for address, name in named)
+
+
+def _local_path(given: LocalPath, what: str, *, field: str) -> Path:
+    """Read a path. Raises InvalidRequest.
+
+    Nothing at all is refused: in a script it is a variable that was never set, and it would mean everything
+    in the current folder, which --remove-after-transfer would then delete.
+    """
+    if not os.fspath(given):
+        raise InvalidRequest(f"{what} is empty. Write . if the current folder is meant.", field=field)
+    return Path(given).expanduser()
 
 
 def _local_name(address: RemoteAddress, name: str) -> str:

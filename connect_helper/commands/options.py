@@ -229,7 +229,7 @@ class PolicyRow:
         if self.takes == "patterns":
             return Annotated[list[str], option]
         if self.takes == "moment":
-            return Annotated[str, option]
+            return Annotated[str | None, option]
         if self.words is None:
             return Annotated[bool, option]
         # typer takes the choices from an Enum's values.
@@ -239,7 +239,7 @@ class PolicyRow:
         """The default of the policy, as the option says it."""
         value = Policies.model_fields[self.field].default
         if self.takes is not None:
-            return [] if self.takes == "patterns" else ""
+            return [] if self.takes == "patterns" else None
         if self.words is None:
             return value
         return next(word for word, meaning in self.words.items() if meaning == value)
@@ -257,6 +257,8 @@ class PolicyRow:
         try:
             if self.takes == "patterns":
                 return read_patterns({name: given}, (name,))
+            if given == "":  # in a script, a variable that was never set: all files would take part
+                raise InvalidRequest("No time is given.")
             moment = parse_moment({name: given}, name)
         except InvalidRequest as error:
             raise typer.BadParameter(error.user_message, param_hint=self.option) from None

@@ -133,6 +133,11 @@ async def test_what_is_wrong_is_said_before_anything_is_sent(
         await asend(tmp_path / "none", address, key=key)
     with pytest.raises(InvalidRequest):
         await asend([], address, key=key)
+    for nothing in ("", [source, ""], {"": "a"}):
+        with pytest.raises(InvalidRequest, match="empty"):
+            await asend(nothing, address, key=key)
+    with pytest.raises(InvalidRequest, match="empty"):
+        await areceive(f"{address}/a", "", key=key)
     with pytest.raises(UnsafeName):
         await asend({source: "../b"}, address, key=key)
     with pytest.raises(HostNotFound):
