@@ -45,6 +45,7 @@ def send(sources: LocalSources, address: str, **options: Unpack[Options]) -> Res
     with the result unless `check=False`. Ctrl-C ends it in good order; the next call goes on from there. Not
     for use inside an event loop: see `asend`.
     """
+    _refuse_in_loop("send", "asend")
     return asyncio.run(asend(sources, address, **options))
 
 
@@ -54,7 +55,17 @@ def receive(sources: RemoteSources, folder: LocalPath = ".", **options: Unpack[O
     `sources` is an address ("ssh://user@host:port/path"), a list of them, or a mapping of them to the names
     they are to have here. Otherwise as `send`; also raises TargetError when the folder cannot be used.
     """
+    _refuse_in_loop("receive", "areceive")
     return asyncio.run(areceive(sources, folder, **options))
+
+
+def _refuse_in_loop(name: str, instead: str) -> None:
+    """Raise RuntimeError with a sentence, before a coroutine is made that nobody would await."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return
+    raise RuntimeError(f"{name}() cannot be used where an event loop runs: await {instead}() there.")
 
 
 async def asend(sources: LocalSources, address: str, **options: Unpack[Options]) -> Result:

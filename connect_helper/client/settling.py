@@ -115,8 +115,7 @@ def settle(options: Options, direction: Direction) -> Settings:
 
     A passphrase that content protection lacks is for the caller to ask for or to refuse.
     """
-    if unknown := sorted(options.keys() - Options.__annotations__.keys()):
-        raise InvalidRequest(f'There is no option "{unknown[0]}".', field=unknown[0])
+    _check_names(options)
     host_key = options.get("host_key", "known")
     if host_key not in ("known", "accept-new") and not _FINGERPRINT.fullmatch(host_key):
         raise InvalidRequest(
@@ -147,6 +146,15 @@ def settle(options: Options, direction: Direction) -> Settings:
         retries=_at_least(options.get("retries", DEFAULT_RETRIES), 0, "retries") or 0,
         retry_for_s=parse_duration(options, "retry_duration"),
     )
+
+
+def _check_names(options: Options) -> None:
+    """Refuse what is no option: ignored, a slip of the pen would have files replaced that were to stay."""
+    for name in options:
+        if name in Policies.model_fields:
+            raise InvalidRequest(f'"{name}" is one of the "policies": give it there.', field=name)
+        if name not in Options.__annotations__:
+            raise InvalidRequest(f'"{name}" is no argument of send and receive.', field=name)
 
 
 def read_key(path: Path) -> SecretStr:

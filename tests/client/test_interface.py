@@ -125,6 +125,8 @@ async def test_what_is_wrong_is_said_before_anything_is_sent(
         (InvalidRequest, {"policies": {"no_such_policy": True}}),
         (InvalidRequest, {"policies": {"newer_than_s": 100.0, "older_than_s": 200.0}}),
         (InvalidRequest, {"policies": Policies(exclude_patterns=("[a",))}),
+        (InvalidRequest, {"overwrite": "none"}),
+        (InvalidRequest, {"remove_after_transfers": True}),
     ]
     for error, options in cases:
         with pytest.raises(error):
@@ -147,6 +149,13 @@ async def test_what_is_wrong_is_said_before_anything_is_sent(
     with pytest.raises(TargetError):
         await areceive(f"{address}/a", source, key=key)
     assert list(sshd.root.iterdir()) == []
+
+
+async def test_where_a_loop_runs_send_and_receive_say_what_to_use_there(tmp_path: Path, address: str) -> None:
+    with pytest.raises(RuntimeError, match=r"await asend\(\) there"):
+        send(tmp_path, address)
+    with pytest.raises(RuntimeError, match=r"await areceive\(\) there"):
+        receive(address, tmp_path)
 
 
 async def test_cancelled_it_stops_in_good_order_and_goes_on_the_next_time(
