@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from connect_helper import __version__
-from connect_helper.commands.streams import prepare_streams
+from connect_helper.commands.edge import at_the_edge
 from connect_helper.loading import quickly
 
 _TRANSFER_SERVER: Final = {
@@ -82,8 +82,8 @@ def root(
 def main() -> None:
     """Entry point of the command."""
     refuse_windows(sys.platform)
-    prepare_streams()
-    app()
+    with at_the_edge():
+        app()
 
 
 def refuse_windows(platform: str) -> None:

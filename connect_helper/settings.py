@@ -79,7 +79,17 @@ def _make_private(folder: Path) -> None:
 
 
 def write_private(path: Path, text: str, *, errors: str = "strict") -> None:
-    """Replace `path` by one rename with a file only the user can read (0600); `errors` as in `str.encode`."""
+    """Replace `path` by one rename with a file only the user can read (0600); `errors` as in `str.encode`.
+
+    Raises OSError, which names `path` whatever step of it failed.
+    """
+    try:
+        _replace_private(path, text, errors)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+def _replace_private(path: Path, text: str, errors: str) -> None:
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     temporary = Path(name)
     try:

@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import aiohttp
+import asyncssh
 import pytest
 
 from connect_helper import cli
@@ -190,6 +191,66 @@ async def test_a_folder_that_cannot_be_used_is_said(tmp_path: Path) -> None:
     code, _, said = await command(tmp_path / "home", "run")
     assert code == 1
     assert "cannot be made" in said
+    assert "Traceback" not in said
+
+
+REFUSED_AT = "ssh://ana@127.0.0.1:1/in"
+
+
+@pytest.mark.parametrize(
+    ("words", "ends_with", "said"),
+    [
+        ('send "$FILE" "$AT" --password-stdin <&-', 2, "Standard input holds no password"),
+        ('send "$FILE" "$AT" <&-', 2, "no terminal"),
+        ('send "$FILE" "$AT" --password-stdin >&- <"$FILE"', 3, "refused the connection"),
+        ("server hash-password <&-", 1, "A password has"),
+        ("doctor >/dev/full", 1, "This cannot go on: No space left on device"),
+        ("--version >/dev/full", 1, "This cannot go on: No space left on device"),
+    ],
+)
+async def test_closed_and_full_standard_streams_end_with_a_sentence(
+    tmp_path: Path, words: str, ends_with: int, said: str
+) -> None:
+    (tmp_path / "film").write_text("film\n")
+    process = await asyncio.create_subprocess_exec(
+        "sh",
+        "-c",
+        f'exec "$COMMAND" {words}',
+        env={
+            **os.environ,
+            "CONNECT_HELPER_HOME": str(tmp_path / "home"),
+            "COMMAND": str(COMMAND),
+            "FILE": str(tmp_path / "film"),
+            "AT": REFUSED_AT,
+        },
+        stderr=asyncio.subprocess.PIPE,
+    )
+    async with asyncio.timeout(60):
+        _, errors = await process.communicate()
+    assert said in errors.decode()
+    assert b"Traceback" not in errors
+    assert b"Exception ignored" not in errors
+    assert process.returncode == ends_with
+
+
+async def test_what_an_output_without_utf_8_cannot_show_ends_no_transfer(tmp_path: Path) -> None:
+    (tmp_path / "film").write_text("film")
+    key = tmp_path / "key"
+    asyncssh.generate_private_key("ssh-ed25519").write_private_key(key)
+    code, out, said = await command(
+        tmp_path / "home", "send", str(tmp_path / "film"), REFUSED_AT, "-i", str(key),
+        PYTHONIOENCODING="iso-8859-1",
+    )  # fmt: skip
+    assert (code, out) == (3, "Connecting?\n")
+    assert "refused the connection" in said
+
+
+async def test_a_file_of_its_own_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    in_the_way = tmp_path / "home" / "run" / "control.json"
+    in_the_way.mkdir(parents=True)
+    code, _, said = await command(tmp_path / "home", "run")
+    assert code == 1
+    assert f"This cannot go on: {in_the_way}: Is a directory.\n" in said
     assert "Traceback" not in said
 
 

@@ -22,11 +22,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final, Literal, NoReturn
+from typing import Literal, NoReturn
 
 import typer
 
 from connect_helper import __version__
+from connect_helper.commands.edge import EXIT_FAILED, at_the_edge
 from connect_helper.commands.server_books import Books, docroot_path, list_unreadable, open_books
 from connect_helper.errors import ConnectHelperError, InvalidRequest
 from connect_helper.server.issuing import Extras, download_claims, upload_claims
@@ -35,8 +36,6 @@ from connect_helper.server.token_contents import TokenClaims
 from connect_helper.server.tokens import Refusal, TokenAuthority, TokenRefused
 from connect_helper.spec.names import display
 from connect_helper.storage.docpath import DocPath, absolute, parse
-
-EXIT_FAILED: Final = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,13 +78,14 @@ def parser() -> argparse.ArgumentParser:
 
 def main() -> None:
     """Entry point of the command."""
-    try:
-        for line in run(sys.argv[1:]):
-            typer.echo(line)
-    except ConnectHelperError as error:
-        heading, *reasons = error.user_message.splitlines()
-        typer.echo(f"astokengen: {' '.join((heading, '; '.join(reasons))).strip()}", err=True)
-        sys.exit(EXIT_FAILED)
+    with at_the_edge():
+        try:
+            for line in run(sys.argv[1:]):
+                typer.echo(line)
+        except ConnectHelperError as error:
+            heading, *reasons = error.user_message.splitlines()
+            typer.echo(f"astokengen: {' '.join((heading, '; '.join(reasons))).strip()}", err=True)
+            sys.exit(EXIT_FAILED)
 
 
 def run(arguments: Sequence[str]) -> Iterator[str]:

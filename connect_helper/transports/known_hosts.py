@@ -50,24 +50,36 @@ class KnownHosts:
         return tuple(trusted), tuple(revoked)
 
     def add(self, host: str, port: int, key: str) -> None:
-        """Trust `key` ("type base64") for this server from now on."""
+        """Trust `key` ("type base64") for this server from now on. Raises Unavailable."""
         kind, data = key.split()[:2]
         line = f"{host_name(host, port)} {kind} {data}\n"
         with self._lock:
             text = self._read() or _HEADER
             if line in text.splitlines(keepends=True):
                 return
-            write_private(self.path, text + ("" if text.endswith("\n") else "\n") + line)
+            self._write(text + ("" if text.endswith("\n") else "\n") + line)
 
     def forget(self, host: str, port: int) -> int:
-        """Remove the trusted keys of a server, keep revoked ones; tells how many lines went."""
+        """Remove the trusted keys of a server, keep revoked ones; tells how many lines went.
+
+        Raises Unavailable.
+        """
         name = host_name(host, port)
         with self._lock:
             lines = self._read().splitlines(keepends=True)
             kept = [line for line in lines if _parse(line)[0] or name not in _parse(line)[1]]
             if len(kept) < len(lines):
-                write_private(self.path, "".join(kept))
+                self._write("".join(kept))
         return len(lines) - len(kept)
+
+    def _write(self, text: str) -> None:
+        try:
+            write_private(self.path, text)
+        except OSError as error:
+            raise Unavailable(
+                f"The list of known servers in {self.path} cannot be written: {error.strerror}.",
+                internal_message=str(error),
+            ) from error
 
     def _read(self) -> str:
         try:

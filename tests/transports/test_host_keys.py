@@ -153,3 +153,10 @@ def test_a_list_that_cannot_be_read_is_no_empty_list(known_hosts: KnownHosts) ->
     known_hosts.path.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(Unavailable):
         known_hosts.lookup("h.example", 22)
+
+
+def test_a_key_that_cannot_be_remembered_is_said(known_hosts: KnownHosts) -> None:
+    known_hosts.path.parent.rmdir()
+    with pytest.raises(Unavailable) as raised:
+        known_hosts.add("h.example", 22, LINE)
+    assert "known_hosts cannot be written: No such file" in raised.value.user_message
