@@ -62,7 +62,10 @@ def init(
     except ConnectHelperError as error:
         fail(error)
     except OSError as error:
-        fail(Unavailable(f"The server could not be set up: {error.filename}: {error.strerror}."))
+        where = "" if error.filename is None else f"{error.filename}: "
+        fail(Unavailable(f"The server could not be set up: {where}{error.strerror}."))
+    except UnicodeEncodeError:
+        fail(Unavailable("The folder must have a name in UTF-8: it stands in the configuration."))
     except ValueError as error:
         fail(Unavailable(f"The server could not be set up: {error}."))
     for warning in taken.warnings if taken else ():

@@ -24,8 +24,12 @@ _HASHER: Final = argon2.PasswordHasher.from_parameters(argon2.profiles.RFC_9106_
 
 
 def hash_password(password: str) -> str:
-    """The text for `password_hash`. Raises ValueError for an empty or overlong password. Slow."""
-    if not 0 < len(password.encode("utf-8", "surrogatepass")) <= MAX_BYTES:
+    """The text for `password_hash`. Slow. Raises ValueError, with a sentence, for one that is no good."""
+    try:
+        size = len(password.encode())
+    except UnicodeEncodeError:  # lone surrogates: bytes of a file or a terminal in another encoding
+        raise ValueError("A password must be UTF-8 text.") from None
+    if not 0 < size <= MAX_BYTES:
         raise ValueError(f"A password has 1 to {MAX_BYTES} bytes.")
     return _HASHER.hash(password)
 

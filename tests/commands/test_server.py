@@ -7,6 +7,7 @@ import contextlib
 import json
 import signal
 import sqlite3
+import subprocess
 import sys
 import tomllib
 from collections.abc import AsyncIterator
@@ -87,6 +88,26 @@ def test_an_init_that_failed_leaves_nothing_in_the_way_of_the_next(
     failed = command("init", str(tmp_path / "s"), "--from-aspera-conf", str(conf))
     assert (failed.exit_code, failed.output) == (1, sentence + "\n")
     assert command("init", str(tmp_path / "s")).exit_code == 0
+
+
+def test_an_init_for_which_the_disk_had_no_room_says_so_and_leaves_nothing_in_the_way(tmp_path: Path) -> None:
+    folder = tmp_path / "s"
+    init = [COMMAND, "server", "init", str(folder)]
+    no_room = ["sh", "-c", 'ulimit -f 0; exec "$@"', "sh"]  # no file may have a single byte
+    failed = subprocess.run([*no_room, *init], capture_output=True, text=True)
+    assert failed.returncode == 1
+    key = folder / "ssh_host_ed25519_key"
+    assert failed.stderr == f"The server could not be set up: {key}: File too large.\n"
+    made = subprocess.run(init, capture_output=True, text=True)
+    assert (made.returncode, made.stderr) == (0, "")
+
+
+def test_init_says_that_the_folder_has_a_name_that_no_configuration_holds(tmp_path: Path) -> None:
+    failed = command("init", str(tmp_path / "s\udcff"))
+    assert (failed.exit_code, failed.output) == (
+        1, "The folder must have a name in UTF-8: it stands in the configuration.\n",
+    )  # fmt: skip
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_init_does_not_touch_what_stands_under_a_name_it_needs(tmp_path: Path) -> None:
@@ -215,6 +236,11 @@ def test_a_password_is_hashed_from_standard_input() -> None:
     assert made.exit_code == 0
     assert is_hash(made.output.strip())
     assert command("hash-password", given="\n").exit_code == 1
+    other = subprocess.run(
+        [COMMAND, "server", "hash-password"], input=b"\xfft\n", capture_output=True, env={"LC_ALL": "C.UTF-8"}
+    )
+    assert (other.returncode, other.stdout) == (1, b"")
+    assert other.stderr == b"A password must be UTF-8 text.\n"
 
 
 def test_sessions_says_when_no_server_runs(tmp_path: Path) -> None:
