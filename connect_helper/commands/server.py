@@ -74,12 +74,24 @@ def init(
 
 
 def _say_made(made: Made) -> None:
-    typer.echo(f"The server is set up in {made.config.parent}.")
-    typer.echo(f"  host key     {made.host_key}")
-    typer.echo(f"  certificate  SHA-256 {made.certificate}")
-    typer.echo(f"  account      {made.user}, with the folder {made.docroot}")
-    typer.echo(f"  password     {made.password}   (shown this once, kept nowhere)")
-    typer.echo(f"Start it with: connect-helper server run --config {made.config}")
+    said = (
+        f"The server is set up in {made.config.parent}.",
+        f"  host key     {made.host_key}",
+        f"  certificate  SHA-256 {made.certificate}",
+        f"  account      {made.user}, with the folder {made.docroot}",
+        f"  password     {made.password}   (shown this once, kept nowhere)",
+        f"Start it with: connect-helper server run --config {made.config}",
+    )
+    try:
+        typer.echo("\n".join(said))
+    except OSError as error:
+        fail(
+            Unavailable(
+                f"The server is set up in {made.config.parent}, but the password of {made.user} could not be "
+                f"shown ({error.strerror}). Put another in {made.config}: see connect-helper server "
+                "hash-password."
+            )
+        )
 
 
 @server.command()

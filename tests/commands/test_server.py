@@ -102,6 +102,19 @@ def test_an_init_for_which_the_disk_had_no_room_says_so_and_leaves_nothing_in_th
     assert (made.returncode, made.stderr) == (0, "")
 
 
+def test_init_says_so_where_the_password_could_not_be_shown(tmp_path: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        made = subprocess.run(
+            [COMMAND, "server", "init", str(tmp_path / "s")], stdout=full, stderr=subprocess.PIPE, text=True
+        )
+    assert made.returncode == 1
+    assert made.stderr.startswith(
+        f"The server is set up in {tmp_path / 's'}, but the password of admin could"
+    )
+    assert "Traceback" not in made.stderr
+    assert made.stderr.count("\n") == 1
+
+
 def test_init_says_that_the_folder_has_a_name_that_no_configuration_holds(tmp_path: Path) -> None:
     failed = command("init", str(tmp_path / "s\udcff"))
     assert (failed.exit_code, failed.output) == (
