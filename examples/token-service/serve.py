@@ -1,10 +1,10 @@
 """A web application that gives its visitors download tokens: a page, a small service, a transfer server.
 
-    python3 examples/token-service/serve.py
+    .venv/bin/python examples/token-service/serve.py
 
 sets up a transfer server in a temporary folder, starts it and serves the page. With a server of your own:
 
-    NODE_PASSWORD=... python3 examples/token-service/serve.py --node https://files.example.org:8443 --user web
+    NODE_PASSWORD=... .venv/bin/python examples/token-service/serve.py --node https://HOST:8443 --user web
 
 The page never sees the account's password. It asks this service for one file, by fetch; the service looks
 whether its visitor may have it, and gets a token for exactly that file from the server's Node API.
@@ -122,10 +122,14 @@ class Service:
 
     async def _ask(self, route: str, body: dict[str, Any]) -> Any:
         assert self._client is not None
-        async with self._client.post(f"/{route}", json=body) as answer:
-            if answer.status != 200:
-                raise web.HTTPBadGateway(text="The transfer server refused this service.")
-            return await answer.json()
+        try:
+            async with self._client.post(f"/{route}", json=body) as answer:
+                if answer.status != 200:
+                    raise web.HTTPBadGateway(text="The transfer server refused this service.")
+                return await answer.json()
+        except (aiohttp.ClientError, TimeoutError) as error:
+            print(f"The transfer server cannot be asked: {error}", file=sys.stderr, flush=True)
+            raise web.HTTPBadGateway(text="The transfer server cannot be reached.") from error
 
 
 @contextlib.contextmanager

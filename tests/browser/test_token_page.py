@@ -34,6 +34,7 @@ from tests.support.helper import COMMAND, Helper
 from tests.support.managing import until
 from tests.support.person import AtThePages
 from tests.support.server_parts import PASSWORD
+from tests.support.sshd import free_port
 from tests.support.token_service import token_service
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -168,6 +169,12 @@ async def test_a_click_fetches_the_file(world: World, page: Page) -> None:
         "document.querySelector('#state').textContent.includes('completed')", timeout=WAIT_MS
     )
     assert (world.helper.downloads / "film.bin").read_bytes() == CONTENT
+
+
+async def test_a_transfer_server_that_is_gone_is_said_on_the_page(page: Page) -> None:
+    async with token_service(f"http://127.0.0.1:{free_port()}", "web", PASSWORD) as origin:
+        await page.goto(origin)
+        await expect(page.locator("#state")).to_have_text("The transfer server cannot be reached.")
 
 
 def issued(world: World, *, upload: bool = False, age_s: int = 0) -> str:

@@ -8,6 +8,7 @@ import aiohttp
 import pytest
 
 from tests.support.node import PASSWORD, Node
+from tests.support.sshd import free_port
 from tests.support.token_service import token_service
 
 
@@ -55,6 +56,17 @@ async def test_what_is_not_the_visitor_s_is_refused(site: aiohttp.ClientSession)
 async def test_what_asks_for_no_path_is_refused(site: aiohttp.ClientSession, body: bytes) -> None:
     answer = await site.post("/download-token", data=body, headers=asked_by(site))
     assert answer.status == 400
+
+
+async def test_a_transfer_server_that_cannot_be_reached_or_trusted_is_said(node: Node) -> None:
+    unreachable = (f"http://127.0.0.1:{free_port()}", node.base.replace("http:", "https:"))
+    for url in unreachable:
+        async with token_service(url, "ann", PASSWORD) as origin, aiohttp.ClientSession(origin) as site:
+            for answer in (
+                await site.get("/files"),
+                await site.post("/download-token", json={"path": "/public/a"}, headers=asked_by(site)),
+            ):
+                assert (answer.status, await answer.text()) == (502, "The transfer server cannot be reached.")
 
 
 async def test_other_sites_get_nothing(site: aiohttp.ClientSession) -> None:
