@@ -18,7 +18,7 @@ from connect_helper.transports.tcp_facts import TcpFacts
 UNKNOWN: Final = 4 * 1024 * 1024  # bytes that may be on their way before anything is known
 FLOOR: Final = 2 * 1024 * 1024  # and as soon as so many have come
 START_GAIN: Final = 2.5
-FULL_GAIN: Final = 1.3
+FULL_GAIN: Final = 1.5
 STEPS: Final = 4  # looks, until a line that is known is used as it was
 PROBE: Final = 1.05  # times as much at the next look when nothing queues any more
 NEAR: Final = 0.8  # of the limit
