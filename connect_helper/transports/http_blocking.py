@@ -16,7 +16,7 @@ from typing import Final
 import aiohttp
 
 WAIT_S: Final = 60.0  # without a byte from the server
-CONNECT_S: Final = 5.0  # to a server that has just answered others
+ANSWER_S: Final = 5.0  # for each step until it answers: it has just answered others
 
 Verified = ssl.SSLContext | aiohttp.Fingerprint | None
 """What decides about the server's certificate, see `certificates.trust`; None: no TLS."""
@@ -44,9 +44,11 @@ class BlockingLine:
 
     def ask(self, path: str, headers: Mapping[str, str]) -> http.client.HTTPResponse:
         """Connect, send GET and return what is answered. `path` is percent-encoded."""
-        self._http.sock = self._connect()
+        self._http.sock = self._sock = self._connect()
         self._http.request("GET", path, headers={**self._headers, **headers})
-        return self._http.getresponse()
+        answer = self._http.getresponse()
+        self._sock.settimeout(WAIT_S)
+        return answer
 
     def cut(self) -> None:
         """End it at once, whatever thread waits for it: that one hears of the end of the connection."""
@@ -76,9 +78,8 @@ class BlockingLine:
         self._sock = sock = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
         if self.is_cut:
             raise ConnectionAbortedError("it is not wanted any more")
-        sock.settimeout(CONNECT_S)
+        sock.settimeout(ANSWER_S)
         sock.connect((address, self._http.port))
-        sock.settimeout(WAIT_S)
         return sock
 
     def _secured(self, sock: socket.socket) -> socket.socket:

@@ -46,6 +46,7 @@ class StraightClient:
         self._limiter = limiter
         self._threads = ThreadPoolExecutor(SIDE_BY_SIDE, thread_name_prefix="fetch")
         self._room = asyncio.Semaphore(SIDE_BY_SIDE)
+        self._is_served = True  # a server may take no further connection while there are others
 
     def close(self) -> None:
         """Nothing may be on its way."""
@@ -65,14 +66,24 @@ class StraightClient:
             fetch = _Fetch(self._http.blocking_line(), item)
             try:
                 with self._http.answer():
-                    if await self._in_thread(fetch, partial(fetch.ask, path, headers)):
+                    if await self._ask(fetch, path, headers):
                         await self._take(fetch, proof)
             finally:
                 fetch.line.close()
 
+    async def _ask(self, fetch: _Fetch, path: str, headers: Mapping[str, str]) -> bool:
+        """Tell whether the answer is what was asked for; one that did not come is not waited for again."""
+        try:
+            return await self._in_thread(fetch, partial(fetch.ask, path, headers))
+        except (OSError, http.client.HTTPException) as error:
+            _log.info("nothing straight of %s: %s", display(fetch.item.path), error)
+            self._is_served = False
+            return False
+
     def _suits(self, item: ReceiveItem) -> bool:
         """A far server's files need several connections, and at a low limit there is nothing to win."""
-        return item.size - item.offset >= WORTH and not self._http.is_far and self._is_quick
+        is_worth_it = item.size - item.offset >= WORTH and not self._http.is_far
+        return is_worth_it and self._is_quick and self._is_served
 
     @property
     def _is_quick(self) -> bool:
@@ -127,15 +138,14 @@ class _Fetch:
         return self.item.size - self.at
 
     def ask(self, path: str, headers: Mapping[str, str]) -> bool:
-        """Ask for all that is left; False: the answer is not exactly that, or none."""
+        """Ask for all that is left; False: the answer is not exactly that. Raises OSError, HTTPException."""
+        answer = self.line.ask(path, headers)
+        told = CIMultiDict(answer.getheaders())
+        if answer.status not in JUDGED or length_told(told) != self.left or answer.chunked:
+            return False
         try:
-            answer = self.line.ask(path, headers)
-            told = CIMultiDict(answer.getheaders())
-            if answer.status not in JUDGED or length_told(told) != self.left or answer.chunked:
-                return False
             check_part(answer.status, told, self.item, self.at, self.left)
-        except (OSError, http.client.HTTPException, TransferError) as error:
-            _log.info("nothing straight of %s: %s", display(self.item.path), error)
+        except TransferError:
             return False
         self._body = answer
         return True

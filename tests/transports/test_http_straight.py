@@ -7,6 +7,7 @@ import hashlib
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from email.utils import formatdate
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -15,7 +16,7 @@ import pytest
 from aiohttp import web
 
 from connect_helper.errors import ConnectionLost, DiskFull, SourceChanged, TransferError
-from connect_helper.transports import http_connection, http_straight
+from connect_helper.transports import http_blocking, http_connection, http_straight, https
 from connect_helper.transports.base import ReceiveItem
 from connect_helper.transports.http_straight import StraightClient
 from connect_helper.transports.https import HttpTransport
@@ -35,6 +36,7 @@ from tests.transports.test_http_answers import (
     serving,
     wrong,
 )
+from tests.transports.test_http_further import served
 
 SIZE = 12_000_001
 QUICK_KBPS = 800_000
@@ -256,3 +258,37 @@ async def test_a_body_of_unknown_length_comes_the_usual_way(tmp_path: Path, stra
         await transport.receive(item)
     assert bytes(target.content) == CONTENT
     assert straight == []
+
+
+async def test_a_server_that_serves_one_connection_at_a_time_is_waited_for_once(
+    far: FarEnd, tmp_path: Path, straight: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http_blocking, "ANSWER_S", 0.5)
+    monkeypatch.setattr(https, "LEAST_PATIENCE_S", 0.1)
+    content, port = film(far), urlsplit(far.url).port
+    turn, took = asyncio.Lock(), list[float]()
+
+    async def pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(65536):
+            writer.write(data)
+            await writer.drain()
+        writer.close()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        async with turn:
+            far_reader, far_writer = await asyncio.open_connection("127.0.0.1", port)
+            with suppress(ConnectionError):
+                await asyncio.gather(pass_on(reader, far_writer), pass_on(far_reader, writer))
+
+    token = far.token("receive", "film")
+    async with served(serve) as narrow, open_http(narrow, token, tmp_path, sends=False) as transport:
+        for _ in range(2):
+            item, target, _ = await asked(transport)
+            await transport._http._ask()  # leaves a connection in use
+            began = time.monotonic()
+            await transport.receive(item)
+            took.append(time.monotonic() - began)
+            assert bytes(target.content) == content
+    assert straight == []
+    assert 0.5 <= took[0] < 5
+    assert took[1] < 0.5
