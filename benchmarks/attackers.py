@@ -28,6 +28,10 @@ MOST_CONNECTIONS = 5000
 DRIP_S = 0.5
 _ERRORS = (OSError, asyncssh.Error, asyncio.IncompleteReadError, TimeoutError)
 JUNK_TOKEN = "CHT1_" + "A" * 120
+_REFUSED = b"HTTP/1.1 401"
+_JUNK = PIPELINED * (
+    f"GET /fallback/v1/files/film HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {JUNK_TOKEN}\r\n\r\n".encode()
+)
 
 
 @dataclass(slots=True)
@@ -129,18 +133,20 @@ async def login_storm(siege: Siege, number: int) -> None:
 
 
 async def junk_tokens(siege: Siege, number: int) -> None:
-    """Tokens that are none, as quickly as they are refused, many on their way over each connection."""
-    one = f"GET /fallback/v1/files/film HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {JUNK_TOKEN}\r\n\r\n"
+    """Tokens that are none, many on their way over each connection; that they are refused is just counted."""
     async with _connected(siege, number, siege.https, _tls()) as (reader, writer):
         while siege.goes_on:
-            writer.write(one.encode() * PIPELINED)
-            for _ in range(PIPELINED):
-                head = await reader.readuntil(b"\r\n\r\n")
-                if not head.startswith(b"HTTP/1.1 401"):
-                    raise RuntimeError(f"a junk token was answered {head[:40]!r}")
-                length = int(head.lower().partition(b"content-length:")[2].split()[0])
-                await reader.readexactly(length)
-                siege.tries += 1
+            writer.write(_JUNK)
+            refused, seen = 0, b""
+            while refused < PIPELINED:
+                data = await reader.read(256 * 1024)
+                if not data:
+                    return
+                seen = seen[1 - len(_REFUSED) :] + data  # one may have come in two pieces
+                if b"HTTP/1.1 2" in seen:
+                    raise RuntimeError("a junk token was taken")
+                refused += seen.count(_REFUSED)
+            siege.tries += refused
 
 
 Attack = Callable[[Siege, int], Awaitable[None]]
