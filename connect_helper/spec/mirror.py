@@ -74,7 +74,7 @@ def surplus(
     unfinished: set[bytes] = set()
     linked: set[bytes] = set()  # names a folder may have that a link leads to
     for entry in source:
-        name = entry.name if entry.folder else _stored(entry.name, action)
+        name = entry.name if entry.folder else stored_name(entry.name, action)
         key = name_key(name, case_blind=case_blind)
         wanted[key] = entry.folder and wanted.get(key, True)
         if not entry.folder:
@@ -93,7 +93,7 @@ def surplus(
     return FolderVerdict(tuple(delete), tuple(descend))
 
 
-def _stored(name: bytes, action: Action | None) -> bytes:
+def stored_name(name: bytes, action: Action | None) -> bytes:
     """Return the name a file of the source has at the destination."""
     if action == "decrypt":
         return opened_name(name) or name

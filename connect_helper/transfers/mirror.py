@@ -13,8 +13,8 @@ import sys
 from dataclasses import dataclass
 
 from connect_helper.errors import TargetError, TransferError
-from connect_helper.spec.mirror import Listed, compares, name_key, surplus
-from connect_helper.spec.names import display
+from connect_helper.spec.mirror import Listed, compares, name_key, stored_name, surplus
+from connect_helper.spec.names import display, partial_name
 from connect_helper.transfers.job import Work, ends_session, granted
 from connect_helper.transfers.ledger import mirrored
 from connect_helper.transfers.plan import Download, Item, Upload
@@ -91,6 +91,8 @@ class _Comparison:
             place = self._place(item)
             self._items.setdefault(place, []).append(item)
             self._ways.update(place[:depth] for depth in range(1, len(place) + 1))
+            stored = stored_name(_last_names(item)[1], self._action)  # where it is a file
+            self._ways.update((*place[:-1], self._key(name)) for name in (stored, partial_name(stored)))
         self._over: set[Place] = set()  # of the items' places those that were compared, or must not be
 
     def _place(self, item: Item) -> Place:

@@ -19,6 +19,7 @@ from connect_helper.transfers.session import Session
 from connect_helper.transports.sftp import SftpTransport
 from tests.support.policies import Trip, plant, tree
 from tests.support.sessions import download, noise, plan_for, ref, upload
+from tests.transfers.test_hiding import encrypting
 
 SAVED = re.compile(r"report\.\d{4}\.\d\d\.\d\d\.\d\d\.\d\d\.\d\d\.\d+\.pdf")
 
@@ -178,6 +179,22 @@ async def test_what_goes_into_a_compared_folder_for_another_source_stays_there(t
     assert not (trip.target / "site" / "old").exists()
 
 
+@pytest.mark.parametrize("name", ["kept.partial", "kept.age"])
+async def test_the_unfinished_and_the_encrypted_file_of_another_source_stay(trip: Trip, name: str) -> None:
+    plant(trip.source / "site", "index.html")
+    plant(trip.source, "other/kept")
+    plant(trip.target / "site", name, "old")
+    items = [trip.item("other/kept", as_name="site/kept"), trip.item("site")]
+    if trip.way == "receive":
+        items[0] = download(trip.source / "other/kept", trip.target, "site", "kept")
+    more = encrypting(trip.sshd) if name.endswith(".age") else {}
+    policies = {"delete_first": True, "exclude_patterns": ("kept",)}
+    ended = await trip.go(items=items, policies=policies, **more)
+    assert ended.outcome == "completed", ended.message
+    assert (trip.target / "site" / name).exists()
+    assert not (trip.target / "site" / "old").exists()
+
+
 async def test_deleting_happens_once_in_a_transfer(trip: Trip) -> None:
     plant(trip.source / "site", "index.html")
     plant(trip.target / "site", "old.html")
@@ -305,16 +322,21 @@ async def test_a_link_is_done_and_not_skipped_where_an_earlier_session_made_it(
     (trip.source / "proj" / "link").symlink_to("real")
     wanted: dict[str, Any] = {"afterwards": Afterwards(remove_files=True), "policies": {"links": links}}
 
-    aftermath = Aftermath.file
+    aftermath, filed = Aftermath.file, asyncio.Event()
 
     async def lost(self: Aftermath, work: Work, job: FileJob | LinkJob, outcome: Outcome) -> str:
-        if isinstance(job, RemoteLinkJob | LocalLinkJob):  # the file may be the first to get here
+        if isinstance(job, RemoteLinkJob | LocalLinkJob):
+            await filed.wait()  # what is broken off while it gets its name stays at its source
             raise ConnectionLost("The line broke.")
-        return await aftermath(self, work, job, outcome)
+        try:
+            return await aftermath(self, work, job, outcome)
+        finally:
+            filed.set()
 
     with monkeypatch.context() as during:
         during.setattr(Aftermath, "file", lost)
-        assert (await trip.go("proj", **wanted)).code == "connection_lost"
+        async with asyncio.timeout(30):
+            assert (await trip.go("proj", **wanted)).code == "connection_lost"
     assert tree(trip.target)["proj/link"] == "-> real"
     ended = await trip.go("proj", **wanted)
     assert ended.outcome == "completed", ended.message
