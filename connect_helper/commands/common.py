@@ -15,10 +15,10 @@ from typing import Annotated, Final, NoReturn
 
 import typer
 
+from connect_helper.commands.edge import EXIT_FAILED as EXIT_FAILED
 from connect_helper.errors import ConnectHelperError
 from connect_helper.settings import HOME_VARIABLE, Folders
 
-EXIT_FAILED: Final = 1
 EXIT_RUNNING: Final = 3  # another helper of this user runs
 EXIT_STOPPED: Final = 4  # none runs
 
