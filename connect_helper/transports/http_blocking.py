@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import hashlib
 import http.client
+import io
 import socket
 import ssl
+import struct
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Final
@@ -40,27 +42,48 @@ class BlockingLine:
         self._verified = verified
         self._headers = headers
         self._sock: socket.socket | None = None
+        self._answer: http.client.HTTPResponse | None = None
+        self._is_drained = False
         self.is_cut = False
 
     def ask(self, path: str, headers: Mapping[str, str]) -> http.client.HTTPResponse:
         """Connect, send GET and return what is answered. `path` is percent-encoded."""
         self._http.sock = self._sock = self._connect()
         self._http.request("GET", path, headers={**self._headers, **headers})
-        answer = self._http.getresponse()
+        self._answer = self._http.getresponse()
         self._sock.settimeout(WAIT_S)
-        return answer
+        return self._answer
+
+    def read_into(self, room: memoryview) -> int:
+        """Read what there is of the body, waiting for a byte at least; 0: the connection has ended.
+
+        Past the library once that has handed on what it read along with the headers: it would wait until all
+        of `room` is full.
+        """
+        if self._answer is None or self._sock is None:
+            raise RuntimeError("nothing was asked for")
+        if not self._is_drained:
+            self._is_drained = True
+            along: io.BufferedReader = self._answer.fp
+            if count := len(along.peek()):
+                return along.readinto1(room[:count])
+        return self._sock.recv_into(room)
 
     def cut(self) -> None:
         """End it at once, whatever thread waits for it: that one hears of the end of the connection."""
         self.is_cut = True
         if self._sock is not None:
             with suppress(OSError):  # it is over already
+                # Else a server that waits for room here would hear of the end only after minutes.
+                self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 # TLS must not be left for what the system holds back: that would be taken for content.
                 socket.socket.shutdown(self._sock, socket.SHUT_RDWR)
 
     def close(self) -> None:
         """Give it back to the system; no thread may wait for it."""
         self._http.close()
+        if self._answer is not None:
+            self._answer.close()  # of one that ends the connection, only this does
         if self._sock is not None:
             self._sock.close()
 

@@ -22,7 +22,7 @@ from multidict import CIMultiDict
 from connect_helper.errors import TransferError
 from connect_helper.spec.names import display
 from connect_helper.transports.base import RateLimiter, ReceiveItem
-from connect_helper.transports.http_answers import JUDGED, check_part, length_told
+from connect_helper.transports.http_answers import check_part, length_told, strong_tag
 from connect_helper.transports.http_blocking import BlockingLine
 from connect_helper.transports.http_connection import HttpConnection
 from connect_helper.transports.proof import Proof
@@ -83,7 +83,8 @@ class StraightClient:
     def _suits(self, item: ReceiveItem) -> bool:
         """A far server's files need several connections, and at a low limit there is nothing to win."""
         is_worth_it = item.size - item.offset >= WORTH and not self._http.is_far
-        return is_worth_it and self._is_quick and self._is_served
+        may_be_joined = bool(strong_tag(item.etag))  # what comes straight and what comes the usual way
+        return may_be_joined and is_worth_it and self._is_quick and self._is_served
 
     @property
     def _is_quick(self) -> bool:
@@ -92,9 +93,9 @@ class StraightClient:
     async def _take(self, fetch: _Fetch, proof: Proof | None) -> None:
         """Move what there is, until all has come or a lower limit is set."""
         while fetch.left and self._is_quick:
-            before = fetch.at
+            before, limit = fetch.at, self._limiter.block_limit()
             try:
-                await self._in_thread(fetch, partial(fetch.step, self._limiter.block_limit()))
+                await self._in_thread(fetch, partial(fetch.step, limit))
             except (OSError, http.client.HTTPException) as error:
                 raise self._http.translated(error) from error
             finally:
@@ -103,7 +104,9 @@ class StraightClient:
             self._http.heard()
             if proof is not None:
                 proof.reach(fetch.at)
-            await self._limiter.take(fetch.at - before)
+            moved, now = fetch.at - before, self._limiter.block_limit()
+            # Debt made at a high rate must not stall a low one, see `TokenBucket.set_rate`.
+            await self._limiter.take(moved if now >= limit else min(moved, now))
 
     async def _in_thread(self, fetch: _Fetch, work: Callable[[], bool]) -> bool:
         """Wait for a thread's work; cancelled, cut the connection and wait all the same: it has the file."""
@@ -129,7 +132,6 @@ class _Fetch:
         self.item = item
         self.at = item.offset
         self.mark = item.done
-        self._body: http.client.HTTPResponse | None = None
         self._buffer = memoryview(bytearray(PIECE))
         self._piece = SMALLEST_PIECE  # bytes to wait for
 
@@ -141,13 +143,12 @@ class _Fetch:
         """Ask for all that is left; False: the answer is not exactly that. Raises OSError, HTTPException."""
         answer = self.line.ask(path, headers)
         told = CIMultiDict(answer.getheaders())
-        if answer.status not in JUDGED or length_told(told) != self.left or answer.chunked:
+        if answer.status != 206 or length_told(told) != self.left or answer.chunked:
             return False
         try:
             check_part(answer.status, told, self.item, self.at, self.left)
         except TransferError:
             return False
-        self._body = answer
         return True
 
     def step(self, limit: int) -> bool:
@@ -162,10 +163,12 @@ class _Fetch:
 
     def _move(self, room: memoryview) -> None:
         """Read, write and hash a piece, and fit the next one to how quickly it came."""
-        if self._body is None:
-            raise RuntimeError("nothing was asked for")
-        began = time.monotonic()
-        count = self._body.readinto(room)
+        began, count = time.monotonic(), 0
+        while count < len(room) and time.monotonic() - began < STEP_S:  # of a slow one what there is
+            got = self.line.read_into(room[count:])
+            if not got:
+                break
+            count += got
         if not count:
             raise ConnectionResetError("the connection ended before the file did")
         if count == len(room):

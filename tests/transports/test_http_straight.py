@@ -8,10 +8,12 @@ import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from email.utils import formatdate
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import psutil
 import pytest
 from aiohttp import web
 
@@ -33,7 +35,9 @@ from tests.transports.test_http_answers import (
     MTIME_S,
     SENSELESS,
     TAG,
+    answered,
     serving,
+    span,
     wrong,
 )
 from tests.transports.test_http_further import served
@@ -292,3 +296,141 @@ async def test_a_server_that_serves_one_connection_at_a_time_is_waited_for_once(
     assert straight == []
     assert 0.5 <= took[0] < 5
     assert took[1] < 0.5
+
+
+def answering(body: bytes, request: web.Request, **headers: str) -> web.StreamResponse:
+    """The head of an answer that a good server gives, for a body to follow."""
+    part = span(request)
+    facts = {"Last-Modified": formatdate(MTIME_S, usegmt=True), "Content-Length": str(part.stop - part.start)}
+    facts["Content-Range"] = f"bytes {part.start}-{part.stop - 1}/{len(body)}"
+    return web.StreamResponse(status=206, headers={**facts, **headers})
+
+
+async def test_without_a_strong_tag_nothing_is_put_together(tmp_path: Path, straight: list[int]) -> None:
+    versions = [CONTENT, noise(len(CONTENT), 2)]
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        body = versions.pop(0)
+        answer = answering(body, request)
+        await answer.prepare(request)
+        await answer.write(body[span(request)])
+        return answer
+
+    async with serving(handler) as port, open_http(port, "t", tmp_path, sends=False) as transport:
+        item, target, _ = fetching(b"/film", replace(FACTS, etag=""))
+        await transport.receive(item)
+    assert straight == []
+    assert bytes(target.content) == CONTENT
+
+
+async def test_of_a_server_without_ranges_nothing_is_thrown_away(tmp_path: Path, straight: list[int]) -> None:
+    """Below the limit at which it would go straight, the rest could not be asked for."""
+
+    async def handler(_: web.Request) -> web.Response:
+        return answered(CONTENT, 200)
+
+    async with serving(handler) as port, open_http(port, "t", tmp_path, sends=False) as transport:
+        item, target, _ = fetching(b"/film", FACTS)
+        await transport.receive(item)
+    assert straight == []
+    assert bytes(target.content) == CONTENT
+
+
+async def test_what_moved_at_a_higher_limit_stalls_no_lower_one(
+    far: FarEnd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    film(far)
+    port = urlsplit(far.url).port
+    assert port is not None
+    async with open_http(port, far.token("receive", "film"), tmp_path, sends=False) as transport:
+        item, _, counts = await asked(transport)
+        limiter, step = transport._limiter, http_straight._Fetch.step
+        assert isinstance(limiter, TokenBucket)
+
+        def lowered(self: http_straight._Fetch, limit: int) -> bool:
+            went_on = step(self, limit)
+            loop.call_soon_threadsafe(limiter.set_rate, 1_000)  # 125 kB/s
+            return went_on
+
+        loop = asyncio.get_running_loop()
+        monkeypatch.setattr(http_straight, "STEP_S", 0.002)
+        monkeypatch.setattr(http_straight._Fetch, "step", lowered)
+        running = asyncio.create_task(transport.receive(item), name="receive")
+        async with asyncio.timeout(10):
+            while not counts:  # noqa: ASYNC110 - the transport tells nobody
+                await asyncio.sleep(0.002)
+            at_first = sum(counts)
+            while sum(counts) == at_first:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+    assert at_first > 100_000
+
+
+async def test_a_server_that_becomes_slow_is_not_taken_for_silent(
+    tmp_path: Path, straight: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_once, ended = len(CONTENT) // 2, asyncio.Event()
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        answer = answering(CONTENT, request, ETag=TAG)
+        await answer.prepare(request)
+        await answer.write(CONTENT[:at_once])
+        for at in range(at_once, len(CONTENT), 500):
+            if ended.is_set():
+                break
+            await answer.write(CONTENT[at : at + 500])
+            await asyncio.sleep(0.05)
+        return answer
+
+    async with serving(handler) as port, open_http(port, "t", tmp_path, sends=False) as transport:
+        item, target, counts = fetching(b"/film", FACTS)
+        running = asyncio.create_task(transport.receive(item), name="receive")
+        silent, moved = list[float](), list[int]()
+        for _ in range(30):
+            await asyncio.sleep(0.1)
+            silent.append(transport.silent_s)
+            moved.append(sum(counts))
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        ended.set()
+    assert max(silent) < 1.0
+    assert moved[-1] > moved[15] > at_once  # it is told of while it trickles
+    assert bytes(target.content) == CONTENT[: item.done.offset]
+    assert straight[0] == item.done.offset
+
+
+@pytest.mark.parametrize("closes", [False, True])
+async def test_stopped_it_leaves_no_connection(tmp_path: Path, straight: list[int], closes: bool) -> None:
+    body, over = noise(40_000_000), asyncio.Event()
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        answer = answering(body, request, ETag=TAG)
+        if closes:
+            answer.force_close()
+        await answer.prepare(request)
+        try:
+            while True:  # until it is told that nobody is there
+                await answer.write(body)
+        finally:
+            over.set()
+
+    before = descriptors()
+    async with serving(handler) as port, open_http(port, "t", tmp_path, sends=False) as transport:
+        item, _, counts = fetching(b"/film", replace(FACTS, size=len(body)))
+        running = asyncio.create_task(transport.receive(item), name="receive")
+        async with asyncio.timeout(10):
+            while not counts:  # noqa: ASYNC110 - the transport tells nobody
+                await asyncio.sleep(0.001)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        async with asyncio.timeout(5):
+            await over.wait()
+    del running
+    assert len(straight) == 1
+    assert descriptors() <= before
+
+
+def descriptors() -> int:
+    """Open TCP sockets of this process."""
+    return len(psutil.Process().net_connections("tcp"))
