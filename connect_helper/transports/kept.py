@@ -125,10 +125,11 @@ class KeptConnections:
 def _is_slow(lane: Lane, line: Line) -> bool:
     """Tell whether a new connection would be quicker: this one would remember the packets that were lost.
 
-    Where packets queued up, some loss is how TCP finds out what the line takes, and `line` holds it back now.
+    Where packets are lost because they queued up, that is how TCP finds out what the line takes, and `line`
+    holds it back now.
     """
     facts = lane.tcp_facts()
-    return facts is not None and facts.disturbed > 0 and not line.was_full
+    return facts is not None and facts.disturbed > 0 and (line.is_lossy or not line.was_full)
 
 
 def _is_trusted(lane: Lane, known: KnownKeys) -> bool:

@@ -72,6 +72,7 @@ class Lanes:
         self._divide_from = divide_from
         self.line = line
         self._stuck = 0  # bytes on stalled connections
+        self._disturbed: dict[Lane, int] = {}  # packets each had lost at the last look
         self._moved_before = 0  # bytes, by connections that are gone
         self._first: Lane | None = None
         self._more: asyncio.Future[None] = asyncio.get_running_loop().create_future()  # the limit has grown
@@ -260,10 +261,19 @@ class Lanes:
         facts = [one for lane in used if lane.moved and (one := told[lane]) is not None]
         self._stuck = sum(lane.on_way for lane in used if lane.is_stalled)
         before = self.line.limit
-        self.line.look(self._moved, facts, now, used=sum(lane.on_way for lane in used) - self._stuck)
+        on_way = sum(lane.on_way for lane in used) - self._stuck
+        self.line.look(self._moved, facts, now, used=on_way, lost=self._lost_since(told))
         if self.line.limit > before:
             more, self._more = self._more, asyncio.get_running_loop().create_future()
             more.set_result(None)
+
+    def _lost_since(self, told: Mapping[Lane, TcpFacts | None]) -> int:
+        """Packets that the connections lost since this was asked before; of new ones none."""
+        before, self._disturbed = (
+            self._disturbed,
+            {one: facts.disturbed for one, facts in told.items() if facts},
+        )
+        return sum(max(0, count - before.get(lane, count)) for lane, count in self._disturbed.items())
 
     def _aim(self, now: float) -> None:
         rate = self._rate.of(self._moved, now)

@@ -29,6 +29,8 @@ QUEUE_S: Final = 0.01
 LOUD: Final = 2.0  # times as much is a queue at the first look; less has to be there at two
 FALL: Final = 0.8  # of the limit at the look before, at least, where the line is known
 KEPT_S: Final = 1.0  # how long measurements count
+DRAINED_S: Final = 1.0  # so long after a queue, a lost packet has another cause
+ODD: Final = 3  # such packets are no accident
 
 
 class Line:
@@ -38,7 +40,7 @@ class Line:
         self.round_trip_s = round_trip_s  # without queues, as far as seen
         self.limit = math.inf  # bytes that may be on their way, over all connections
         self.is_full = False  # packets queue up
-        self.is_lossy = False  # packets are lost though none ever queued
+        self.is_lossy = False  # packets are lost without a queue
         self.is_starting = True  # it still gets quicker
         self.full_at = -math.inf  # when packets last queued up
         self.rate = 0.0  # bytes/s over the last round trip
@@ -47,6 +49,7 @@ class Line:
         self._answers: deque[tuple[float, float]] = deque()
         self._queued = False  # at the last look
         self._loses = False  # packets, at any time
+        self._odd = 0  # packets lost long after a queue
         self._known = 0.0  # the limit of the transfer before
         self._anew = False
         self._filled = False  # in this transfer
@@ -85,8 +88,11 @@ class Line:
         """A request was answered after so many seconds."""
         _keep_least(self._answers, after_s, now)
 
-    def look(self, moved: int, facts: Sequence[TcpFacts], now: float, *, used: float) -> None:
-        """`moved` and `used` are bytes all told and on their way, `facts` those of the connections in use."""
+    def look(self, moved: int, facts: Sequence[TcpFacts], now: float, *, used: float, lost: int = 0) -> None:
+        """`moved` and `used` are bytes all told and on their way, `facts` those of the connections in use.
+
+        `lost` are packets that they lost since the look before.
+        """
         if facts:
             self.round_trip_s = min([self.round_trip_s, *(one.quickest_s for one in facts)])
         self._measure(moved, now)
@@ -104,7 +110,10 @@ class Line:
             self._judge()
         self._anew = False
         self._loses = self._loses or any(one.disturbed for one in facts)
-        self.is_lossy = self._loses and not self.was_full
+        if now - self.full_at > DRAINED_S:
+            self._odd += lost
+        # A line may do both: what fills it at first is no reason why packets are lost later on.
+        self.is_lossy = self._odd >= ODD if self.was_full else self._loses
         self.limit = self._limit(queued_s, used, known=not was_starting)
 
     def _measure(self, moved: int, now: float) -> None:

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from connect_helper.transports.line import FALL, FULL_GAIN, START_GAIN, STEPS, UNKNOWN, Line
+from connect_helper.transports.line import DRAINED_S, FALL, FULL_GAIN, ODD, START_GAIN, STEPS, UNKNOWN, Line
 from connect_helper.transports.tcp_facts import TcpFacts
 
 RTT_S = 0.1
@@ -22,12 +22,14 @@ class Wire:
         self.moved = 0
         self.line = Line(RTT_S)
 
-    def step(self, rate: float, queued_s: float = 0.0, disturbed: int = 0, used: float = math.inf) -> None:
+    def step(
+        self, rate: float, queued_s: float = 0.0, disturbed: int = 0, used: float = math.inf, lost: int = 0
+    ) -> None:
         self.now += STEP_S
         self.moved += int(min(rate, self.rate) * STEP_S)
         self.line.answered(RTT_S + queued_s, self.now)
         facts = [TcpFacts(RTT_S + queued_s, RTT_S, disturbed)]
-        self.line.look(self.moved, facts, self.now, used=used)
+        self.line.look(self.moved, facts, self.now, used=used, lost=lost)
 
 
 def test_at_first_there_is_a_floor() -> None:
@@ -163,6 +165,25 @@ def test_losses_count_where_no_queue_was_seen(fills_first: bool) -> None:
     wire.step(25e6, queued_s=0.04 if fills_first else 0.0)
     wire.step(25e6, disturbed=3)
     assert wire.line.is_lossy is not fills_first
+
+
+def test_losses_long_after_a_queue_have_another_cause() -> None:
+    wire = Wire(25e6)
+    for _ in range(3):
+        wire.step(25e6, queued_s=0.04)
+    for _ in range(int(DRAINED_S / STEP_S) - 1):
+        wire.step(25e6, disturbed=9, lost=9)  # those of the queue, found out about late
+    assert not wire.line.is_lossy
+    wire.step(25e6, disturbed=9)
+    wire.step(25e6, disturbed=9)
+    for _ in range(ODD):
+        assert not wire.line.is_lossy
+        wire.step(25e6, disturbed=9, lost=1)
+    assert wire.line.is_lossy
+    wire.line.begin_again()
+    wire.moved = 0
+    wire.step(0)
+    assert wire.line.is_lossy
 
 
 def test_the_next_transfer_knows_that_packets_are_lost() -> None:
