@@ -401,7 +401,10 @@ async def test_a_server_that_becomes_slow_is_not_taken_for_silent(
 
 
 @pytest.mark.parametrize("closes", [False, True])
-async def test_stopped_it_leaves_no_connection(tmp_path: Path, straight: list[int], closes: bool) -> None:
+async def test_stopped_it_leaves_no_connection(
+    tmp_path: Path, straight: list[int], closes: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http_straight, "STEP_S", 0.002)  # it is stopped before all has come
     body, over = noise(40_000_000), asyncio.Event()
 
     async def handler(request: web.Request) -> web.StreamResponse:
@@ -410,10 +413,10 @@ async def test_stopped_it_leaves_no_connection(tmp_path: Path, straight: list[in
             answer.force_close()
         await answer.prepare(request)
         try:
-            while True:  # until it is told that nobody is there
-                await answer.write(body)
+            await answer.write(body)  # until it is told that nobody is there
         finally:
             over.set()
+        return answer
 
     before = descriptors()
     async with serving(handler) as port, open_http(port, "t", tmp_path, sends=False) as transport:
