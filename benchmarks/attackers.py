@@ -146,7 +146,7 @@ async def junk_tokens(siege: Siege, number: int) -> None:
                 if b"HTTP/1.1 2" in seen:
                     raise RuntimeError("a junk token was taken")
                 refused += seen.count(_REFUSED)
-            siege.tries += refused
+                siege.tries += seen.count(_REFUSED)
 
 
 Attack = Callable[[Siege, int], Awaitable[None]]
