@@ -269,10 +269,8 @@ class Lanes:
 
     def _lost_since(self, told: Mapping[Lane, TcpFacts | None]) -> int:
         """Packets that the connections lost since this was asked before; of new ones none."""
-        before, self._disturbed = (
-            self._disturbed,
-            {one: facts.disturbed for one, facts in told.items() if facts},
-        )
+        before = self._disturbed
+        self._disturbed = {lane: facts.disturbed for lane, facts in told.items() if facts is not None}
         return sum(max(0, count - before.get(lane, count)) for lane, count in self._disturbed.items())
 
     def _aim(self, now: float) -> None:

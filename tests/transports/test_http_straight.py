@@ -17,7 +17,7 @@ import psutil
 import pytest
 from aiohttp import web
 
-from connect_helper.errors import ConnectionLost, DiskFull, SourceChanged, TransferError
+from connect_helper.errors import ConnectionLost, DiskFull, TransferError
 from connect_helper.transports import http_blocking, http_connection, http_straight, https
 from connect_helper.transports.base import ReceiveItem
 from connect_helper.transports.http_straight import StraightClient
@@ -29,16 +29,15 @@ from tests.support.proxy import FaultProxy
 from tests.support.sessions import noise
 from tests.support.transports import Memory
 from tests.transports.test_http_answers import (
-    CHANGED,
     CONTENT,
     FACTS,
     MTIME_S,
-    SENSELESS,
     TAG,
+    WRONG,
     answered,
+    nothing_is_added,
     serving,
     span,
-    wrong,
 )
 from tests.transports.test_http_further import served
 
@@ -226,24 +225,11 @@ async def test_a_full_disk_ends_it_where_it_is(far: FarEnd, tmp_path: Path, stra
     assert sum(counts) == item.done.offset == straight[0] > 1_000_000
 
 
-@pytest.mark.parametrize("how", [*CHANGED, *SENSELESS, "outside, another size"])
+@pytest.mark.parametrize("how", WRONG)
 async def test_what_does_not_fit_is_left_to_the_usual_way(
     tmp_path: Path, straight: list[int], how: str
 ) -> None:
-    questions: list[str] = []
-
-    async def handler(request: web.Request) -> web.Response:
-        questions.append(request.headers.get("If-Range", ""))
-        return wrong(how, request)
-
-    had = CONTENT[:400_000]
-    async with serving(handler) as port, open_http(port, "t", tmp_path, sends=False) as transport:
-        item, target, counts = fetching(b"/film", FACTS, had)
-        with pytest.raises(TransferError) as caught:
-            await transport.receive(item)
-    assert isinstance(caught.value, SourceChanged) == (how not in SENSELESS)
-    assert (bytes(target.content), counts) == (had, [])
-    assert len(questions) == 2
+    assert await nothing_is_added(tmp_path, how) == [TAG, TAG]
     assert straight == []
 
 
